@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * lrp_xdp.bpf.c - the NI's side of LRP: demultiplexing and early discard
+ * [design 3, 4; section 3.2 of the paper].
+ *
+ * For each packet: is it ours, whose is it, may it join the channel; then it is
+ * redirected to the channel's AF_XDP socket, dropped, or left to the kernel's
+ * stack. All this happens before the packet is copied. Every packet is counted
+ * once in lrp_reasons; the sum over all reasons is the number of packets seen.
+ *
+ * It allocates nothing (but an LRU element for a first fragment), never sleeps
+ * and keeps no timers. Each attached device has its own instance.
+ *
+ * Parameters (rodata, to be set before loading):
+ *   lrp_concurrent  several CPUs can be in the program for one queue (discard.h)
+ *
+ * Needs Linux 6.1: no kfuncs, no bpf_loop, no dynptrs; -mcpu=v3 for atomics. Who loads it needs
+ * CAP_PERFMON beside CAP_BPF and CAP_NET_ADMIN: without it the verifier refuses packet pointers
+ * at offsets that it does not know as constants (tried on 6.18).
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "discard.h"
+#include "flow.h"
+#include "fragment.h"
+#include "maps.h"
+#include "parse.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* To the endpoint's channel on this queue, if it takes the packet. */
+__noinline int lrp_deliver(struct xdp_md *ctx, __u32 endpoint, __u32 owner, __u32 found)
+{
+	__u32 zero = 0, queue = ctx->rx_queue_index, id, frames, length, flags;
+	struct lrp_device *device = bpf_map_lookup_elem(&lrp_device, &zero);
+	enum lrp_xdp_reason reason, inactive;
+	struct lrp_channel *channel;
+	struct lrp_user *user;
+
+	inactive = found & LRP_FOUND_ORPHAN ? LRP_XDP_PASS_FRAGMENT : LRP_XDP_PASS_INACTIVE;
+	/* an endpoint beyond the stride would be a channel of the next queue */
+	if (!device || endpoint >= device->endpoints)
+		return inactive;
+	id = queue * device->endpoints + endpoint;
+	channel = bpf_map_lookup_elem(&lrp_channels, &id);
+	if (!channel || !(*(volatile __u32 *)&channel->flags & LRP_CHANNEL_ACTIVE))
+		return inactive;
+	if (found & LRP_FOUND_OWNED && owner != channel->owner)
+		return LRP_XDP_DROP_OWNER;
+	user = lrp_user_of(channel);
+	if (!user)
+		return inactive;
+
+	flags = *(volatile __u32 *)&user->flags;
+	if (flags & LRP_USER_CLOSED) {
+		LRP_COUNT(channel->drop_closed, 1);
+		return LRP_XDP_DROP_CLOSED;
+	}
+	if (flags & LRP_USER_CONNECTED && !(found & LRP_FOUND_EXACT))
+		return LRP_XDP_PASS_PEER;
+	if (flags & LRP_USER_BACKLOG && found & LRP_FOUND_SYN) {
+		LRP_COUNT(channel->drop_backlog, 1);
+		return LRP_XDP_DROP_BACKLOG;
+	}
+	reason = lrp_discard(ctx, device, channel, user, queue, &frames, &length);
+	if (reason) {
+		if (reason == LRP_XDP_DROP_FULL)
+			LRP_COUNT(channel->drop_full, 1);
+		else
+			LRP_COUNT(channel->drop_surplus, 1);
+		return found & LRP_FOUND_ORPHAN ? LRP_XDP_DROP_FRAGMENT_FULL : reason;
+	}
+	if (found & LRP_FOUND_ORPHAN && !lrp_fragment_stamp(ctx))
+		return LRP_XDP_PASS_FRAGMENT;
+	/*
+	 * The flags are the action for a missing entry: one lookup finds the socket,
+	 * and keeps it until the packet is on its ring. A lookup of our own before
+	 * would cost as much again, and the entry could vanish in between.
+	 */
+	if (bpf_redirect_map(&lrp_xsks, id, XDP_DROP) != XDP_REDIRECT)
+		return LRP_XDP_DROP_REDIRECT;
+	LRP_COUNT(channel->enqueued, frames);
+	LRP_COUNT(channel->packets, 1);
+	LRP_COUNT(channel->bytes, length);
+	return LRP_XDP_ENQUEUED;
+}
+
+/* What the two families have in common between "it is ours" and "whose is it". */
+struct lrp_receive {
+	struct lrp_transport transport;
+	struct lrp_target target;
+	__u32 l3;
+	bool ipv6;
+	bool leads; /* first fragment of a datagram that is addressed to us */
+};
+
+static __always_inline bool lrp_tuple_get(struct lrp_receive *receive, void *data, void *data_end,
+					  __u8 cast, struct lrp_tuple *tuple)
+{
+	struct lrp_ports_header *ports;
+	bool syn;
+
+	ports = lrp_parse_ports(&receive->transport, data, data_end, &syn);
+	if (!ports)
+		return false;
+	tuple->sport = ports->source;
+	tuple->dport = ports->dest;
+	tuple->proto = receive->transport.proto;
+	tuple->cast = cast;
+	if (syn)
+		receive->target.found |= LRP_FOUND_SYN;
+	return true;
+}
+
+static __always_inline enum lrp_xdp_reason lrp_demux4(struct xdp_md *ctx,
+						      const struct lrp_device *device, void *data,
+						      void *data_end, struct lrp_receive *receive)
+{
+	struct lrp_transport *transport = &receive->transport;
+	struct iphdr *ip = data + receive->l3;
+	enum lrp_xdp_reason reason;
+	struct lrp_tuple tuple;
+	__u8 cast;
+
+	reason = lrp_parse_ipv4(ctx, data, data_end, receive->l3, transport);
+	if (reason)
+		return reason;
+	reason = lrp_ours4(device, data, ip, &cast);
+	if (reason)
+		return reason;
+	if (transport->proto == IPPROTO_UDP ||
+	    (transport->proto == IPPROTO_TCP && cast == LRP_CAST_UNICAST)) {
+		receive->leads = transport->whole == LRP_FRAGMENT_FIRST;
+		if (transport->whole == LRP_FRAGMENT_LATER)
+			reason = lrp_fragment_follow(ctx, receive->l3, false, transport,
+						     &receive->target);
+		else if (!lrp_tuple_get(receive, data, data_end, cast, &tuple))
+			reason = LRP_XDP_PASS_MALFORMED;
+		else
+			reason = lrp_flow_find4(device, ip, &tuple, &receive->target);
+	} else if (transport->proto == IPPROTO_ICMP && transport->whole == LRP_WHOLE &&
+		   cast == LRP_CAST_UNICAST) {
+		reason = lrp_icmp4(ctx, receive->l3, transport->offset, transport->room,
+				   &receive->target);
+	} else {
+		return LRP_XDP_PASS_PROTOCOL;
+	}
+	if (!reason && lrp_martian4(device, ip))
+		return LRP_XDP_DROP_MARTIAN;
+	return reason;
+}
+
+static __always_inline enum lrp_xdp_reason lrp_demux6(struct xdp_md *ctx,
+						      const struct lrp_device *device, void *data,
+						      void *data_end, struct lrp_receive *receive)
+{
+	struct lrp_transport *transport = &receive->transport;
+	struct ipv6hdr *ip = data + receive->l3;
+	enum lrp_xdp_reason reason;
+	struct lrp_tuple tuple;
+	__u8 cast;
+
+	reason = lrp_parse_ipv6(ctx, data, data_end, receive->l3, transport);
+	if (reason)
+		return reason;
+	reason = lrp_ours6(device, data, ip, &cast);
+	if (reason)
+		return reason;
+	receive->leads = transport->whole == LRP_FRAGMENT_FIRST &&
+			 lrp_fragment_followed(transport, true);
+	if (transport->whole == LRP_FRAGMENT_LATER) {
+		if (!lrp_fragment_followed(transport, true) ||
+		    (transport->proto == IPPROTO_TCP && cast != LRP_CAST_UNICAST))
+			return LRP_XDP_PASS_PROTOCOL;
+		reason = lrp_fragment_follow(ctx, receive->l3, true, transport, &receive->target);
+	} else if (transport->proto == IPPROTO_UDP ||
+		   (transport->proto == IPPROTO_TCP && cast == LRP_CAST_UNICAST)) {
+		if (!lrp_tuple_get(receive, data, data_end, cast, &tuple))
+			reason = LRP_XDP_PASS_MALFORMED;
+		else
+			reason = lrp_flow_find6(device, ip, &tuple, &receive->target);
+	} else if (transport->proto == IPPROTO_ICMPV6 && transport->whole == LRP_WHOLE &&
+		   cast == LRP_CAST_UNICAST) {
+		reason = lrp_icmp6(ctx, receive->l3, transport->offset, transport->room,
+				   &receive->target);
+	} else {
+		return LRP_XDP_PASS_PROTOCOL;
+	}
+	if (!reason && lrp_martian6(device, ip))
+		return LRP_XDP_DROP_MARTIAN;
+	return reason;
+}
+
+static __always_inline enum lrp_xdp_reason lrp_receive(struct xdp_md *ctx)
+{
+	void *data = lrp_data(ctx), *data_end = lrp_data_end(ctx);
+	struct lrp_receive receive = {};
+	enum lrp_xdp_reason reason;
+	struct lrp_device *device;
+	__u32 zero = 0;
+	__be16 type;
+
+	device = bpf_map_lookup_elem(&lrp_device, &zero);
+	if (!device)
+		return LRP_XDP_PASS_INACTIVE;
+	reason = lrp_parse_ethernet(device, data, data_end, &receive.l3, &type);
+	if (reason)
+		return reason;
+	if (type == bpf_htons(ETH_P_IP)) {
+		reason = lrp_demux4(ctx, device, data, data_end, &receive);
+	} else if (type == bpf_htons(ETH_P_IPV6)) {
+		receive.ipv6 = true;
+		reason = lrp_demux6(ctx, device, data, data_end, &receive);
+	} else {
+		return LRP_XDP_PASS_PROTOCOL;
+	}
+	if (!reason)
+		reason = lrp_deliver(ctx, receive.target.endpoint, receive.target.owner,
+				     receive.target.found);
+	if (receive.leads)
+		lrp_fragment_lead(ctx, receive.l3, receive.ipv6,
+				  reason >= LRP_XDP_PASS_PROTOCOL && reason < LRP_XDP_DROP_FULL ?
+					  LRP_FRAGMENT_KERNEL : receive.target.endpoint,
+				  &receive.transport);
+	return reason;
+}
+
+SEC("xdp.frags")
+int lrp_xdp(struct xdp_md *ctx)
+{
+	__u32 reason = lrp_receive(ctx);
+	__u64 *count = bpf_map_lookup_elem(&lrp_reasons, &reason);
+
+	if (count)
+		(*count)++; /* per CPU, and XDP does not interrupt itself */
+	if (reason == LRP_XDP_ENQUEUED)
+		return XDP_REDIRECT;
+	return reason < LRP_XDP_DROP_FULL ? XDP_PASS : XDP_DROP;
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * control.h - messages between lrpd and its clients.
+ *
+ * Transport: SOCK_SEQPACKET on the abstract unix address LRP_CONTROL_NAME, which
+ * belongs to a network namespace; a client checks with SO_PEERCRED that uid 0
+ * answers. One request, one reply, in order, on one connection per process. A
+ * request is a struct lrp_request, descriptors in SCM_RIGHTS. Requests are
+ * idempotent: after a timeout or a reconnect the client sends them again.
+ * lrpd is never asked for anything per packet or per connection.
+ *
+ * A process family: the process that said LRP_REQ_HELLO first and what it
+ * forked. The first process's connection is inherited and not used by the
+ * children; it is the family's lifeline. A child opens a connection of its own and
+ * passes the family's owner id in its hello; lrpd checks its ancestry by the
+ * lifeline's credentials (same uid) and by `token`, which lrpd made.
+ */
+#ifndef LRP_CONTROL_H
+#define LRP_CONTROL_H
+
+#include <linux/if.h>
+#include <linux/in6.h>
+#include <linux/types.h>
+
+#include <lrp/abi.h>
+
+#define LRP_CONTROL_NAME "lrpd"	      /* abstract: sun_path = "\0lrpd" */
+#define LRP_KEEPER_NAME "lrp-keeper"  /* abstract; lrpd to keeper only */
+#define LRP_CONTROL_MAX_BATCH 64      /* endpoints in one reply */
+#define LRP_CONTROL_MAX_FDS 250
+#define LRP_CONTROL_TIMEOUT_MS 2000
+
+enum lrp_request_type {
+	LRP_REQ_HELLO = 1, /* -> reply.hello, fd: status page (read-only memfd) */
+	LRP_REQ_POOL,	   /* pool index -> reply.pool, fd: UMEM memfd */
+	LRP_REQ_USER_PAGE, /* -> reply.user_page, fd: inner map to mmap */
+	LRP_REQ_ENDPOINTS, /* count, ring_size -> reply.endpoints, fds: one AF_XDP socket per channel */
+	LRP_REQ_ADOPT,	   /* endpoint, pool -> as ENDPOINTS, for a pool attached after the endpoint was made */
+	LRP_REQ_PUBLISH,   /* endpoint, fd: shadow -> make demultiplexing agree with the shadow */
+	LRP_REQ_LIMIT,	   /* endpoint, limit -> reply.limit */
+	LRP_REQ_RELEASE,   /* endpoint: this process closed its shadow */
+	/* for the command; the reply's text comes in a memfd as JSON */
+	LRP_REQ_ATTACH, /* root only */
+	LRP_REQ_DETACH, /* root only */
+	LRP_REQ_STATUS,
+	LRP_REQ_CHANNELS,
+	LRP_REQ_AUDIT, /* root only */
+	LRP_REQ_STOP,  /* root only: detach everything, end lrpd and keeper */
+	LRP_REQ_TX,    /* ifindex of an attached device -> fd: a TAP queue to send through */
+};
+
+enum lrp_attach_mode { LRP_MODE_AUTO, LRP_MODE_NATIVE, LRP_MODE_SKB };
+
+struct lrp_membership_request {
+	struct lrp_addr6 group; /* IPv4 as ::ffff:a.b.c.d */
+	__u32 ifindex;		/* 0: all devices */
+};
+
+struct lrp_attach_request {
+	char ifname[IFNAMSIZ];
+	__u32 mode;	  /* enum lrp_attach_mode */
+	__u32 frames;	  /* per queue; power of two; 0: default */
+	__u32 frame_size; /* 2048 or 4096; 0: from the MTU */
+	__u32 libxdp;	  /* attach through libxdp's dispatcher, beside other programs */
+};
+
+struct lrp_request {
+	__u32 magic;   /* LRP_ABI_MAGIC */
+	__u16 version; /* LRP_ABI_VERSION */
+	__u16 type;    /* enum lrp_request_type */
+	__u32 id;      /* echoed in the reply */
+	__u32 count;   /* ENDPOINTS: how many; PUBLISH: memberships that follow */
+	union {
+		struct {
+			__u32 owner; /* of the family, 0 for a new one */
+			__u32 pad;
+			__u64 token; /* of the family, 0 for a new one */
+		} hello;
+		__u32 pool;
+		struct {
+			__u32 ring_size; /* slots of each RX ring: power of two, 0: default */
+			__u32 limit;	 /* ceiling in frames, 0: ring_size less the CPUs */
+			__u32 guarantee; /* 0: default */
+		} endpoints;
+		struct {
+			__u32 endpoint;
+			__u32 pool;
+		} adopt;
+		struct {
+			__u32 endpoint;
+			__u32 flags; /* LRP_PUBLISH_* */
+			struct lrp_membership_request membership[16];
+		} publish;
+		struct {
+			__u32 endpoint;
+			__u32 limit;
+		} limit;
+		__u32 endpoint;
+		struct {
+			__u32 ifindex;
+		} tx;
+		struct lrp_attach_request attach;
+		__u32 raw[100];
+	};
+};
+_Static_assert(sizeof(struct lrp_request) == 16 + 400, "control");
+
+/* PUBLISH: withdraw the endpoint from demultiplexing, without a descriptor. */
+#define LRP_PUBLISH_WITHDRAW 1u
+
+struct lrp_channel_info {
+	__u32 pool; /* index into the pools */
+	__u32 channel;
+	__u32 user_page;
+	__u32 user_slot;
+};
+
+struct lrp_reply {
+	__u32 magic;
+	__u32 id;
+	__s32 error;  /* 0 or -errno */
+	__u32 count;  /* endpoints, or memberships refused */
+	__u32 fds;    /* descriptors in this message */
+	__u32 length; /* bytes of text in the memfd, or of error_text */
+	union {
+		struct {
+			__u32 owner;
+			__u32 pools; /* number of slots; see struct lrp_status_page */
+			__u64 token;
+		} hello;
+		struct {
+			__u64 umem_size;   /* whole memfd */
+			__u32 frames;
+			__u32 frame_size;
+			__u32 headroom;	   /* packet data starts this far into a frame, at least */
+			__u32 fill_size;   /* slots of the fill ring */
+			__u32 ifindex;
+			__u32 queue;
+			__u32 virtual_device; /* partial checksums are possible (veth, lo, tap) */
+			__u32 mtu;
+			__u32 frame_payload;
+		} pool;
+		struct {
+			__u32 page;
+		} user_page;
+		struct {
+			/* one fd per channel, in the order of `channel`; channels of one
+			 * endpoint follow each other */
+			__u32 endpoint[LRP_CONTROL_MAX_BATCH];
+			__u32 channels; /* per endpoint */
+			__u32 ring_size;
+			__u32 limit;
+			struct lrp_channel_info channel[LRP_CONTROL_MAX_FDS];
+		} endpoints;
+		struct {
+			__u32 limit;
+		} limit;
+		char error_text[512]; /* one line: what failed, on what, and the way out */
+	};
+};
+
+/*
+ * The status page: written by lrpd, mapped read-only by every client, so that
+ * nobody has to ask whether something changed.
+ */
+struct lrp_status_page {
+	__u32 magic;
+	__u32 version;
+	__u32 pools_epoch;  /* changes when a pool comes or goes */
+	__u32 routes_epoch; /* changes when a route, address, link or neighbour does */
+	__u32 lrpd_pid;	    /* 0 while none runs */
+	__u32 pad[11];
+	struct {
+		__u32 state; /* 0: none; else a generation: a pool of that index was attached */
+		__u32 ifindex;
+		__u32 queue;
+		__u32 pad;
+	} pool[LRP_MAX_DEVICES * 4];
+};
+
+#endif
