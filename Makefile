@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# LRP for Linux. `make help` lists the targets.
+
+VERSION := 0.1.0
+SOVERSION := 0
+
+B := build
+BIN := $(B)/bin
+LIB := $(B)/lib
+BPF := $(B)/bpf
+OBJ ?= $(B)/obj
+
+PREFIX ?= /usr/local
+SBINDIR := $(PREFIX)/sbin
+BINDIR := $(PREFIX)/bin
+LIBDIR := $(PREFIX)/lib
+INCLUDEDIR := $(PREFIX)/include
+MANDIR := $(PREFIX)/share/man
+UNITDIR ?= /lib/systemd/system
+
+CC ?= gcc
+CLANG ?= clang
+BPFTOOL ?= $(shell command -v bpftool || echo /usr/sbin/bpftool)
+MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
+
+WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
+OPT ?= -O2 -g
+
+# V=1 shows the commands.
+Q := $(if $(V),,@)
+say = @printf '  %-6s %s\n' $(1) $(2)
+CPPFLAGS += -D_GNU_SOURCE -Iinclude -I. -I$(BPF) -DLRP_VERSION='"$(VERSION)"'
+CFLAGS += -std=gnu11 $(OPT) $(WARN) -fvisibility=hidden -fPIC -pthread $(SAN)
+LDLIBS := -lxdp -lbpf -lmnl -ljson-c -lpthread
+BPF_CFLAGS := -target bpf -mcpu=v3 -g -O2 -Wall -Wextra -Werror -Wno-unused-parameter -Iinclude -Ibpf \
+	-I/usr/include/$(MULTIARCH)
+
+# Debian packages, and a file of each that shows that it is there.
+DEPS := clang:/usr/bin/clang llvm:/usr/bin/llvm-strip bpftool:/usr/sbin/bpftool \
+	gcc:/usr/bin/gcc libc6-dev:/usr/include/stdio.h \
+	libbpf-dev:/usr/include/bpf/libbpf.h libxdp-dev:/usr/include/xdp/xsk.h \
+	libmnl-dev:/usr/include/libmnl/libmnl.h libjson-c-dev:/usr/include/json-c/json.h \
+	libcmocka-dev:/usr/include/cmocka.h libncurses-dev:/usr/include/ncurses.h \
+	libelf-dev:/usr/include/libelf.h zlib1g-dev:/usr/include/zlib.h libcap-dev:/usr/include/sys/capability.h \
+	pkg-config:/usr/bin/pkg-config iproute2:/usr/sbin/ip ethtool:/usr/sbin/ethtool \
+	util-linux:/usr/bin/unshare procps:/usr/bin/pgrep gnuplot-nox:/usr/bin/gnuplot \
+	iputils-ping:/bin/ping jq:/usr/bin/jq tcpdump:/usr/bin/tcpdump libclang-rt-14-dev:/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-x86_64.a
+
+BPF_SRC := $(wildcard bpf/*.bpf.c)
+BPF_OBJ := $(BPF_SRC:bpf/%.bpf.c=$(BPF)/%.bpf.o)
+SKEL := $(BPF_SRC:bpf/%.bpf.c=$(BPF)/%.skel.h)
+BPF_HDR := $(wildcard bpf/*.h) include/lrp/abi.h
+
+LIB_SRC := $(wildcard runtime/*/*.c) $(filter-out loader/lrpd.c loader/keeper.c,$(wildcard loader/*.c))
+LIB_OBJ := $(LIB_SRC:%.c=$(OBJ)/%.o)
+
+# Programs: one main each. Further sources of a program lie beside it.
+PROGRAMS := lrp lrpd lrp-keeper
+lrp_SRC := $(wildcard tools/lrp.c tools/lrp_*.c)
+lrpd_SRC := loader/lrpd.c
+lrp-keeper_SRC := loader/keeper.c
+
+COST_SRC := $(wildcard tools/bench/*_cost.c tools/bench/*_rate.c)
+LOAD_SRC := $(wildcard tools/load/lrp-load.c)
+# What load generator, benches and demo share: injection and the measuring bed.
+BED_SRC := $(filter-out tools/load/lrp-load.c,$(wildcard tools/load/*.c)) $(wildcard tools/bench/bed/*.c)
+BED_OBJ := $(BED_SRC:%.c=$(OBJ)/%.o)
+BENCH_SRC := $(filter-out $(COST_SRC) tools/bench/sink.c tools/bench/echo.c,$(wildcard tools/bench/*.c))
+DEMO_SRC := $(wildcard tools/demo/*.c)
+EXAMPLES := $(patsubst docs/examples/%.c,$(BIN)/example-%,$(wildcard docs/examples/*.c))
+COST := $(patsubst tools/bench/%.c,$(BIN)/%,$(COST_SRC) $(wildcard tools/bench/sink.c tools/bench/echo.c))
+
+TEST_LIB_SRC := $(wildcard tests/lib/*.c)
+UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
+BPFT := $(patsubst tests/bpf/%.c,$(B)/tests/bpf/%,$(wildcard tests/bpf/test_*.c))
+NETT := $(patsubst tests/net/%.c,$(B)/tests/net/%,$(wildcard tests/net/test_*.c))
+NETSH := $(wildcard tests/net/test_*.sh)
+FUZZ := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+# What `make check` spends on each storm and fuzz target; check-long sets more.
+export LRP_FUZZ_SECONDS ?= 5
+export LRP_SOAK_SECONDS ?= 30
+
+.PHONY: all deps demo check check-unit check-bpf check-net check-long bench san fuzz lint format \
+	install uninstall clean help build-all check-build
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: deps
+	@$(MAKE) --no-print-directory build-all
+
+help:
+	@echo 'make all        build everything into build/ (installs missing Debian packages first)'
+	@echo 'make deps       install what is missing from Debian'"'"'s packages'
+	@echo 'sudo make demo  overload a server on stock sockets and on LRP, side by side'
+	@echo 'sudo make check all tests; check-unit needs no root; check-bpf, check-net; check-long runs storms long'
+	@echo 'sudo make bench Figure 3, MLFRR, Table 1, Figure 4 in quick form; lrp-bench NAME runs any one'
+	@echo 'make san        unit tests under address and undefined-behaviour sanitizers, then thread sanitizer'
+	@echo 'make fuzz       fuzz every parser, LRP_FUZZ_SECONDS each'
+	@echo 'make lint format install uninstall clean'
+
+deps:
+	@missing=; for d in $(DEPS); do p=$${d%%:*}; f=$${d#*:}; [ -e "$$f" ] || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+		echo "Installing from Debian's packages:$$missing"; \
+		if [ "$$(id -u)" != 0 ]; then echo "make deps: not root; run: sudo apt-get install$$missing" >&2; exit 1; fi; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >$(or $(TMPDIR),/tmp)/lrp-deps.log 2>&1 || \
+			{ tail -n 20 $(or $(TMPDIR),/tmp)/lrp-deps.log >&2; exit 1; }; \
+	fi
+
+build-all: $(BPF_OBJ) $(SKEL) $(LIB)/liblrp.so $(LIB)/liblrp.a $(LIB)/pkgconfig/lrp.pc \
+	$(PROGRAMS:%=$(BIN)/%) $(EXAMPLES) $(COST) \
+	$(if $(LOAD_SRC),$(BIN)/lrp-load) $(if $(BENCH_SRC),$(BIN)/lrp-bench) $(if $(DEMO_SRC),$(BIN)/lrp-demo)
+
+# ---- BPF -----------------------------------------------------------------
+
+$(BPF)/%.bpf.o: bpf/%.bpf.c $(BPF_HDR)
+	@mkdir -p $(@D)
+	$(call say,BPF,$@)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+	@llvm-strip -g $@ 2>/dev/null || true
+
+# Skeleton names: bpf/lrp_xdp.bpf.c -> struct lrp_xdp_bpf in lrp_xdp.skel.h.
+$(BPF)/%.skel.h: $(BPF)/%.bpf.o
+	$(Q)$(BPFTOOL) gen skeleton $< name $(subst -,_,$*)_bpf > $@
+
+# ---- library --------------------------------------------------------------
+
+$(OBJ)/%.o: %.c | $(SKEL)
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(LIB)/liblrp.so.$(SOVERSION): $(LIB_OBJ) runtime/lrp.map
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) -shared -Wl,-soname,liblrp.so.$(SOVERSION) -Wl,--version-script=runtime/lrp.map \
+		-Wl,-z,defs -o $@ $(LIB_OBJ) $(LDLIBS)
+
+$(LIB)/liblrp.so: $(LIB)/liblrp.so.$(SOVERSION)
+	@ln -sf liblrp.so.$(SOVERSION) $@
+
+$(LIB)/liblrp.a: $(LIB_OBJ)
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $(LIB_OBJ)
+
+$(LIB)/pkgconfig/lrp.pc: runtime/lrp.pc.in Makefile
+	@mkdir -p $(@D)
+	$(Q)sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' $< > $@
+
+# ---- programs -------------------------------------------------------------
+# Static against liblrp.a: a tool must work before anything is installed.
+
+define program
+$(BIN)/$(1): $(2:%.c=$(OBJ)/%.o) $(4) $(LIB)/liblrp.a
+	@mkdir -p $$(@D)
+	$$(call say,LD,$$@)
+	$(Q)$(CC) $(CFLAGS) -o $$@ $$^ $(LDLIBS) $(3)
+endef
+$(foreach p,$(PROGRAMS),$(eval $(call program,$(p),$($(p)_SRC),)))
+$(eval $(call program,lrp-load,$(LOAD_SRC),,$(BED_OBJ)))
+$(eval $(call program,lrp-bench,$(BENCH_SRC),-lm,$(BED_OBJ)))
+$(eval $(call program,lrp-demo,$(DEMO_SRC),-lncurses -ltinfo -lm,$(BED_OBJ)))
+
+$(BIN)/example-%: $(OBJ)/docs/examples/%.o $(LIB)/liblrp.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+
+$(COST): $(BIN)/%: $(OBJ)/tools/bench/%.o $(LIB)/liblrp.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS) -lm
+
+# ---- tests ----------------------------------------------------------------
+
+TEST_LIB_OBJ := $(TEST_LIB_SRC:%.c=$(OBJ)/%.o)
+BPF_HARNESS_OBJ := $(patsubst %.c,$(OBJ)/%.o,$(filter-out $(wildcard tests/bpf/test_*.c),$(wildcard tests/bpf/*.c)))
+NET_HARNESS_OBJ := $(patsubst %.c,$(OBJ)/%.o,$(filter-out $(wildcard tests/net/test_*.c),$(wildcard tests/net/*.c)))
+
+$(B)/tests/unit/%: $(OBJ)/tests/unit/%.o $(TEST_LIB_OBJ) $(LIB)/liblrp.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
+
+$(B)/tests/bpf/%: $(OBJ)/tests/bpf/%.o $(BPF_HARNESS_OBJ) $(TEST_LIB_OBJ) $(LIB)/liblrp.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
+
+$(B)/tests/net/%: $(OBJ)/tests/net/%.o $(NET_HARNESS_OBJ) $(TEST_LIB_OBJ) $(LIB)/liblrp.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
+
+$(OBJ)/tests/%.o: CFLAGS += -Wno-missing-prototypes
+
+# The library once more with the sanitizers, for the fuzz targets.
+FUZZ_SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+FUZZ_LIB_OBJ := $(LIB_SRC:%.c=$(B)/fuzz-obj/%.o)
+$(B)/fuzz-obj/%.o: %.c | $(SKEL)
+	@mkdir -p $(@D)
+	$(call say,FUZZCC,$<)
+	$(Q)$(CLANG) $(CPPFLAGS) -std=gnu11 -O1 -g -Wno-gnu-variable-sized-type-not-at-end -fsanitize=fuzzer-no-link $(FUZZ_SAN) -fPIC -pthread -MMD -MP -c $< -o $@
+$(B)/fuzz-obj/liblrp.a: $(FUZZ_LIB_OBJ)
+	@rm -f $@
+	@$(AR) rcs $@ $^
+$(B)/fuzz/%: tests/fuzz/%.c $(B)/fuzz-obj/liblrp.a
+	@mkdir -p $(@D)
+	$(call say,FUZZLD,$@)
+	$(Q)$(CLANG) $(CPPFLAGS) -std=gnu11 -O1 -g -fsanitize=fuzzer $(FUZZ_SAN) -pthread -o $@ $^ $(LDLIBS)
+
+check-build: build-all $(UNIT) $(BPFT) $(NETT)
+
+check: deps
+	@$(MAKE) --no-print-directory -j2 check-build $(FUZZ)
+	@tests/lib/run.sh $(UNIT) $(BPFT) $(NETT) $(NETSH) $(FUZZ)
+
+check-unit:
+	@$(MAKE) --no-print-directory -j2 $(UNIT)
+	@tests/lib/run.sh $(UNIT)
+
+check-bpf: deps
+	@$(MAKE) --no-print-directory -j2 check-build
+	@tests/lib/run.sh $(BPFT)
+
+check-net: deps
+	@$(MAKE) --no-print-directory -j2 check-build
+	@tests/lib/run.sh $(NETT) $(NETSH)
+
+check-long: export LRP_FUZZ_SECONDS = 600
+check-long: export LRP_SOAK_SECONDS = 600
+check-long: export LRP_STORM = 10000000
+check-long: check
+
+fuzz: deps
+	@$(MAKE) --no-print-directory -j2 $(FUZZ)
+	@LRP_FUZZ_SECONDS=$${LRP_FUZZ_SECONDS:-60} tests/lib/run.sh $(FUZZ)
+
+# Unit tests once with address and undefined-behaviour, once with the thread sanitizer.
+san: deps
+	@$(MAKE) --no-print-directory -j2 B=build/asan OBJ=build/asan/obj SAN='-fsanitize=address,undefined -fno-sanitize-recover=undefined' check-unit
+	@$(MAKE) --no-print-directory -j2 B=build/tsan OBJ=build/tsan/obj SAN='-fsanitize=thread' check-unit
+
+bench: deps
+	@$(MAKE) --no-print-directory -j2 build-all
+	@$(BIN)/lrp-bench quick --json $(B)/bench
+
+demo: deps
+	@$(MAKE) --no-print-directory -j2 build-all
+	@$(BIN)/lrp-demo
+
+# ---- housekeeping ----------------------------------------------------------
+
+C_FILES = $(shell git ls-files '*.c' '*.h')
+
+lint: deps
+	@cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr \
+		--suppress=missingIncludeSystem --suppress=nullPointerRedundantCheck -Iinclude -I. $(LIB_SRC) $(wildcard tools/*.c)
+	@clang-format --dry-run --Werror $(C_FILES)
+
+format:
+	@clang-format -i $(C_FILES)
+
+install: all
+	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)/lrp \
+		$(DESTDIR)$(MANDIR)/man3 $(DESTDIR)$(MANDIR)/man7 $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(UNITDIR)
+	install -m 755 $(BIN)/lrp $(BIN)/lrpd $(BIN)/lrp-keeper $(DESTDIR)$(SBINDIR)
+	install -m 755 $(BIN)/lrp-bench $(BIN)/lrp-load $(DESTDIR)$(BINDIR)
+	install -m 755 $(LIB)/liblrp.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)
+	ln -sf liblrp.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/liblrp.so
+	install -m 644 $(LIB)/liblrp.a $(DESTDIR)$(LIBDIR)
+	install -m 644 $(LIB)/pkgconfig/lrp.pc $(DESTDIR)$(LIBDIR)/pkgconfig
+	install -m 644 include/lrp/*.h $(DESTDIR)$(INCLUDEDIR)/lrp
+	for s in 3 7 8; do for f in docs/man/*.$$s; do [ -e $$f ] && install -m 644 $$f $(DESTDIR)$(MANDIR)/man$$s || true; done; done
+	sed 's|@SBINDIR@|$(SBINDIR)|' loader/lrpd.service > $(DESTDIR)$(UNITDIR)/lrpd.service
+
+uninstall:
+	rm -f $(DESTDIR)$(SBINDIR)/lrp $(DESTDIR)$(SBINDIR)/lrpd $(DESTDIR)$(SBINDIR)/lrp-keeper \
+		$(DESTDIR)$(BINDIR)/lrp-bench $(DESTDIR)$(BINDIR)/lrp-load \
+		$(DESTDIR)$(LIBDIR)/liblrp.so $(DESTDIR)$(LIBDIR)/liblrp.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/liblrp.a \
+		$(DESTDIR)$(LIBDIR)/pkgconfig/lrp.pc $(DESTDIR)$(UNITDIR)/lrpd.service
+	rm -rf $(DESTDIR)$(INCLUDEDIR)/lrp
+	for s in 3 7 8; do for f in docs/man/*.$$s; do rm -f $(DESTDIR)$(MANDIR)/man$$s/$$(basename $$f); done; done
+
+clean:
+	rm -rf build
+
+-include $(shell find $(OBJ) $(B)/fuzz-obj -name '*.d' 2>/dev/null)

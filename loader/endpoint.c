@@ -1,0 +1,546 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * endpoint.c - endpoints and their channels: handing out, guarantees (Invariant
+ * 1), quotas of users, user records.
+ *
+ * AF_XDP sockets are recycled with the endpoint, never closed while the pool
+ * lives (closing waits for a grace period): a free endpoint whose rings have the
+ * wanted size is preferred, then one that has none, then any.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+
+#include "../runtime/base/log.h"
+#include "../runtime/channel/fill.h"
+#include "umem.h"
+
+static uint32_t power_of_two_above(uint32_t n)
+{
+	uint32_t p = 1;
+
+	while (p < n)
+		p <<= 1;
+	return p;
+}
+
+/* ---- guarantees ------------------------------------------------------------------ */
+
+uint32_t lrp_core_guarantee_sum(const struct lrp_core *core)
+{
+	uint32_t sum = LRP_FRAGMENT_GUARANTEE;
+
+	for (uint32_t e = LRP_ENDPOINT_FIRST; e < core->state->endpoints; e++)
+		if (core->state->endpoint[e].use != LRP_ENDPOINT_FREE)
+			sum += core->state->endpoint[e].guarantee;
+	return sum;
+}
+
+/*
+ * Frames go round in the order of the fill ring, so all that circulate pass
+ * through the caches in turn. Therefore only as many do as the channels may hold
+ * together; the rest of the UMEM waits for more sockets. They never leave again.
+ * Counted before it is pushed: should we die in between, our heir finds the frame
+ * nowhere, and its quarantine brings it back (lrp_core_quarantine_adopt).
+ */
+static void circulate(struct lrp_core_pool *pool, uint64_t want)
+{
+	struct lrp_pool_state *state = pool->state;
+
+	if (want > state->frames)
+		want = state->frames;
+	if (state->circulating >= want)
+		return;
+	while (state->circulating < want) {
+		uint64_t frame = state->circulating;
+
+		__atomic_store_n(&state->circulating, (uint32_t)frame + 1, __ATOMIC_RELEASE);
+		lrp_fill_push(&pool->view, frame << pool->view.frame_shift);
+	}
+	lrp_fill_settle(&pool->view, pool->xsk[LRP_ENDPOINT_FRAGMENT]);
+}
+
+static void set_surplus(const struct lrp_core *core, struct lrp_core_pool *pool,
+			uint32_t guaranteed)
+{
+	uint32_t fixed = guaranteed + pool->state->reserve;
+
+	pool->guaranteed = guaranteed;
+	circulate(pool, (uint64_t)pool->state->reserve + core->demand);
+	__atomic_store_n(&pool->shared->surplus,
+			 pool->state->circulating > fixed ? pool->state->circulating - fixed : 0,
+			 __ATOMIC_RELAXED);
+}
+
+void lrp_core_guarantees(struct lrp_core *core)
+{
+	uint32_t sum = lrp_core_guarantee_sum(core);
+
+	core->demand = LRP_FRAGMENT_RING;
+	for (uint32_t e = LRP_ENDPOINT_FIRST; e < core->state->endpoints; e++)
+		if (core->state->endpoint[e].use != LRP_ENDPOINT_FREE)
+			core->demand += core->state->endpoint[e].limit;
+	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++)
+		if (lrp_core_pool_on(&core->pool[i]))
+			set_surplus(core, &core->pool[i], sum);
+}
+
+/*
+ * Room for `more` guaranteed frames in every pool? What is lent at the moment is
+ * above all guarantees, so it must fit beside them, too: the surplus shrinks at once, loans
+ * only as their channels drain.
+ */
+static bool guarantee_fits(const struct lrp_core *core, uint32_t more)
+{
+	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++) {
+		const struct lrp_core_pool *pool = &core->pool[i];
+
+		if (lrp_core_pool_on(pool) &&
+		    (uint64_t)pool->guaranteed + more + pool->state->reserve > pool->state->frames)
+			return false;
+	}
+	return true;
+}
+
+static void guarantee_add(struct lrp_core *core, uint32_t more, uint32_t limit)
+{
+	core->demand += limit;
+	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++)
+		if (lrp_core_pool_on(&core->pool[i]))
+			set_surplus(core, &core->pool[i], core->pool[i].guaranteed + more);
+}
+
+/* ---- user records --------------------------------------------------------------- */
+
+/* The page's value size is a multiple of 8, and the kernel maps whole pages. */
+#define USER_PAGE_SIZE (LRP_USER_PAGE_RECORDS * sizeof(struct lrp_user))
+
+int lrp_core_user_page_map(struct lrp_core *core, uint32_t page)
+{
+	void *map = mmap(NULL, USER_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+			 core->page_map_fd[page], 0);
+
+	if (map == MAP_FAILED)
+		return -errno;
+	core->page_map[page] = map;
+	return 0;
+}
+
+static int user_page_new(struct lrp_core *core, uint32_t owner)
+{
+	struct bpf_map_create_opts opts = {.sz = sizeof(opts), .map_flags = BPF_F_MMAPABLE};
+	uint32_t page;
+	int fd, err;
+
+	for (page = 0; page < LRP_USER_PAGES && core->state->page_owner[page]; page++)
+		;
+	if (page == LRP_USER_PAGES)
+		return -ENOSPC;
+	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "lrp_user_page", sizeof(__u32),
+			    sizeof(struct lrp_user), LRP_USER_PAGE_RECORDS, &opts);
+	if (fd < 0)
+		return fd;
+	core->page_map_fd[page] = fd;
+	err = lrp_core_user_page_map(core, page);
+	if (!err && bpf_map_update_elem(core->map_fd[LRP_MAP_USERS], &page, &fd, BPF_ANY))
+		err = -errno;
+	if (err) {
+		if (core->page_map[page])
+			munmap(core->page_map[page], USER_PAGE_SIZE);
+		core->page_map[page] = NULL;
+		core->page_map_fd[page] = -1;
+		close(fd);
+		return err;
+	}
+	core->state->page_owner[page] = owner + 1;
+	lrp_core_put(core, fd, "page:%u", page);
+	return (int)page;
+}
+
+int lrp_core_user_page_fd(struct lrp_core *core, uint32_t owner, uint32_t page)
+{
+	if (page >= LRP_USER_PAGES || core->page_map_fd[page] < 0)
+		return -ENOENT;
+	/* The fragment endpoint's record is written by all. */
+	if (core->state->page_owner[page] != owner + 1 &&
+	    core->state->page_owner[page] != LRP_OWNER_LRPD + 1)
+		return -EPERM;
+	return core->page_map_fd[page];
+}
+
+void lrp_core_user_pages_free(struct lrp_core *core, uint32_t owner)
+{
+	for (uint32_t page = 0; page < LRP_USER_PAGES; page++) {
+		if (core->state->page_owner[page] != owner + 1)
+			continue;
+		bpf_map_delete_elem(core->map_fd[LRP_MAP_USERS], &page);
+		if (core->page_map[page])
+			munmap(core->page_map[page], USER_PAGE_SIZE);
+		core->page_map[page] = NULL;
+		if (core->page_map_fd[page] >= 0)
+			close(core->page_map_fd[page]);
+		core->page_map_fd[page] = -1;
+		core->state->page_owner[page] = 0;
+		lrp_core_drop(core, "page:%u", page);
+	}
+}
+
+/*
+ * A channel has a record of its own: channels of one endpoint on different
+ * queues are written on different CPUs. Which records are taken follows from the channels.
+ */
+static int user_slot_take(struct lrp_core *core, uint32_t owner, uint32_t *page, uint32_t *slot)
+{
+	int made;
+
+	for (uint32_t p = 0; p < LRP_USER_PAGES; p++) {
+		if (core->state->page_owner[p] != owner + 1)
+			continue;
+		for (uint32_t s = 0; s < LRP_USER_PAGE_RECORDS; s++) {
+			if (core->slot_used[p][s])
+				continue;
+			core->slot_used[p][s] = 1;
+			*page = p;
+			*slot = s;
+			return 0;
+		}
+	}
+	made = user_page_new(core, owner);
+	if (made < 0)
+		return made;
+	memset(core->slot_used[made], 0, sizeof(core->slot_used[made]));
+	core->slot_used[made][0] = 1;
+	*page = (uint32_t)made;
+	*slot = 0;
+	return 0;
+}
+
+struct lrp_user *lrp_core_user(struct lrp_core *core, const struct lrp_channel *channel)
+{
+	struct lrp_user *page =
+		channel->user_page < LRP_USER_PAGES ? core->page_map[channel->user_page] : NULL;
+
+	return page && channel->user_slot < LRP_USER_PAGE_RECORDS ? &page[channel->user_slot]
+								  : NULL;
+}
+
+/* After adoption. */
+void lrp_core_user_slots_find(struct lrp_core *core)
+{
+	memset(core->slot_used, 0, sizeof(core->slot_used));
+	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++) {
+		for (uint32_t e = 0; e < core->state->endpoints; e++) {
+			const struct lrp_channel *channel;
+
+			if (!lrp_core_pool_on(&core->pool[i]) ||
+			    core->state->endpoint[e].use == LRP_ENDPOINT_FREE)
+				continue;
+			channel = lrp_core_channel(core, &core->pool[i], e);
+			if (channel->user_page < LRP_USER_PAGES &&
+			    channel->user_slot < LRP_USER_PAGE_RECORDS && channel->ring_size)
+				core->slot_used[channel->user_page][channel->user_slot] = 1;
+		}
+	}
+}
+
+/* ---- one channel ------------------------------------------------------------------- */
+
+/* Makes the endpoint's channel in this pool, if it is not there, and opens it to XDP. */
+static int channel_open(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint)
+{
+	struct lrp_endpoint_state *ep = &core->state->endpoint[endpoint];
+	struct lrp_channel *channel = lrp_core_channel(core, pool, endpoint);
+	uint32_t id = lrp_core_channel_id(core, pool, endpoint);
+	uint32_t page, slot;
+	int err;
+
+	if (channel->flags & LRP_CHANNEL_ACTIVE)
+		return 0;
+	/* Recycled, but with a ring of another size. */
+	if (pool->xsk[endpoint] >= 0 && channel->ring_size && channel->ring_size != ep->ring_size)
+		lrp_core_xsk_close(core, pool, endpoint);
+	if (pool->xsk[endpoint] < 0) {
+		err = lrp_core_xsk_create(core, pool, endpoint, ep->ring_size);
+		if (err)
+			return err;
+	}
+	err = user_slot_take(core, ep->owner, &page, &slot);
+	if (err)
+		return err;
+	memset(&core->page_map[page][slot], 0, sizeof(struct lrp_user));
+	channel->limit = ep->limit;
+	channel->guarantee = ep->guarantee;
+	channel->owner = ep->owner;
+	channel->user_page = page;
+	channel->user_slot = slot;
+	channel->endpoint = endpoint;
+	channel->ring_size = ep->ring_size;
+	channel->generation++;
+	channel->corrected = channel->enqueued; /* occupancy starts at zero */
+	if (bpf_map_update_elem(pool->device->map_fd[LRP_MAP_XSKS], &id, &pool->xsk[endpoint],
+				BPF_ANY)) {
+		err = -errno;
+		core->slot_used[page][slot] = 0;
+		return err;
+	}
+	__atomic_store_n(&channel->flags, LRP_CHANNEL_ACTIVE, __ATOMIC_RELEASE);
+	return 0;
+}
+
+/* Shut to XDP; what is under way still arrives (reclaim.c waits for it). */
+void lrp_core_channel_shut(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint)
+{
+	struct lrp_channel *channel = lrp_core_channel(core, pool, endpoint);
+
+	(void)core;
+	__atomic_store_n(&channel->flags, 0, __ATOMIC_RELEASE);
+}
+
+/* Last step of reclaiming: the record is free, the loan given back. */
+void lrp_core_channel_free(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint)
+{
+	struct lrp_channel *channel = lrp_core_channel(core, pool, endpoint);
+	uint32_t loan = __atomic_exchange_n(&channel->loan, 0, __ATOMIC_ACQ_REL);
+
+	if (loan)
+		__atomic_fetch_sub(&pool->shared->lent, loan, __ATOMIC_ACQ_REL);
+	if (channel->user_page < LRP_USER_PAGES && channel->user_slot < LRP_USER_PAGE_RECORDS)
+		core->slot_used[channel->user_page][channel->user_slot] = 0;
+	channel->owner = LRP_OWNER_LRPD;
+	channel->corrected = channel->enqueued;
+}
+
+/* The fragment endpoint: one for all processes, its records in lrpd's own page. */
+int lrp_core_fragment_endpoint(struct lrp_core *core, struct lrp_core_pool *pool)
+{
+	struct lrp_endpoint_state *ep = &core->state->endpoint[LRP_ENDPOINT_FRAGMENT];
+
+	ep->use = LRP_ENDPOINT_USED;
+	ep->owner = LRP_OWNER_LRPD;
+	ep->ring_size = LRP_FRAGMENT_RING;
+	ep->limit = LRP_FRAGMENT_RING - core->cpus;
+	ep->guarantee = LRP_FRAGMENT_GUARANTEE;
+	return channel_open(core, pool, LRP_ENDPOINT_FRAGMENT);
+}
+
+/* ---- handing out --------------------------------------------------------------------- */
+
+static uint32_t pick_free(const struct lrp_core *core, uint32_t ring_size)
+{
+	const int *xsk[LRP_MAX_POOLS_TOTAL];
+	uint32_t pools = 0, none = 0, other = 0;
+
+	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++)
+		if (core->pool[i].xsk)
+			xsk[pools++] = core->pool[i].xsk;
+	for (uint32_t e = LRP_ENDPOINT_FIRST; e < core->state->endpoints; e++) {
+		const struct lrp_endpoint_state *ep = &core->state->endpoint[e];
+		bool sockets = false;
+
+		if (ep->use != LRP_ENDPOINT_FREE)
+			continue;
+		for (uint32_t i = 0; i < pools && !sockets; i++)
+			sockets = xsk[i][e] >= 0;
+		if (sockets && ep->ring_size == ring_size)
+			return e;
+		if (sockets && !other)
+			other = e;
+		if (!sockets && !none)
+			none = e;
+	}
+	return none ? none : other;
+}
+
+static uint32_t endpoints_of_uid(const struct lrp_core *core, uint32_t uid)
+{
+	uint32_t n = 0;
+
+	for (uint32_t o = 1; o < LRP_OWNERS; o++)
+		if (core->state->owner[o].used && core->state->owner[o].uid == uid)
+			n += core->state->owner[o].endpoints;
+	return n;
+}
+
+static int open_channels(struct lrp_core *core, uint32_t endpoint)
+{
+	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++) {
+		int err;
+
+		if (!lrp_core_pool_live(&core->pool[i]))
+			continue;
+		err = channel_open(core, &core->pool[i], endpoint);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int endpoint_make(struct lrp_core *core, uint32_t owner, uint32_t ring_size, uint32_t limit,
+			 uint32_t guarantee)
+{
+	uint32_t e = pick_free(core, ring_size);
+	struct lrp_endpoint_state *ep;
+	int err;
+
+	if (!e)
+		return -ENOSPC;
+	if (!guarantee_fits(core, guarantee))
+		return -ENOBUFS;
+	ep = &core->state->endpoint[e];
+	ep->owner = owner;
+	ep->ring_size = ring_size;
+	ep->limit = limit;
+	ep->guarantee = guarantee;
+	ep->generation++;
+	memset(&ep->pub, 0, sizeof(ep->pub));
+	ep->use = LRP_ENDPOINT_USED;
+	guarantee_add(core, guarantee, limit);
+	core->state->owner[owner].endpoints++;
+	err = open_channels(core, e);
+	if (err) {
+		lrp_core_release(core, e);
+		return err;
+	}
+	return (int)e;
+}
+
+static void put_channels(struct lrp_core *core, uint32_t endpoint, struct lrp_reply *reply,
+			 int *out_fds, int *out_count)
+{
+	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++) {
+		struct lrp_core_pool *pool = &core->pool[i];
+		struct lrp_channel *channel;
+
+		if (!lrp_core_pool_live(pool))
+			continue;
+		channel = lrp_core_channel(core, pool, endpoint);
+		reply->endpoints.channel[*out_count] = (struct lrp_channel_info){
+			.pool = i,
+			.channel = lrp_core_channel_id(core, pool, endpoint),
+			.user_page = channel->user_page,
+			.user_slot = channel->user_slot,
+		};
+		out_fds[(*out_count)++] = pool->xsk[endpoint];
+	}
+}
+
+static uint32_t clamp_limit(const struct lrp_core *core, const struct lrp_endpoint_state *ep,
+			    uint32_t limit)
+{
+	/* The kernel notices a full ring too late; CPUs may be past our test together. */
+	uint32_t most =
+		ep->ring_size > 2 * core->cpus ? ep->ring_size - core->cpus : ep->ring_size / 2;
+
+	if (!limit || limit > most)
+		limit = most;
+	return limit < 1 ? 1 : limit;
+}
+
+int lrp_core_endpoints(struct lrp_core *core, struct lrp_core_client *client,
+		       const struct lrp_request *request, struct lrp_reply *reply, int *out_fds,
+		       int *out_count)
+{
+	uint32_t pools = lrp_core_pools(core), count = request->count, limit, guarantee, ring_size;
+	uint32_t n;
+
+	if (!pools)
+		return -ENETDOWN;
+	if (count > LRP_CONTROL_MAX_BATCH)
+		count = LRP_CONTROL_MAX_BATCH;
+	if (count > LRP_CONTROL_MAX_FDS / pools)
+		count = LRP_CONTROL_MAX_FDS / pools;
+	ring_size = request->endpoints.ring_size ? request->endpoints.ring_size : LRP_DEFAULT_RING;
+	if (ring_size > LRP_MAX_RING)
+		return -EINVAL;
+	ring_size = power_of_two_above(ring_size < 16 ? 16 : ring_size);
+	/* A ring of 16 slots on a machine of 64 CPUs could not hold what these are about to add. */
+	while (ring_size < 2 * core->cpus && ring_size < LRP_MAX_RING)
+		ring_size <<= 1;
+	limit = clamp_limit(core, &(struct lrp_endpoint_state){.ring_size = ring_size},
+			    request->endpoints.limit);
+	guarantee =
+		request->endpoints.guarantee ? request->endpoints.guarantee : LRP_DEFAULT_GUARANTEE;
+	if (guarantee > limit)
+		guarantee = limit;
+	if (client->uid && core->closing && endpoints_of_uid(core, client->uid) >= core->state->quota)
+		lrp_core_reclaim(core);
+	for (n = 0; n < count; n++) {
+		int e;
+
+		if (client->uid && (endpoints_of_uid(core, client->uid) >= core->state->quota ||
+				    guarantee > LRP_DEFAULT_GUARANTEE))
+			e = guarantee > LRP_DEFAULT_GUARANTEE ? -EPERM : -EDQUOT;
+		else
+			e = endpoint_make(core, client->owner, ring_size, limit, guarantee);
+		if (e == -ENOBUFS && core->closing) {
+			lrp_core_reclaim(core);
+			e = endpoint_make(core, client->owner, ring_size, limit, guarantee);
+		}
+		if (e < 0) {
+			if (!n)
+				return e;
+			break;
+		}
+		reply->endpoints.endpoint[n] = (uint32_t)e;
+		put_channels(core, (uint32_t)e, reply, out_fds, out_count);
+	}
+	reply->count = n;
+	reply->endpoints.channels = pools;
+	reply->endpoints.ring_size = ring_size;
+	reply->endpoints.limit = limit;
+	lrp_core_owner_sync(core, client->owner);
+	return 0;
+}
+
+int lrp_core_adopt(struct lrp_core *core, struct lrp_core_client *client,
+		   const struct lrp_request *request, struct lrp_reply *reply, int *out_fds,
+		   int *out_count)
+{
+	uint32_t index = request->adopt.pool, endpoint = request->adopt.endpoint;
+	struct lrp_endpoint_state *ep = &core->state->endpoint[endpoint];
+	struct lrp_core_pool *pool;
+	struct lrp_channel *channel;
+	int err;
+
+	(void)client;
+	if (index >= LRP_MAX_POOLS_TOTAL || !lrp_core_pool_live(&core->pool[index]))
+		return -ENOENT;
+	pool = &core->pool[index];
+	err = channel_open(core, pool, endpoint);
+	if (err)
+		return err;
+	channel = lrp_core_channel(core, pool, endpoint);
+	reply->count = 1;
+	reply->endpoints.endpoint[0] = endpoint;
+	reply->endpoints.channels = 1;
+	reply->endpoints.ring_size = ep->ring_size;
+	reply->endpoints.limit = ep->limit;
+	reply->endpoints.channel[0] = (struct lrp_channel_info){
+		.pool = index,
+		.channel = lrp_core_channel_id(core, pool, endpoint),
+		.user_page = channel->user_page,
+		.user_slot = channel->user_slot,
+	};
+	out_fds[0] = pool->xsk[endpoint];
+	*out_count = 1;
+	return 0;
+}
+
+int lrp_core_limit(struct lrp_core *core, uint32_t endpoint, uint32_t limit)
+{
+	struct lrp_endpoint_state *ep = &core->state->endpoint[endpoint];
+
+	limit = clamp_limit(core, ep, limit);
+	if (limit < ep->guarantee)
+		limit = ep->guarantee;
+	if (limit > ep->limit)
+		guarantee_add(core, 0, limit - ep->limit);
+	ep->limit = limit;
+	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++)
+		if (lrp_core_pool_on(&core->pool[i]))
+			lrp_core_channel(core, &core->pool[i], endpoint)->limit = limit;
+	return (int)limit;
+}

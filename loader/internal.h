@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * internal.h - what the files of the core share.
+ *
+ * Two kinds of state. `struct lrp_core_state` is a memfd that the keeper holds:
+ * plain tables without pointers, so that a new lrpd goes on where the old one
+ * stopped, at whatever instruction that was. The demultiplexing maps are always
+ * computed from these tables (flow.c), never read back: a half-done update is
+ * mended by doing it again. `struct lrp_core` is this process's view:
+ * descriptors and mappings.
+ */
+#ifndef LRP_CORE_INTERNAL_H
+#define LRP_CORE_INTERNAL_H
+
+#include <linux/if_xdp.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "../runtime/channel/fill.h"
+#include "core.h"
+
+#define LRP_CORE_STATE_VERSION 1u
+#define LRP_MAX_POOLS_TOTAL    (LRP_MAX_DEVICES * 4u) /* as in struct lrp_status_page */
+#define LRP_DEFAULT_FRAMES     32768u
+#define LRP_DEFAULT_GUARANTEE  4u
+#define LRP_DEFAULT_RING       256u
+#define LRP_MAX_RING	       32768u
+#define LRP_FRAGMENT_RING      1024u
+#define LRP_FRAGMENT_GUARANTEE 64u
+#define LRP_DEFAULT_QUOTA      1024u
+#define LRP_MEMBERSHIPS_MAX    16u
+#define LRP_QUARANTINE	       256u
+#define LRP_NO_POOL	       UINT32_MAX
+
+#ifndef XDP_USE_SG
+#define XDP_USE_SG (1 << 4) /* Linux 6.6 */
+#endif
+
+/* ---- state that outlives lrpd ------------------------------------------- */
+
+enum lrp_endpoint_use {
+	LRP_ENDPOINT_FREE,
+	LRP_ENDPOINT_USED,
+	LRP_ENDPOINT_CLOSING, /* no longer in the maps; rings to be drained */
+};
+
+/* What a shadow is bound and connected to. Addresses of IPv4 are ::ffff:a.b.c.d. */
+struct lrp_published {
+	__u32 on;	/* last to be written, first to be cleared */
+	__u32 sequence; /* of two sockets on one port the later one receives */
+	__u64 cookie;	/* SO_COOKIE: the socket's identity, never reused */
+	struct lrp_addr6 laddr, raddr;
+	__be16 lport, rport;
+	__u8 proto;
+	__u8 v4, v6; /* families that it receives */
+	__u8 wildcard;
+	__u8 connected;
+	__u8 reuseport;
+	__u8 pad[2];
+	__u32 membership_count;
+	struct lrp_membership_request membership[LRP_MEMBERSHIPS_MAX];
+};
+
+struct lrp_endpoint_state {
+	__u32 use; /* enum lrp_endpoint_use */
+	__u32 owner;
+	__u32 ring_size; /* of its sockets; kept when it is free, so that they can be recycled */
+	__u32 limit;
+	__u32 guarantee;
+	__u32 generation;
+	__u32 missing; /* looks in a row that did not find its shadow */
+	struct lrp_published pub;
+};
+
+struct lrp_owner_state {
+	__u32 used;
+	__u32 uid;
+	__u32 pid; /* the family's first process */
+	__u32 endpoints;
+	__u32 gone; /* the whole family; its endpoints are being reclaimed */
+	__u32 pad;
+	__u64 token;
+	__u64 start_time;
+	char comm[16];
+};
+
+struct lrp_pool_state {
+	__u32 used; /* generation, as on the status page */
+	__u32 device;
+	__u32 queue;
+	__u32 frames;
+	__u32 frame_size;
+	__u32 fill_size;
+	__u32 reserve; /* frames that are never lent: the kernel's and the driver's */
+	__u32 circulating; /* the first so many frames are in use; the others were never needed */
+	__u32 zerocopy;
+	__u32 sg;
+	__u32 quarantined;
+	struct { /* frames whose holder died while it returned them */
+		__u32 frame;
+		__u32 misses;	   /* audits that found it nowhere */
+		__u32 at_producer; /* fill ring's producer at the last of them */
+	} quarantine[LRP_QUARANTINE];
+};
+
+struct lrp_device_state {
+	__u32 used;
+	__u32 ifindex;
+	char ifname[IFNAMSIZ];
+	__u32 mode; /* LRP_MODE_NATIVE or LRP_MODE_SKB */
+	__u32 libxdp;
+	__u32 parked; /* detached, but sockets still have its channels: see lrp_core_detach() */
+	__u32 frames; /* of each pool */
+	__u32 queues;
+	__u32 mtu;
+	__u32 virtual_device;
+	__u32 frame_payload;
+	__u64 program; /* lrp_core_xdp_hash() of what is attached */
+	__u32 pool[LRP_MAX_QUEUES];
+};
+
+struct lrp_group_state {
+	__u32 used;
+	__u8 ipv6;
+	__u8 proto;
+	__be16 port;
+	struct lrp_addr6 addr; /* of the bind; zeros: wildcard */
+};
+
+struct lrp_core_state {
+	__u32 magic;
+	__u32 version;
+	__u32 endpoints;
+	__u32 quota;
+	__u32 sequence;
+	__u32 generation;
+	struct lrp_owner_state owner[LRP_OWNERS];
+	struct lrp_device_state device[LRP_MAX_DEVICES];
+	struct lrp_pool_state pool[LRP_MAX_POOLS_TOTAL];
+	struct lrp_group_state group[LRP_GROUPS];
+	__u32 page_owner[LRP_USER_PAGES];     /* owner + 1; 0: no page */
+	struct lrp_endpoint_state endpoint[]; /* `endpoints` of them */
+};
+
+/* ---- this process's view ------------------------------------------------- */
+
+enum lrp_shared_map {
+	LRP_MAP_PORTS,
+	LRP_MAP_LOCAL4,
+	LRP_MAP_LOCAL6,
+	LRP_MAP_BINDS4,
+	LRP_MAP_BINDS6,
+	LRP_MAP_FLOWS4,
+	LRP_MAP_FLOWS6,
+	LRP_MAP_GROUPS,
+	LRP_MAP_MEMBERSHIPS,
+	LRP_MAP_USERS,
+	LRP_MAP_OWNERS,
+	LRP_MAP_SHARED,
+};
+
+enum lrp_device_map {
+	LRP_MAP_DEVICE,
+	LRP_MAP_CHANNELS,
+	LRP_MAP_XSKS,
+	LRP_MAP_POOLS,
+	LRP_MAP_REASONS,
+	LRP_MAP_FRAGMENTS,
+	LRP_MAP_PER_DEVICE,
+};
+
+struct lrp_core_device;
+
+extern const char *const lrp_shared_map_name[LRP_MAP_SHARED];
+extern const char *const lrp_device_map_name[LRP_MAP_PER_DEVICE];
+
+struct lrp_core_ring {
+	void *map;
+	size_t size;
+};
+
+struct lrp_core_pool {
+	struct lrp_pool_state *state;
+	struct lrp_core_device *device;
+	int umem_fd;
+	struct lrp_pool_view view; /* view.umem == NULL: no pool here */
+	struct lrp_core_ring completion;
+	int *xsk;		  /* [endpoints], -1: none */
+	struct lrp_core_ring *rx; /* [endpoints]; embedded only, else NULL */
+	uint32_t guaranteed;	  /* sum over used endpoints */
+	struct lrp_pool *shared;  /* its record in lrp_pools */
+};
+
+struct lrp_core_device {
+	struct lrp_device_state *state;
+	int prog_fd;
+	int link_fd; /* -1: attached through libxdp */
+	int map_fd[LRP_MAP_PER_DEVICE];
+	struct lrp_channel *channels; /* mapped lrp_channels, queues * endpoints */
+	struct lrp_pool *pools;	      /* mapped lrp_pools */
+	size_t channels_size, pools_size;
+	struct lrp_taps *taps; /* for senders without CAP_NET_RAW; made when first asked for */
+};
+
+struct lrp_core {
+	struct lrp_core_opts opts;
+	uint32_t cpus;
+	int state_fd;
+	size_t state_size;
+	struct lrp_core_state *state;
+	int page_fd, page_ro_fd;
+	struct lrp_status_page *page;
+	int map_fd[LRP_MAP_SHARED]; /* -1 until the first device is attached */
+	struct lrp_port *ports;	    /* mapped lrp_ports */
+	struct lrp_core_device device[LRP_MAX_DEVICES];
+	struct lrp_core_pool pool[LRP_MAX_POOLS_TOTAL];
+	int page_map_fd[LRP_USER_PAGES];
+	struct lrp_user *page_map[LRP_USER_PAGES];
+	uint8_t slot_used[LRP_USER_PAGES][LRP_USER_PAGE_RECORDS];
+	uint32_t *by_port;	/* [65536], by lport as it is in memory: first endpoint published */
+	uint32_t *next_on_port; /* [endpoints] */
+	int sync_error;		/* flow.c: an entry could not be written */
+	uint32_t closing;	/* endpoints in LRP_ENDPOINT_CLOSING */
+	uint32_t demand;	/* frames that all channels of a queue may hold together: sum of limits */
+	int epoll_fd;
+	struct lrp_core_local *local;
+	struct lrp_core_strays *strays;
+	uint64_t netns_cookie;
+	char pin_dir[64];	     /* "": not pinned */
+	uint64_t next_quarantine_ns; /* 0: nothing in quarantine */
+	uint64_t next_sweep_ns;	     /* 0: nothing published */
+	uint64_t reclaim_at_ns;	     /* when `closing` endpoints are taken back, together */
+};
+
+/* core.c */
+uint64_t lrp_core_now_ns(void);
+/* A line for people in error[LRP_ERROR_SIZE]; returns err. */
+#define LRP_ERROR_SIZE 512 /* as lrp_reply.error_text */
+__attribute__((format(printf, 3, 4))) int lrp_core_error(char *error, int err, const char *format,
+							 ...);
+/* To and from the keeper. */
+__attribute__((format(printf, 3, 4))) void lrp_core_put(struct lrp_core *core, int fd,
+							const char *format, ...);
+__attribute__((format(printf, 2, 3))) void lrp_core_drop(struct lrp_core *core, const char *format,
+							 ...);
+uint32_t lrp_core_pools(const struct lrp_core *core); /* number that are on */
+
+static inline bool lrp_core_pool_on(const struct lrp_core_pool *pool)
+{
+	return pool->view.umem != NULL;
+}
+
+/* On, and packets come. */
+static inline bool lrp_core_pool_live(const struct lrp_core_pool *pool)
+{
+	return lrp_core_pool_on(pool) && !pool->device->state->parked;
+}
+
+static inline bool lrp_core_device_live(const struct lrp_device_state *state)
+{
+	return state->used && !state->parked;
+}
+
+static inline uint32_t lrp_core_pool_index(const struct lrp_core *core,
+					   const struct lrp_core_pool *pool)
+{
+	return (uint32_t)(pool - core->pool);
+}
+
+static inline uint32_t lrp_core_channel_id(const struct lrp_core *core,
+					   const struct lrp_core_pool *pool, uint32_t endpoint)
+{
+	return pool->state->queue * core->state->endpoints + endpoint;
+}
+
+static inline struct lrp_channel *
+lrp_core_channel(const struct lrp_core *core, const struct lrp_core_pool *pool, uint32_t endpoint)
+{
+	return &pool->device->channels[lrp_core_channel_id(core, pool, endpoint)];
+}
+
+/* device.c */
+int lrp_core_attach(struct lrp_core *core, const struct lrp_attach_request *request, char *text);
+int lrp_core_detach(struct lrp_core *core, const char *ifname, char *text);
+void lrp_core_device_close(struct lrp_core *core, struct lrp_core_device *device);
+void lrp_core_parked_run(struct lrp_core *core); /* frees what nobody uses any more */
+int lrp_core_device_adopt(struct lrp_core *core, struct lrp_core_device *device);
+int lrp_core_map_shared(struct lrp_core *core); /* maps the maps that are mmapable */
+struct lrp_core_device *lrp_core_device_find(struct lrp_core *core, uint32_t ifindex);
+
+/* A TAP queue that leads to the device, for the family; a descriptor or -errno. */
+int lrp_core_device_tap(struct lrp_core *core, uint32_t ifindex, uint32_t owner);
+
+/* endpoint.c */
+int lrp_core_endpoints(struct lrp_core *core, struct lrp_core_client *client,
+		       const struct lrp_request *request, struct lrp_reply *reply, int *out_fds,
+		       int *out_count);
+int lrp_core_adopt(struct lrp_core *core, struct lrp_core_client *client,
+		   const struct lrp_request *request, struct lrp_reply *reply, int *out_fds,
+		   int *out_count);
+int lrp_core_limit(struct lrp_core *core, uint32_t endpoint, uint32_t limit);
+int lrp_core_fragment_endpoint(struct lrp_core *core, struct lrp_core_pool *pool);
+void lrp_core_guarantees(
+	struct lrp_core *core); /* recomputes guaranteed and surplus of all pools */
+uint32_t lrp_core_guarantee_sum(const struct lrp_core *core); /* of one pool */
+int lrp_core_user_page_fd(struct lrp_core *core, uint32_t owner, uint32_t page);
+void lrp_core_user_pages_free(struct lrp_core *core, uint32_t owner);
+struct lrp_user *lrp_core_user(struct lrp_core *core, const struct lrp_channel *channel);
+void lrp_core_user_slots_find(struct lrp_core *core);
+int lrp_core_user_page_map(struct lrp_core *core, uint32_t page);
+void lrp_core_channel_shut(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint);
+void lrp_core_channel_free(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint);
+
+/* owner.c */
+int lrp_core_hello(struct lrp_core *core, struct lrp_core_client *client,
+		   const struct lrp_request *request, struct lrp_reply *reply);
+void lrp_core_owner_sync(struct lrp_core *core, uint32_t owner); /* its record in lrp_owners */
+void lrp_core_owner_free(struct lrp_core *core, uint32_t owner);
+void lrp_core_sweep(struct lrp_core *core);
+void lrp_core_sweep_in(struct lrp_core *core, uint32_t ms); /* at the latest */
+
+/* reclaim.c */
+void lrp_core_release(struct lrp_core *core, uint32_t endpoint);
+void lrp_core_reclaim(struct lrp_core *core); /* all endpoints in LRP_ENDPOINT_CLOSING */
+void lrp_core_quarantine_run(struct lrp_core *core);
+void lrp_core_quarantine_adopt(struct lrp_core *core);
+void lrp_core_settle_rcu(struct lrp_core *core);
+
+/* audit.c */
+enum lrp_frame_place {
+	LRP_FRAME_NOWHERE = 0, /* the kernel's, or lost */
+	LRP_FRAME_IN_FILL = 1 << 0,
+	LRP_FRAME_IN_RX = 1 << 1,
+	LRP_FRAME_HELD = 1 << 2, /* marked in the frame table */
+	LRP_FRAME_QUARANTINED = 1 << 3,
+	LRP_FRAME_TWICE = 1 << 4, /* in two rings, or twice in one */
+	LRP_FRAME_AT_HEAD = 1 << 5, /* seen only at the consumer of an RX ring */
+};
+/* ORs what is true of each frame into place[]. The RX rings only if asked for: there may be
+ * thousands. While packets move the picture is blurred. */
+int lrp_core_places(struct lrp_core *core, struct lrp_core_pool *pool, uint8_t *place,
+		    bool rx_rings);
+struct json_object;
+struct json_object *lrp_core_audit(struct lrp_core *core);
+
+/* status.c */
+struct json_object *lrp_core_status(struct lrp_core *core);
+struct json_object *lrp_core_channels(struct lrp_core *core);
+int lrp_core_json_memfd(struct json_object *json, uint32_t *length); /* takes json */
+
+#endif

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * owner.c - process families: who they are, the token by which their children
+ * prove that they belong, and what is done when somebody of them is gone.
+ */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "flow.h"
+#include "shadow.h"
+#include "tap.h"
+
+#define SWEEP_MS      400
+#define SWEEP_SOON_MS 120
+
+static uint64_t start_time(pid_t pid)
+{
+	char path[64], line[1024], *at;
+	unsigned long long ticks = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	/* Field 22; the name in parentheses may hold anything. */
+	if (fgets(line, sizeof(line), file) && (at = strrchr(line, ')')) &&
+	    sscanf(at + 1,
+		   " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d "
+		   "%*d %llu",
+		   &ticks) != 1)
+		ticks = 0;
+	fclose(file);
+	return ticks;
+}
+
+static void read_comm(pid_t pid, char comm[16])
+{
+	char path[64];
+	FILE *file;
+
+	memset(comm, 0, 16);
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return;
+	if (fgets(comm, 16, file))
+		comm[strcspn(comm, "\n")] = 0;
+	fclose(file);
+}
+
+void lrp_core_owner_sync(struct lrp_core *core, uint32_t owner)
+{
+	const struct lrp_owner_state *state = &core->state->owner[owner];
+	struct lrp_owner record = {0};
+
+	if (core->map_fd[LRP_MAP_OWNERS] < 0)
+		return;
+	if (state->used) {
+		record.pid = state->pid;
+		record.uid = state->uid;
+		record.start_time = state->start_time;
+		record.channels = state->endpoints * lrp_core_pools(core);
+		memcpy(record.comm, state->comm, sizeof(record.comm));
+		for (uint32_t p = 0; p < LRP_USER_PAGES; p++)
+			record.user_pages += core->state->page_owner[p] == owner + 1;
+	}
+	bpf_map_update_elem(core->map_fd[LRP_MAP_OWNERS], &owner, &record, BPF_ANY);
+}
+
+/* Families that one uid may have: a pidfd and a connection each. */
+#define FAMILIES_PER_UID 256u
+
+int lrp_core_hello(struct lrp_core *core, struct lrp_core_client *client,
+		   const struct lrp_request *request, struct lrp_reply *reply)
+{
+	uint32_t owner = request->hello.owner, of_uid = 0;
+	struct lrp_owner_state *state;
+
+	if (client->owner) { /* asked again after a timeout */
+		owner = client->owner;
+	} else if (owner) {
+		if (owner >= LRP_OWNERS || !core->state->owner[owner].used ||
+		    core->state->owner[owner].token != request->hello.token)
+			return -EACCES;
+		/* The same program; another uid only for a process that dropped root's. */
+		if (core->state->owner[owner].uid != client->uid &&
+		    core->state->owner[owner].uid != 0)
+			return -EACCES;
+	} else {
+		uint32_t unused = 0;
+
+		for (uint32_t o = LRP_OWNERS - 1; o > LRP_OWNER_LRPD; o--) {
+			if (!core->state->owner[o].used)
+				unused = o;
+			else if (core->state->owner[o].uid == client->uid)
+				of_uid++;
+		}
+		if (!unused)
+			return -EUSERS;
+		if (client->uid && of_uid >= FAMILIES_PER_UID)
+			return -EDQUOT;
+		owner = unused;
+		state = &core->state->owner[owner];
+		memset(state, 0, sizeof(*state));
+		state->uid = client->uid;
+		state->pid = (uint32_t)client->pid;
+		state->start_time = start_time(client->pid);
+		read_comm(client->pid, state->comm);
+		while (!state->token)
+			if (getrandom(&state->token, sizeof(state->token), 0) < 0)
+				return -errno;
+		state->used = 1;
+		lrp_core_owner_sync(core, owner);
+	}
+	client->owner = owner;
+	reply->hello.owner = owner;
+	reply->hello.token = core->state->owner[owner].token;
+	return 0;
+}
+
+bool lrp_core_owner_valid(struct lrp_core *core, __u32 owner, uid_t uid)
+{
+	return owner > LRP_OWNER_LRPD && owner < LRP_OWNERS && core->state->owner[owner].used &&
+	       (core->state->owner[owner].uid == uid || core->state->owner[owner].uid == 0);
+}
+
+/* The last endpoint of a family that is gone has been reclaimed. */
+void lrp_core_owner_free(struct lrp_core *core, uint32_t owner)
+{
+	if (core->map_fd[LRP_MAP_USERS] >= 0)
+		lrp_core_user_pages_free(core, owner);
+	memset(&core->state->owner[owner], 0, sizeof(core->state->owner[owner]));
+	lrp_core_owner_sync(core, owner);
+}
+
+/* ---- death ------------------------------------------------------------------------------- */
+
+struct shadow_row {
+	uint64_t cookie;
+	uint32_t endpoint;
+};
+
+static int by_cookie(const void *a, const void *b)
+{
+	uint64_t x = ((const struct shadow_row *)a)->cookie;
+	uint64_t y = ((const struct shadow_row *)b)->cookie;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Of this thread: on a busy CPU time on the clock is mostly other people's. */
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/*
+ * Looks for published sockets that no process has open any more. A process that
+ * only inherited sockets never says anything to us, so this runs all the time,
+ * twice a second, and soon after somebody is known to have died. A socket must be missing
+ * twice: one that is being disconnected is out of the kernel's tables for a moment.
+ */
+void lrp_core_sweep(struct lrp_core *core)
+{
+	uint64_t start = lrp_core_now_ns(), spent = cpu_ns();
+	struct shadow_row *row;
+	uint64_t *cookie;
+	size_t count = 0;
+	bool *alive;
+
+	if (!core->next_sweep_ns || start < core->next_sweep_ns)
+		return;
+	core->next_sweep_ns = 0;
+	row = calloc(core->state->endpoints, sizeof(*row));
+	cookie = calloc(core->state->endpoints, sizeof(*cookie));
+	alive = calloc(core->state->endpoints, sizeof(*alive));
+	for (uint32_t e = LRP_ENDPOINT_FIRST; row && cookie && alive && e < core->state->endpoints;
+	     e++) {
+		const struct lrp_endpoint_state *ep = &core->state->endpoint[e];
+
+		if (ep->use == LRP_ENDPOINT_USED && ep->pub.on)
+			row[count++] = (struct shadow_row){ep->pub.cookie, e};
+	}
+	if (count) {
+		bool missing = false;
+
+		qsort(row, count, sizeof(*row), by_cookie);
+		for (size_t i = 0; i < count; i++)
+			cookie[i] = row[i].cookie;
+		if (!lrp_core_shadows_find(cookie, alive, count, 0)) {
+			for (size_t i = 0; i < count; i++) {
+				struct lrp_endpoint_state *ep =
+					&core->state->endpoint[row[i].endpoint];
+
+				if (alive[i])
+					ep->missing = 0;
+				else if (ep->missing++)
+					lrp_core_release(core, row[i].endpoint);
+				else
+					missing = true;
+			}
+		}
+		/* Never more than a fiftieth of a CPU. */
+		spent = cpu_ns() - spent;
+		lrp_core_sweep_in(core, missing ? SWEEP_SOON_MS : SWEEP_MS);
+		if (core->next_sweep_ns < start + 50 * spent)
+			core->next_sweep_ns = start + 50 * spent;
+	}
+	free(row);
+	free(cookie);
+	free(alive);
+}
+
+void lrp_core_sweep_in(struct lrp_core *core, uint32_t ms)
+{
+	uint64_t at = lrp_core_now_ns() + (uint64_t)ms * 1000000u;
+
+	if (!core->next_sweep_ns || at < core->next_sweep_ns)
+		core->next_sweep_ns = at;
+}
+
+void lrp_core_client_gone(struct lrp_core *core, __u32 owner, bool family_gone)
+{
+	if (owner == LRP_OWNER_LRPD || owner >= LRP_OWNERS || !core->state->owner[owner].used)
+		return;
+	if (!family_gone) {
+		lrp_core_sweep_in(core, 0);
+		return;
+	}
+	core->state->owner[owner].gone = 1;
+	for (uint32_t i = 0; i < LRP_MAX_DEVICES; i++)
+		if (core->device[i].taps)
+			lrp_taps_owner_gone(core->device[i].taps, owner);
+	for (uint32_t e = LRP_ENDPOINT_FIRST; e < core->state->endpoints; e++) {
+		const struct lrp_endpoint_state *ep = &core->state->endpoint[e];
+
+		if (ep->use == LRP_ENDPOINT_USED && ep->owner == owner)
+			lrp_core_release(core, e);
+	}
+	if (!core->state->owner[owner].endpoints)
+		lrp_core_owner_free(core, owner);
+}
+
+void lrp_core_reclaim_unclaimed(struct lrp_core *core, const bool *claimed)
+{
+	for (uint32_t o = LRP_OWNER_LRPD + 1; o < LRP_OWNERS; o++)
+		if (core->state->owner[o].used && !claimed[o])
+			lrp_core_client_gone(core, o, true);
+}

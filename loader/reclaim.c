@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * reclaim.c - taking an endpoint back, from a process that closed it or that is
+ * dead. In this order:
+ *
+ *   1. its demultiplexing entries go, its channels are shut: no new packet;
+ *   2. a grace period: a packet that passed the test before is on the ring now;
+ *   3. frames in the rings go back to the fill ring, oldest first; the consumer follows
+ *      each, so that dying here leaves nothing undone that cannot be done again;
+ *   4. frames marked in the frame table go back;
+ *   5. the channel, its record and its guarantee are free.
+ *
+ * Two kinds of frames are in doubt, because the process may have died in
+ * between two stores: the one at the consumer of its ring, and those marked
+ * RETURNING. Found on a ring they are returned already; found nowhere they may
+ * be in the kernel's hands this very moment, so they go to quarantine until
+ * later looks find them nowhere either.
+ */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "../runtime/base/log.h"
+#include "flow.h"
+#include "umem.h"
+
+/*
+ * What is closed is gathered for so long, since a grace period takes ten
+ * milliseconds and more, and one serves for all: a program that opens and closes
+ * sockets in a loop does not wait for them. Well below the second in which the frames
+ * of a dead process must be back.
+ */
+#define GATHER_MS 100u
+
+#define QUARANTINE_MS	  250u /* between two looks */
+#define QUARANTINE_MISSES 4u   /* looks in a row that found the frame nowhere */
+#define QUARANTINE_PUSHES                                                                          \
+	64u /* frames that came back on the fill ring between two looks: the kernel's              \
+	       pool keeps a few by last-in-first-out, traffic shakes them out */
+
+/* ---- 1: shutting ------------------------------------------------------------------- */
+
+void lrp_core_release(struct lrp_core *core, uint32_t endpoint)
+{
+	struct lrp_endpoint_state *ep = &core->state->endpoint[endpoint];
+
+	if (ep->use != LRP_ENDPOINT_USED)
+		return;
+	lrp_core_withdraw(core, endpoint);
+	ep->use = LRP_ENDPOINT_CLOSING;
+	if (!core->closing++)
+		core->reclaim_at_ns = lrp_core_now_ns() + GATHER_MS * 1000000ull;
+	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++)
+		if (lrp_core_pool_on(&core->pool[i]))
+			lrp_core_channel_shut(core, &core->pool[i], endpoint);
+}
+
+/* ---- 2: grace period ----------------------------------------------------------------- */
+
+/*
+ * XDP programs and the flush of what they redirected run inside one RCU
+ * read-side section (softirq). MEMBARRIER_CMD_GLOBAL is synchronize_rcu(); a
+ * kernel with full dynticks refuses it, there an update of a map of maps waits
+ * for the same.
+ */
+void lrp_core_settle_rcu(struct lrp_core *core)
+{
+	if (!syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
+		return;
+	for (uint32_t page = 0; page < LRP_USER_PAGES; page++)
+		if (core->page_map_fd[page] >= 0 && core->map_fd[LRP_MAP_USERS] >= 0) {
+			bpf_map_update_elem(core->map_fd[LRP_MAP_USERS], &page,
+					    &core->page_map_fd[page], BPF_ANY);
+			return;
+		}
+}
+
+/* ---- doubt ----------------------------------------------------------------------------- */
+
+static void quarantine(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t frame)
+{
+	struct lrp_pool_state *state = pool->state;
+
+	for (uint32_t i = 0; i < state->quarantined; i++)
+		if (state->quarantine[i].frame == frame)
+			return;
+	if (state->quarantined == LRP_QUARANTINE) {
+		lrp_log(LRP_LOG_WARN, "lrpd: quarantine is full: frame %u is lost until detach",
+			frame);
+		return;
+	}
+	state->quarantine[state->quarantined].frame = frame;
+	state->quarantine[state->quarantined].misses = 0;
+	state->quarantine[state->quarantined].at_producer =
+		atomic_load_explicit(pool->view.fill_producer, memory_order_acquire);
+	state->quarantined++;
+	if (!core->next_quarantine_ns)
+		core->next_quarantine_ns = lrp_core_now_ns() + QUARANTINE_MS * 1000000ull;
+}
+
+static void unquarantine(struct lrp_pool_state *state, uint32_t i)
+{
+	state->quarantine[i] = state->quarantine[state->quarantined - 1];
+	state->quarantined--;
+}
+
+/*
+ * After a takeover: the clock of the quarantine died with the old lrpd. Its looks do not count
+ * either: it may have died just after it had pushed a frame that is still listed.
+ */
+void lrp_core_quarantine_adopt(struct lrp_core *core)
+{
+	for (uint32_t p = 0; p < LRP_MAX_POOLS_TOTAL; p++) {
+		struct lrp_core_pool *pool = &core->pool[p];
+
+		if (!lrp_core_pool_on(pool))
+			continue;
+		/* It may have died before it pushed the last frame that it had counted. */
+		if (pool->state->circulating)
+			quarantine(core, pool, pool->state->circulating - 1);
+		for (uint32_t i = 0; i < pool->state->quarantined; i++) {
+			pool->state->quarantine[i].misses = 0;
+			pool->state->quarantine[i].at_producer =
+				atomic_load_explicit(pool->view.fill_producer, memory_order_acquire);
+		}
+		core->next_quarantine_ns = lrp_core_now_ns() + QUARANTINE_MS * 1000000ull;
+	}
+}
+
+static void push(struct lrp_core_pool *pool, uint32_t frame)
+{
+	lrp_fill_push(&pool->view, (uint64_t)frame << pool->view.frame_shift);
+}
+
+/* True if the frame is surely the kernel's: it has got all descriptors of its driver's ring. */
+static bool kernel_may_hold_long(const struct lrp_core_pool *pool)
+{
+	return pool->state->zerocopy;
+}
+
+void lrp_core_quarantine_run(struct lrp_core *core)
+{
+	uint64_t now = lrp_core_now_ns();
+	bool left = false;
+
+	if (!core->next_quarantine_ns || now < core->next_quarantine_ns)
+		return;
+	for (uint32_t p = 0; p < LRP_MAX_POOLS_TOTAL; p++) {
+		struct lrp_core_pool *pool = &core->pool[p];
+		struct lrp_pool_state *state = pool->state;
+		uint32_t producer;
+		uint8_t *place;
+
+		if (!lrp_core_pool_on(pool) || !state->quarantined)
+			continue;
+		place = calloc(state->frames, 1);
+		if (!place)
+			return;
+		lrp_core_places(core, pool, place, true);
+		producer = atomic_load_explicit(pool->view.fill_producer, memory_order_acquire);
+		for (uint32_t i = state->quarantined; i-- > 0;) {
+			uint32_t frame = state->quarantine[i].frame;
+
+			if (place[frame] & (LRP_FRAME_IN_FILL | LRP_FRAME_IN_RX | LRP_FRAME_HELD)) {
+				unquarantine(state, i); /* it had been returned */
+				continue;
+			}
+			state->quarantine[i].misses++;
+			if (state->quarantine[i].misses < QUARANTINE_MISSES ||
+			    kernel_may_hold_long(pool) ||
+			    (producer - state->quarantine[i].at_producer < QUARANTINE_PUSHES &&
+			     state->quarantine[i].misses < 4 * QUARANTINE_MISSES))
+				continue;
+			/* In this order: whoever dies in between leaves it listed, not lost. */
+			push(pool, frame);
+			place[frame] |= LRP_FRAME_IN_FILL; /* listed twice, if unquarantine() died */
+			unquarantine(state, i);
+		}
+		left |= state->quarantined && !kernel_may_hold_long(pool);
+		free(place);
+	}
+	core->next_quarantine_ns = left ? now + QUARANTINE_MS * 1000000ull : 0;
+}
+
+/* ---- 3 and 4: finding the frames ----------------------------------------------------------- */
+
+static void drain_ring(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint,
+		       uint8_t *place)
+{
+	uint32_t mark = LRP_FRAME_MARK(lrp_core_channel_id(core, pool, endpoint));
+	struct lrp_chan chan;
+	uint32_t at, end;
+	bool first = true;
+
+	if (pool->xsk[endpoint] < 0)
+		return;
+	if (lrp_core_ring_open(core, pool, endpoint, &chan)) {
+		lrp_log(LRP_LOG_ERROR,
+			"lrpd: ring of channel %u cannot be mapped: its frames are "
+			"lost until detach",
+			mark - 1);
+		return;
+	}
+	at = atomic_load_explicit(chan.consumer, memory_order_acquire);
+	end = atomic_load_explicit(chan.producer, memory_order_acquire);
+	if (end - at > chan.ring_mask + 1) /* the application wrote nonsense */
+		at = end - (chan.ring_mask + 1);
+	for (; at != end; at++) {
+		uint64_t addr = chan.desc[at & chan.ring_mask].addr;
+		uint32_t frame = (uint32_t)(addr >> pool->view.frame_shift);
+
+		if (frame < pool->view.frames) {
+			uint32_t holder =
+				__atomic_load_n(&pool->view.frame[frame].holder, __ATOMIC_ACQUIRE);
+
+			if (place[frame] & LRP_FRAME_IN_FILL) {
+				/* Returned, the consumer had not followed. */
+			} else if ((holder & ~LRP_FRAME_RETURNING) == mark) {
+				/* Marked: found in the table. */
+			} else if (first) {
+				quarantine(core, pool, frame);
+			} else {
+				push(pool, frame);
+			}
+		}
+		first = false;
+		atomic_store_explicit(chan.consumer, at + 1, memory_order_release);
+	}
+	lrp_core_ring_close(&chan);
+}
+
+struct reclaim {
+	const uint32_t *endpoint; /* being reclaimed, ascending */
+	uint32_t count;
+};
+
+static bool contains(const struct reclaim *reclaim, uint32_t endpoint)
+{
+	uint32_t low = 0, high = reclaim->count;
+
+	while (low < high) {
+		uint32_t mid = low + (high - low) / 2;
+
+		if (reclaim->endpoint[mid] == endpoint)
+			return true;
+		if (reclaim->endpoint[mid] < endpoint)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return false;
+}
+
+/* Is the holder one of those that are being reclaimed? */
+static bool holder_gone(const struct lrp_core *core, const struct lrp_core_pool *pool,
+			const struct reclaim *reclaim, uint32_t holder)
+{
+	uint32_t channel;
+
+	/* Claims on fragments: fragment.c sees to them. */
+	if (holder == LRP_FRAME_FREE || holder & 0x80000000u)
+		return false;
+	channel = (holder & ~LRP_FRAME_RETURNING) - LRP_FRAME_MARK(0);
+	return channel / core->state->endpoints == pool->state->queue &&
+	       contains(reclaim, channel % core->state->endpoints);
+}
+
+static bool any_holder_gone(const struct lrp_core *core, const struct lrp_core_pool *pool,
+			    const struct reclaim *reclaim)
+{
+	for (uint32_t frame = 0; frame < pool->view.frames; frame++) {
+		uint32_t holder =
+			__atomic_load_n(&pool->view.frame[frame].holder, __ATOMIC_ACQUIRE);
+
+		if (holder && holder_gone(core, pool, reclaim, holder))
+			return true;
+	}
+	return false;
+}
+
+static void sweep_table(struct lrp_core *core, struct lrp_core_pool *pool,
+			const struct reclaim *reclaim, const uint8_t *place)
+{
+	for (uint32_t frame = 0; frame < pool->view.frames; frame++) {
+		uint32_t *word = &pool->view.frame[frame].holder;
+		uint32_t holder = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+
+		if (!holder_gone(core, pool, reclaim, holder))
+			continue;
+		if (place[frame] & LRP_FRAME_IN_FILL) {
+			/* Returned, the mark had not followed. */
+		} else if (holder & LRP_FRAME_RETURNING || place[frame] & LRP_FRAME_IN_RX) {
+			quarantine(core, pool, frame); /* may be back with the kernel */
+		} else {
+			/* If we die now, our heir finds it, and in doubt. */
+			__atomic_store_n(word, holder | LRP_FRAME_RETURNING, __ATOMIC_RELEASE);
+			push(pool, frame);
+			holder |= LRP_FRAME_RETURNING;
+		}
+		/* Out of the fill ring again already, it may be another's. */
+		__atomic_compare_exchange_n(word, &holder, LRP_FRAME_FREE, false, __ATOMIC_RELEASE,
+					    __ATOMIC_RELAXED);
+	}
+}
+
+static void reclaim_pool(struct lrp_core *core, struct lrp_core_pool *pool,
+			 const struct reclaim *reclaim)
+{
+	uint8_t *place = calloc(pool->view.frames, 1);
+
+	if (!place)
+		return;
+	lrp_fill_settle(&pool->view, pool->xsk[LRP_ENDPOINT_FRAGMENT]);
+	lrp_core_places(core, pool, place, false);
+	for (uint32_t i = 0; i < reclaim->count; i++)
+		drain_ring(core, pool, reclaim->endpoint[i], place);
+	/* The rings of those that go are empty now: only others' count. */
+	if (any_holder_gone(core, pool, reclaim)) {
+		memset(place, 0, pool->view.frames);
+		lrp_core_places(core, pool, place, true);
+		sweep_table(core, pool, reclaim, place);
+	}
+	for (uint32_t i = 0; i < reclaim->count; i++)
+		lrp_core_channel_free(core, pool, reclaim->endpoint[i]);
+	lrp_fill_settle(&pool->view, pool->xsk[LRP_ENDPOINT_FRAGMENT]);
+	free(place);
+}
+
+/* ---- all together ------------------------------------------------------------------------------
+ */
+
+void lrp_core_reclaim(struct lrp_core *core)
+{
+	uint32_t *endpoint, count = 0;
+	struct reclaim reclaim;
+
+	if (!core->closing)
+		return;
+	endpoint = malloc(core->closing * sizeof(*endpoint));
+	if (!endpoint)
+		return;
+	for (uint32_t e = LRP_ENDPOINT_FIRST; e < core->state->endpoints && count < core->closing;
+	     e++)
+		if (core->state->endpoint[e].use == LRP_ENDPOINT_CLOSING)
+			endpoint[count++] = e;
+	/* A lrpd that took over may find channels that its predecessor had not shut. */
+	for (uint32_t i = 0; i < count; i++)
+		for (uint32_t p = 0; p < LRP_MAX_POOLS_TOTAL; p++)
+			if (lrp_core_pool_on(&core->pool[p]))
+				lrp_core_channel_shut(core, &core->pool[p], endpoint[i]);
+	lrp_core_settle_rcu(core);
+	reclaim = (struct reclaim){.endpoint = endpoint, .count = count};
+	for (uint32_t p = 0; p < LRP_MAX_POOLS_TOTAL; p++)
+		if (lrp_core_pool_on(&core->pool[p]))
+			reclaim_pool(core, &core->pool[p], &reclaim);
+	for (uint32_t i = 0; i < count; i++) {
+		struct lrp_endpoint_state *ep = &core->state->endpoint[endpoint[i]];
+		struct lrp_owner_state *owner = &core->state->owner[ep->owner];
+
+		if (owner->endpoints)
+			owner->endpoints--;
+		ep->use = LRP_ENDPOINT_FREE;
+	}
+	core->closing = 0;
+	for (uint32_t o = LRP_OWNER_LRPD + 1; o < LRP_OWNERS; o++) {
+		if (!core->state->owner[o].used)
+			continue;
+		if (core->state->owner[o].gone && !core->state->owner[o].endpoints)
+			lrp_core_owner_free(core, o);
+		else
+			lrp_core_owner_sync(core, o);
+	}
+	lrp_core_guarantees(core);
+	lrp_core_parked_run(core);
+	free(endpoint);
+}

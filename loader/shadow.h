@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* shadow.h - the kernel socket behind an LRP socket, as lrpd sees it. */
+#ifndef LRP_CORE_SHADOW_H
+#define LRP_CORE_SHADOW_H
+
+#include "internal.h"
+
+/*
+ * Fills all of *pub but on, sequence and memberships. 0 or -errno: EXDEV (of
+ * another network namespace), EDESTADDRREQ (not bound), EAFNOSUPPORT and
+ * EPROTONOSUPPORT (not UDP over IP), EOPNOTSUPP (bound to a device).
+ */
+int lrp_core_shadow_read(struct lrp_core *core, int fd, struct lrp_published *pub);
+
+/*
+ * Which of these sockets exist? `cookie` sorted, ascending; alive[i] is set for
+ * each. `port` (network order) narrows the search, 0: all. 0 or -errno, then
+ * nothing is known about any.
+ */
+int lrp_core_shadows_find(const uint64_t *cookie, bool *alive, size_t count, __be16 port);
+
+/* False also for a socket that was never published. */
+bool lrp_core_shadow_alive(struct lrp_core *core, uint32_t endpoint);
+
+#endif
