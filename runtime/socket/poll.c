@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * poll.c - lrp_poll(): our descriptors and others, mixed.
+ *
+ * A socket is readable if the next packet of its channels is a datagram for it,
+ * so the packet is verified here, in the caller's thread, and the verdict kept for
+ * the receive call: poll() does not lie about datagrams with a wrong checksum.
+ */
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "../base/clock.h"
+#include "../sched/sched.h"
+#include "socket.h"
+
+#define READ_EVENTS (POLLIN | POLLRDNORM)
+#define ON_STACK 32
+
+/* What our side of the socket has, of the events asked for. */
+static short ready_events(struct lrp_view *l, int fd, short events)
+{
+	struct lrp_sock *s = l->sock;
+	struct lrp_packet p;
+	struct lrp_from from;
+	short revents = 0;
+
+	if (lrp_error_queued(s))
+		revents |= POLLERR;
+	if (events & READ_EVENTS) {
+		lrp_rx_lock(s);
+		if (lrp_view_of(fd) == l && lrp_input_next(l, &p, &from, LRP_CONTEXT_CALL)) {
+			revents |= events & READ_EVENTS;
+			/* What was promised is what is received next. */
+			if (s->peeked == LRP_PEEKED_NONE)
+				s->peeked = LRP_PEEKED_CHANNEL;
+		}
+		lrp_rx_unlock(s);
+	} else {
+		lrp_error_scan(l);
+	}
+	if (atomic_load(&s->error))
+		revents |= POLLERR;
+	return revents;
+}
+
+static int poll_for(struct pollfd *fds, nfds_t count, uint64_t deadline_ns)
+{
+	uint64_t now;
+	struct timespec ts;
+
+	if (!deadline_ns)
+		return ppoll(fds, count, NULL, NULL);
+	now = lrp_now_ns();
+	if (deadline_ns == 1 || now >= deadline_ns)
+		return poll(fds, count, 0);
+	ts.tv_sec = (time_t)((deadline_ns - now) / LRP_NS_PER_S);
+	ts.tv_nsec = (long)((deadline_ns - now) % LRP_NS_PER_S);
+	return ppoll(fds, count, &ts, NULL);
+}
+
+/* One round over all; returns how many have events. */
+static int look(struct pollfd *fds, nfds_t count, const short *kernel_revents)
+{
+	int ready = 0;
+	nfds_t i;
+
+	for (i = 0; i < count; i++) {
+		struct lrp_view *l = fds[i].fd >= 0 ? lrp_view_of(fds[i].fd) : NULL;
+
+		fds[i].revents = kernel_revents ? kernel_revents[i] : 0;
+		if (l)
+			fds[i].revents |= ready_events(l, fds[i].fd, fds[i].events);
+		ready += fds[i].revents != 0;
+	}
+	return ready;
+}
+
+/* A single socket that is only read: its own wait set, so that the helper stays asleep. */
+static bool only_read(const struct pollfd *fds, nfds_t count)
+{
+	return count == 1 && fds[0].fd >= 0 && lrp_view_of(fds[0].fd) && fds[0].events &&
+	       !(fds[0].events & ~READ_EVENTS);
+}
+
+static int poll_one(struct pollfd *fd, uint64_t deadline_ns)
+{
+	struct lrp_view *l;
+	struct pollfd shadow;
+	int n;
+
+	for (;;) {
+		l = lrp_view_of(fd->fd);
+		if (!l) {
+			fd->revents = POLLNVAL;
+			return 1;
+		}
+		shadow = (struct pollfd){.fd = fd->fd, .events = fd->events};
+		if (poll(&shadow, 1, 0) < 0)
+			return -errno;
+		if (look(fd, 1, &shadow.revents))
+			return 1;
+		if (deadline_ns == 1)
+			return 0;
+		n = lrp_wait(l, fd->fd, deadline_ns);
+		if (n == -EAGAIN)
+			return 0;
+		if (n && n != -EBADF)
+			return n;
+	}
+}
+
+static int poll_many(struct pollfd *fds, nfds_t count, struct pollfd *set, nfds_t *owner,
+		     short *revents, uint64_t deadline_ns)
+{
+	nfds_t total, i;
+	int n, ready;
+
+	for (;;) {
+		/* The wait sets first: made before the last look, they miss nothing. */
+		total = count;
+		for (i = 0; i < count; i++) {
+			struct lrp_view *l = fds[i].fd >= 0 ? lrp_view_of(fds[i].fd) : NULL;
+
+			set[i] = (struct pollfd){.fd = fds[i].fd, .events = fds[i].events};
+			if (!l || !(fds[i].events & READ_EVENTS))
+				continue;
+			n = lrp_wait_set(l, fds[i].fd);
+			if (n)
+				return n;
+			lrp_sock_tick(l, fds[i].fd);
+			atomic_fetch_add(&l->sock->waiters, 1);
+			/* Frames that are taken and not returned would make the ring look readable. */
+			lrp_wait_settle(l, fds[i].fd);
+			owner[total - count] = i;
+			set[total++] = (struct pollfd){.fd = atomic_load(&l->epfd),
+						       .events = POLLIN};
+		}
+		ready = look(fds, count, NULL);
+		n = poll_for(set, total, ready ? 1 : deadline_ns);
+		n = n < 0 ? -errno : n;
+		for (i = count; i < total; i++) {
+			struct lrp_view *l = lrp_view_of(fds[owner[i - count]].fd);
+
+			if (l)
+				atomic_fetch_sub(&l->sock->waiters, 1);
+		}
+		if (n < 0)
+			return n;
+		for (i = 0; i < count; i++)
+			revents[i] = set[i].revents;
+		ready = look(fds, count, revents);
+		if (ready || n == 0)
+			return ready;
+		if (deadline_ns && (deadline_ns == 1 || lrp_now_ns() >= deadline_ns))
+			return 0;
+		/* A packet that was none for us: what woke the set is consumed, sleep on. */
+		for (i = count; i < total; i++) {
+			struct lrp_view *l = lrp_view_of(fds[owner[i - count]].fd);
+			struct epoll_event ev[4];
+			uint64_t value;
+
+			/* Eager mode's signal is taken here; all else is level-triggered. */
+			if (l && l->sock->eager && epoll_wait(set[i].fd, ev, 4, 0) > 0)
+				(void)!read(l->sock->eventfd, &value, sizeof(value));
+		}
+	}
+}
+
+LRP_API int lrp_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
+{
+	struct pollfd stack_set[2 * ON_STACK], *set = stack_set;
+	nfds_t stack_owner[ON_STACK], *owner = stack_owner;
+	short stack_revents[ON_STACK], *revents = stack_revents;
+	uint64_t deadline_ns = 0;
+	void *heap = NULL;
+	int n;
+
+	lrp_helper_pass();
+	if (timeout_ms == 0)
+		deadline_ns = 1;
+	else if (timeout_ms > 0)
+		deadline_ns = lrp_now_ns() + (uint64_t)timeout_ms * LRP_NS_PER_MS;
+	if (only_read(fds, count)) {
+		n = poll_one(fds, deadline_ns);
+	} else {
+		if (count > ON_STACK) {
+			if (count > LRP_FDS) {
+				errno = EINVAL;
+				return -1;
+			}
+			heap = calloc(count, 2 * sizeof(*set) + sizeof(*owner) + sizeof(*revents));
+			if (!heap) {
+				errno = ENOMEM;
+				return -1;
+			}
+			owner = heap;
+			set = (struct pollfd *)(owner + count);
+			revents = (short *)(set + 2 * count);
+		}
+		n = poll_many(fds, count, set, owner, revents, deadline_ns);
+		free(heap);
+	}
+	if (n >= 0)
+		return n;
+	errno = -n;
+	return -1;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* stats.c - where a socket's packets were processed: the proof of laziness. */
+#include <stddef.h>
+
+#include "socket.h"
+
+#ifndef LRP_VERSION
+#define LRP_VERSION "unknown"
+#endif
+
+static void add(const struct lrp_endpoint *ep, const struct lrp_rxq *q,
+		uint64_t processed[LRP_CONTEXT_COUNT], uint64_t *dropped)
+{
+	uint32_t i, r;
+
+	for (i = 0; i < ep->channels; i++) {
+		const struct lrp_user *user = ep->chan[i].user;
+
+		for (r = 0; r < LRP_CONTEXT_COUNT; r++)
+			processed[r] += __atomic_load_n(&user->processed[r], __ATOMIC_RELAXED) -
+					q[i].processed_base[r];
+		for (r = 0; r < LRP_DROP_REASON_COUNT; r++)
+			*dropped += __atomic_load_n(&user->dropped[r], __ATOMIC_RELAXED);
+		*dropped += __atomic_load_n(&user->lost, __ATOMIC_RELAXED) - q[i].dropped_base;
+	}
+}
+
+LRP_API int lrp_stats(int fd, struct lrp_stats *stats)
+{
+	uint64_t processed[LRP_CONTEXT_COUNT];
+	struct lrp_stats now = {.sz = sizeof(now)};
+	struct lrp_view *l;
+	struct lrp_sock *s;
+	size_t sz;
+	int error = stats->sz < offsetof(struct lrp_stats, call) ? -EINVAL : lrp_setup_lock(fd, &l);
+
+	if (error) {
+		errno = -error;
+		return -1;
+	}
+	s = l->sock;
+	lrp_rx_lock(s);
+	memcpy(processed, s->processed_before, sizeof(processed));
+	now.dropped = s->dropped_before;
+	add(&s->ep, s->rxq, processed, &now.dropped);
+	add(&s->old, s->old_rxq, processed, &now.dropped);
+	now.call = processed[LRP_CONTEXT_CALL];
+	now.helper = processed[LRP_CONTEXT_HELPER];
+	now.eager = processed[LRP_CONTEXT_EAGER];
+	now.app = processed[LRP_CONTEXT_APP];
+	now.kernel = atomic_load(&s->kernel);
+	now.channels = s->ep.channels;
+	now.channel_fd = s->ep.channels ? (uint64_t)s->ep.chan[0].fd : UINT64_MAX;
+	lrp_rx_unlock(s);
+	lrp_setup_unlock(l);
+	sz = stats->sz < sizeof(now) ? stats->sz : sizeof(now);
+	now.sz = sz;
+	memcpy(stats, &now, sz);
+	return 0;
+}
+
+LRP_API const char *lrp_version(void)
+{
+	return LRP_VERSION;
+}

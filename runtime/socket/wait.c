@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * wait.c - sleeping until a datagram comes [design 5, Waiting].
+ *
+ * One epoll instance per socket and process that ever waited, inherited over
+ * fork; the channels' descriptors and the shadow are registered EPOLLEXCLUSIVE,
+ * so that a packet wakes one sleeper. The kernel asks the registrations in
+ * their order: ours are made before the helper's, which therefore sleeps on
+ * while an application waits.
+ *
+ * An empty set of waiters costs an arriving packet nothing: a socket on which
+ * nobody waits wakes nobody.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "../base/clock.h"
+#include "../sched/sched.h"
+#include "socket.h"
+
+#define FRAGMENT_LOOK_NS (5 * LRP_NS_PER_MS)
+
+enum { EVENT_SHADOW, EVENT_CHANNEL, EVENT_READY, EVENT_BELL };
+
+static int bell = -1; /* always readable; added to a set, it wakes all who sleep on it */
+
+static int watch(int epfd, int fd, uint64_t what)
+{
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.u64 = what};
+
+	return epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &ev) && errno != EEXIST ? -errno : 0;
+}
+
+/* Setup lock held: channels do not change. */
+static int make_set(struct lrp_view *l, int fd)
+{
+	struct lrp_sock *s = l->sock;
+	int epfd = epoll_create1(EPOLL_CLOEXEC), error;
+	uint32_t i;
+
+	if (epfd < 0)
+		return -errno;
+	if (bell < 0) {
+		int fresh = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK), none = -1;
+
+		if (!__atomic_compare_exchange_n(&bell, &none, fresh, false, __ATOMIC_ACQ_REL,
+						 __ATOMIC_RELAXED))
+			close(fresh);
+	}
+	error = watch(epfd, fd, EVENT_SHADOW);
+	if (!error && s->eager)
+		error = watch(epfd, s->eventfd, EVENT_READY);
+	if (!s->eager && lrp_view_mapped(l)) {
+		for (i = 0; !error && i < s->ep.channels; i++)
+			error = watch(epfd, s->ep.chan[i].fd, EVENT_CHANNEL);
+		for (i = 0; !error && i < s->old.channels; i++)
+			error = watch(epfd, s->old.chan[i].fd, EVENT_CHANNEL);
+	}
+	if (error) {
+		close(epfd);
+		return error;
+	}
+	atomic_store(&l->epfd, epfd);
+	/* The helper registered first if it watches already: let it queue up behind us. */
+	lrp_sched_watch(l);
+	return 0;
+}
+
+int lrp_wait_set(struct lrp_view *l, int fd)
+{
+	struct lrp_view *locked;
+	int error;
+
+	if (lrp_likely(atomic_load_explicit(&l->epfd, memory_order_acquire) >= 0))
+		return 0;
+	error = lrp_setup_lock(fd, &locked);
+	if (error)
+		return error;
+	if (atomic_load(&l->epfd) < 0)
+		error = make_set(l, fd);
+	lrp_setup_unlock(locked);
+	return error;
+}
+
+void lrp_wait_add(struct lrp_view *l, int chan_fd)
+{
+	int epfd = atomic_load(&l->epfd);
+
+	if (epfd >= 0 && !l->sock->eager)
+		watch(epfd, chan_fd, EVENT_CHANNEL);
+}
+
+void lrp_wait_remove(struct lrp_view *l, int chan_fd)
+{
+	int epfd = atomic_load(&l->epfd);
+
+	if (epfd >= 0)
+		epoll_ctl(epfd, EPOLL_CTL_DEL, chan_fd, NULL);
+}
+
+void lrp_wait_ring(struct lrp_view *l)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = EVENT_BELL};
+	int epfd = atomic_load(&l->epfd);
+
+	if (epfd >= 0)
+		epoll_ctl(epfd, EPOLL_CTL_ADD, bell, &ev);
+}
+
+/* A sleeper closes the set himself when he finds the socket closed. */
+void lrp_wait_close(struct lrp_view *l)
+{
+	int epfd;
+
+	if (atomic_load(&l->sleepers))
+		return;
+	epfd = atomic_exchange(&l->epfd, -1);
+	if (epfd >= 0)
+		close(epfd);
+}
+
+void lrp_wait_signal(struct lrp_view *l)
+{
+	if (atomic_load(&l->sock->waiters))
+		eventfd_write(l->sock->eventfd, 1);
+}
+
+bool lrp_signals_restart(void)
+{
+	struct sigaction act;
+	bool any = false;
+	int sig;
+
+	for (sig = 1; sig < NSIG; sig++) {
+		if (sigaction(sig, NULL, &act) || act.sa_handler == SIG_DFL ||
+		    act.sa_handler == SIG_IGN)
+			continue;
+		/* glibc's own, for cancellation and set*id(), do not concern the application */
+		if (sig == 32 || sig == 33)
+			continue;
+		if (!(act.sa_flags & SA_RESTART))
+			return false;
+		any = true;
+	}
+	return any;
+}
+
+/* Returns batches, so that XDP knows what is free, and looks once more: true if there is nothing. */
+bool lrp_wait_settle(struct lrp_view *l, int fd)
+{
+	struct lrp_sock *s = l->sock;
+	bool empty = true;
+	uint32_t i;
+
+	lrp_rx_lock(s);
+	if (lrp_view_of(fd) != l) {
+		lrp_rx_unlock(s);
+		return false;
+	}
+	for (i = 0; !s->eager && i < s->ep.channels; i++)
+		if (lrp_view_mapped(l) || (int32_t)(s->rxq[i].serial - l->serial) <= 0)
+			empty &= lrp_chan_settle(&s->ep.chan[i]);
+	if (lrp_unlikely(s->fragment_until_ns != 0)) {
+		lrp_fragment_collect(s);
+		if (lrp_now_ns() >= s->fragment_until_ns || !lrp_ready_empty(s))
+			s->fragment_until_ns = 0;
+	}
+	empty &= !lrp_input_pending(l);
+	lrp_rx_unlock(s);
+	return empty;
+}
+
+static int sleep_on(struct lrp_view *l, int epfd, uint64_t deadline_ns)
+{
+	struct epoll_event ev[4];
+	struct timespec ts, *timeout = NULL;
+	uint64_t now, count;
+	bool brief;
+	int n, i;
+
+	if (deadline_ns) {
+		now = lrp_now_ns();
+		if (now >= deadline_ns)
+			return -EAGAIN;
+		ts.tv_sec = (time_t)((deadline_ns - now) / LRP_NS_PER_S);
+		ts.tv_nsec = (long)((deadline_ns - now) % LRP_NS_PER_S);
+		timeout = &ts;
+	}
+	/* Missing fragments wake nobody: look for them again soon. */
+	brief = l->sock->fragment_until_ns != 0;
+	if (brief) {
+		ts = (struct timespec){.tv_nsec = FRAGMENT_LOOK_NS};
+		timeout = &ts;
+	}
+	n = epoll_pwait2(epfd, ev, 4, timeout, NULL);
+	if (n < 0)
+		return -errno;
+	if (n == 0)
+		return brief ? 0 : -EAGAIN;
+	for (i = 0; i < n; i++) {
+		if (ev[i].data.u64 == EVENT_SHADOW)
+			atomic_store(&l->shadow_ready, true);
+		if (ev[i].data.u64 == EVENT_READY)
+			(void)!read(l->sock->eventfd, &count, sizeof(count));
+	}
+	return 0;
+}
+
+int lrp_wait(struct lrp_view *l, int fd, uint64_t deadline_ns)
+{
+	struct lrp_sock *s = l->sock;
+	int error = lrp_wait_set(l, fd), epfd;
+
+	if (error)
+		return error;
+	lrp_sock_tick(l, fd);
+	atomic_fetch_add(&l->sleepers, 1);
+	/* Eager mode: announced before the last look, so that the signal is not missed. */
+	atomic_fetch_add(&s->waiters, 1);
+	epfd = atomic_load(&l->epfd);
+	if (epfd >= 0 && lrp_wait_settle(l, fd))
+		error = sleep_on(l, epfd, deadline_ns);
+	atomic_fetch_sub(&s->waiters, 1);
+	if (atomic_fetch_sub(&l->sleepers, 1) == 1 && lrp_unlikely(lrp_view_of(fd) != l) &&
+	    atomic_load(&l->refs) == 0)
+		lrp_wait_close(l);
+	if (lrp_unlikely(lrp_view_of(fd) != l))
+		return -EBADF;
+	return error;
+}
