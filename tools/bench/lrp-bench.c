@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * lrp-bench - runs the paper's experiments in a bed of its own and says which
+ * targets are met.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "bench.h"
+
+struct experiment {
+	const char *name;
+	int (*run)(struct bench *b);
+	const char *text;
+};
+
+static const struct experiment experiments[] = {
+	{"fig3", exp_fig3, "delivered against offered (Figure 3)"},
+	{"mlfrr", exp_mlfrr, "maximum loss-free receive rate"},
+	{"table1", exp_table1, "UDP round trip and sliding window (Table 1)"},
+	{"fig4", exp_fig4, "round trip while another process is blasted (Figure 4)"},
+	{"raw", exp_raw, "a bare AF_XDP loop against a socket"},
+	{"send", exp_send, "UDP sends per second"},
+	{"demux", exp_demux, "cost of demultiplexing and discard"},
+	{"fill", exp_fill, "frames back to the fill ring"},
+	{"scale", exp_scale, "many sockets against one"},
+	{"memory", exp_memory, "memory of an open socket"},
+};
+#define EXPERIMENTS (sizeof(experiments) / sizeof(*experiments))
+
+static void usage(FILE *to)
+{
+	size_t i;
+
+	fprintf(to, "Usage: lrp-bench NAME... [--quick|--long] [--json DIR] [--capacity N] "
+		    "[--no-spinners] [--same]\n"
+		    "Builds a test bed of network namespaces, measures, and leaves nothing behind. "
+		    "Needs root and two CPUs.\n");
+	for (i = 0; i < EXPERIMENTS; i++)
+		fprintf(to, "  %-8s %s\n", experiments[i].name, experiments[i].text);
+	fprintf(to, "  %-8s all of them, in quick form\n  %-8s all of them\n", "quick", "all");
+	fprintf(to, "--same puts stock in LRP's place: what then differs from 1 is the method's "
+		    "error.\n");
+	fprintf(to, "A * marks what other load or the hypervisor disturbed, repeats included.\n");
+}
+
+static void describe(const struct bench *b)
+{
+	struct utsname u;
+
+	uname(&u);
+	printf("Linux %s, %s; CPU S = %d (server), CPU N = %d (load and clients)%s\n", u.release,
+	       u.machine, b->bed.cpu_server, b->bed.cpu_load,
+	       b->bed.spinners ? "; SCHED_IDLE spinner on each" : "");
+	printf("Offloads, all pairs alike: GRO on at both ends; segmentation as veth leaves it "
+	       "with a program attached; MTU 1500\n");
+	fflush(stdout);
+}
+
+static int run(struct bench *b, const struct experiment *e)
+{
+	uint64_t t = bed_now();
+	int err = e->run(b);
+
+	result_note("%s: %.0f s", e->name, (double)(bed_now() - t) / 1e9);
+	if (!err && b->json_dir && strcmp(e->name, "fig3") == 0)
+		plot_fig3(b->json_dir);
+	if (!err && b->json_dir && strcmp(e->name, "fig4") == 0)
+		plot_fig4(b->json_dir);
+	return err;
+}
+
+static void on_signal(int signo)
+{
+	/* The bed goes with this process; nothing else is to be done. */
+	_exit(128 + signo);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option longs[] = {{"quick", 0, 0, 'q'},	  {"long", 0, 0, 'l'},
+					      {"json", 1, 0, 'j'},	  {"capacity", 1, 0, 'c'},
+					      {"no-spinners", 0, 0, 's'}, {"same", 0, 0, 'S'},
+					      {"help", 0, 0, 'h'},	  {0}};
+	static struct bench b = {
+		.length = BENCH_NORMAL, .capacity = 1024, .retries = 2, .retries_left = 300};
+	bool chosen[EXPERIMENTS] = {0}, any = false, spinners = true, same = false;
+	int c, failed = 0;
+	size_t i;
+
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		switch (c) {
+		case 'q':
+			b.length = BENCH_QUICK;
+			break;
+		case 'l':
+			b.length = BENCH_LONG;
+			break;
+		case 'j':
+			b.json_dir = optarg;
+			break;
+		case 'c':
+			b.capacity = (uint32_t)atoi(optarg);
+			break;
+		case 's':
+			spinners = false;
+			break;
+		case 'S':
+			same = true;
+			break;
+		case 'h':
+			usage(stdout);
+			return 0;
+		default:
+			usage(stderr);
+			return 2;
+		}
+	}
+	for (; optind < argc; optind++) {
+		bool all = strcmp(argv[optind], "quick") == 0 || strcmp(argv[optind], "all") == 0,
+		     known = all;
+
+		if (strcmp(argv[optind], "quick") == 0)
+			b.length = BENCH_QUICK;
+		for (i = 0; i < EXPERIMENTS; i++) {
+			if (all || strcmp(argv[optind], experiments[i].name) == 0)
+				known = chosen[i] = any = true;
+		}
+		if (!known) {
+			fprintf(stderr, "lrp-bench: %s: no such experiment\n", argv[optind]);
+			usage(stderr);
+			return 2;
+		}
+	}
+	if (!any || b.capacity < 16 || b.capacity > 16384) {
+		usage(stderr);
+		return 2;
+	}
+	if (b.length == BENCH_QUICK)
+		b.retries = 1, b.retries_left = 40;
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	signal(SIGINT, on_signal);
+	signal(SIGTERM, on_signal);
+	signal(SIGPIPE, SIG_IGN);
+	if (bed_open(&b.bed, spinners)) {
+		bool skip = geteuid() != 0;
+
+		fprintf(stderr, "lrp-bench: %s\n", b.bed.error);
+		bed_close(&b.bed);
+		return skip ? 77 : 1;
+	}
+	b.bed.same = same;
+	describe(&b);
+	for (i = 0; i < EXPERIMENTS; i++)
+		if (chosen[i] && run(&b, &experiments[i]))
+			failed++;
+	bed_close(&b.bed);
+	printf("\n%d target%s missed%s\n", result_missed(), result_missed() == 1 ? "" : "s",
+	       failed ? "; some experiments did not run to their end" : "");
+	if (result_doubtful())
+		printf("%d verdicts (*) rest on points that other load disturbed: repeat them on a "
+		       "quiet machine\n",
+		       result_doubtful());
+	if (b.json_dir)
+		printf("results: %s\n", b.json_dir);
+	return failed ? 1 : 0;
+}

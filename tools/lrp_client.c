@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* lrp_client.c - see lrp_client.h. */
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lrp_client.h"
+
+#define CALL_MS 60000 /* attaching and detaching can take seconds */
+
+static int try_connect(void)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct ucred cred;
+	socklen_t length = sizeof(cred);
+
+	if (fd < 0)
+		return -errno;
+	memcpy(addr.sun_path + 1, LRP_CONTROL_NAME, strlen(LRP_CONTROL_NAME));
+	if (connect(fd, (struct sockaddr *)&addr,
+		    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
+				strlen(LRP_CONTROL_NAME)))) {
+		int err = -errno;
+
+		close(fd);
+		return err;
+	}
+	/* Anybody can take an abstract name. */
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &length) || cred.uid) {
+		close(fd);
+		return -EACCES;
+	}
+	return fd;
+}
+
+/* Beside this command, else where it was installed. */
+static int start_lrpd(void)
+{
+	char path[512];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 8);
+	char *slash;
+	int status;
+	pid_t child;
+
+	if (n < 0)
+		return -errno;
+	path[n] = 0;
+	slash = strrchr(path, '/');
+	strcpy(slash ? slash + 1 : path, "lrpd");
+	child = fork();
+	if (child < 0)
+		return -errno;
+	if (!child) {
+		execl(path, path, (char *)NULL);
+		execlp("lrpd", "lrpd", (char *)NULL);
+		fprintf(stderr, "lrp: cannot start %s: %s\n", path, strerror(errno));
+		_exit(127);
+	}
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	return WIFEXITED(status) && !WEXITSTATUS(status) ? 0 : -ECHILD;
+}
+
+int lrp_client_connect(bool start, bool *started)
+{
+	int fd = try_connect();
+
+	if (fd == -ECONNREFUSED && start) {
+		if (geteuid()) {
+			fprintf(stderr,
+				"lrp: no lrpd runs, and only root can start one: use sudo\n");
+			return -1;
+		}
+		if (start_lrpd())
+			return -1; /* it has said why */
+		*started = true;
+		fd = try_connect();
+	}
+	if (fd == -ECONNREFUSED)
+		fprintf(stderr,
+			"lrp: no lrpd runs in this network namespace: lrp attach IFACE starts "
+			"one\n");
+	else if (fd == -EACCES)
+		fprintf(stderr,
+			"lrp: the control socket is held by a process that is not root's\n");
+	else if (fd < 0)
+		fprintf(stderr, "lrp: control socket: %s\n", strerror(-fd));
+	return fd < 0 ? -1 : fd;
+}
+
+int lrp_client_call(int fd, struct lrp_request *request, struct lrp_reply *reply, int *passed)
+{
+	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = {reply, sizeof(*reply)};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = &control,
+			     .msg_controllen = sizeof(control)};
+	struct cmsghdr *cmsg;
+	ssize_t n;
+
+	*passed = -1;
+	request->magic = LRP_ABI_MAGIC;
+	request->version = LRP_ABI_VERSION;
+	request->id = 1;
+	if (send(fd, request, sizeof(*request), MSG_NOSIGNAL) < 0 || poll(&pfd, 1, CALL_MS) <= 0) {
+		fprintf(stderr, "lrp: lrpd does not answer\n");
+		return -ETIMEDOUT;
+	}
+	n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+	cmsg = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+	if (cmsg && cmsg->cmsg_type == SCM_RIGHTS && cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(passed, CMSG_DATA(cmsg), sizeof(int));
+	if (n == 0) {
+		fprintf(stderr, "lrp: lrpd closed the connection: see its messages\n");
+		return -ECONNRESET;
+	}
+	if (n != (ssize_t)sizeof(*reply) || reply->magic != LRP_ABI_MAGIC) {
+		fprintf(stderr, "lrp: lrpd is of another version than this command\n");
+		return -EPROTO;
+	}
+	if (reply->error == -EPROTO)
+		fprintf(stderr, "lrp: lrpd is of another version than this command\n");
+	return reply->error;
+}
+
+struct json_object *lrp_client_json(int fd, unsigned int type)
+{
+	struct lrp_request request = {.type = (__u16)type};
+	struct json_object *json = NULL;
+	struct lrp_reply reply;
+	int passed, err = lrp_client_call(fd, &request, &reply, &passed);
+	char *text;
+
+	if (err) {
+		if (reply.error)
+			fprintf(stderr, "lrp: %s\n",
+				reply.length ? reply.error_text : strerror(-err));
+	} else if (passed >= 0) {
+		text = mmap(NULL, reply.length + 1, PROT_READ, MAP_PRIVATE, passed, 0);
+		if (text != MAP_FAILED) {
+			struct json_tokener *tokener = json_tokener_new();
+
+			json = json_tokener_parse_ex(tokener, text, (int)reply.length);
+			json_tokener_free(tokener);
+			munmap(text, reply.length + 1);
+		}
+		if (!json)
+			fprintf(stderr, "lrp: lrpd's answer is not JSON\n");
+	}
+	if (passed >= 0)
+		close(passed);
+	return json;
+}
