@@ -73,6 +73,7 @@ COST := $(patsubst tools/bench/%.c,$(BIN)/%,$(COST_SRC) $(wildcard tools/bench/s
 TEST_LIB_SRC := $(wildcard tests/lib/*.c)
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 BPFT := $(patsubst tests/bpf/%.c,$(B)/tests/bpf/%,$(wildcard tests/bpf/test_*.c))
+SIM := $(patsubst tests/sim/%.c,$(B)/tests/sim/%,$(wildcard tests/sim/test_*.c))
 NETT := $(patsubst tests/net/%.c,$(B)/tests/net/%,$(wildcard tests/net/test_*.c))
 NETSH := $(wildcard tests/net/test_*.sh)
 FUZZ := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -178,9 +179,15 @@ $(COST): $(BIN)/%: $(OBJ)/tools/bench/%.o $(LIB)/liblrp.a
 
 TEST_LIB_OBJ := $(TEST_LIB_SRC:%.c=$(OBJ)/%.o)
 BPF_HARNESS_OBJ := $(patsubst %.c,$(OBJ)/%.o,$(filter-out $(wildcard tests/bpf/test_*.c),$(wildcard tests/bpf/*.c)))
+SIM_HARNESS_OBJ := $(patsubst %.c,$(OBJ)/%.o,$(filter-out $(wildcard tests/sim/test_*.c),$(wildcard tests/sim/*.c)))
 NET_HARNESS_OBJ := $(patsubst %.c,$(OBJ)/%.o,$(filter-out $(wildcard tests/net/test_*.c),$(wildcard tests/net/*.c)))
 
 $(B)/tests/unit/%: $(OBJ)/tests/unit/%.o $(TEST_LIB_OBJ) $(LIB)/liblrp.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
+
+$(B)/tests/sim/%: $(OBJ)/tests/sim/%.o $(SIM_HARNESS_OBJ) $(TEST_LIB_OBJ) $(LIB)/liblrp.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
@@ -212,15 +219,15 @@ $(B)/fuzz/%: tests/fuzz/%.c $(B)/fuzz-obj/liblrp.a
 	$(call say,FUZZLD,$@)
 	$(Q)$(CLANG) $(CPPFLAGS) -std=gnu11 -O1 -g -fsanitize=fuzzer $(FUZZ_SAN) -pthread -o $@ $^ $(LDLIBS)
 
-check-build: build-all $(UNIT) $(BPFT) $(NETT)
+check-build: build-all $(UNIT) $(SIM) $(BPFT) $(NETT)
 
 check: deps
 	@$(MAKE) --no-print-directory -j2 check-build $(FUZZ)
-	@tests/lib/run.sh $(UNIT) $(BPFT) $(NETT) $(NETSH) $(FUZZ)
+	@tests/lib/run.sh $(UNIT) $(SIM) $(BPFT) $(NETT) $(NETSH) $(FUZZ)
 
 check-unit:
-	@$(MAKE) --no-print-directory -j2 $(UNIT)
-	@tests/lib/run.sh $(UNIT)
+	@$(MAKE) --no-print-directory -j2 $(UNIT) $(SIM)
+	@tests/lib/run.sh $(UNIT) $(SIM)
 
 check-bpf: deps
 	@$(MAKE) --no-print-directory -j2 check-build

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * tcp.h - a TCP connection (RFC 9293) as a value: (connection, now, segment) ->
+ * segments and the next deadline. It reads no clock, does no I/O, takes no
+ * lock, allocates nothing; where and when it runs is the caller's business.
+ *
+ *   lrp_tcp_input(c, now, &segment, NULL);         or lrp_tcp_timer(), lrp_tcp_write(), ...
+ *   while (lrp_tcp_output(c, now, max, &tx)) {
+ *           if (it cannot be sent)                 ENOBUFS, EAGAIN: nothing has changed,
+ *                   break;                         the same comes out next time
+ *           lrp_tcp_sent(c, now, &tx);
+ *   }
+ *   sleep until lrp_tcp_deadline(c)
+ *
+ * The byte with sequence number s lies at buffer[s & (size - 1)]; sizes are powers
+ * of two. Buffers and records belong to the owner, who may exchange them for others
+ * between calls.
+ *
+ * One thread at a time per connection. Times: nanoseconds of any clock that does not go
+ * back, never 0; LRP_TCP_NEVER: no time. Errors: -errno.
+ */
+#ifndef LRP_TCP_H
+#define LRP_TCP_H
+
+#include <linux/tcp.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "cc.h"
+#include "recovery.h"
+#include "segment.h"
+#include "seq.h"
+
+enum lrp_tcp_state { /* numbered as TCP_INFO has them */
+	LRP_TCP_ESTABLISHED = 1,
+	LRP_TCP_SYN_SENT,
+	LRP_TCP_SYN_RCVD,
+	LRP_TCP_FIN_WAIT_1,
+	LRP_TCP_FIN_WAIT_2,
+	LRP_TCP_TIME_WAIT,
+	LRP_TCP_CLOSED,
+	LRP_TCP_CLOSE_WAIT,
+	LRP_TCP_LAST_ACK,
+	LRP_TCP_LISTEN,
+	LRP_TCP_CLOSING,
+};
+
+#define LRP_TCP_MSL_NS 30000000000ll /* TIME_WAIT lasts 60 s, as in Linux */
+#define LRP_TCP_DELACK_MIN_NS 40000000ll
+#define LRP_TCP_DELACK_MAX_NS 200000000ll
+#define LRP_TCP_HOLES_MAX 32 /* ranges received out of order; one more is dropped */
+
+/* What an owner may set before it opens, and change later where the call says so. */
+struct lrp_tcp_options {
+	bool nodelay, cork, quickack, keepalive;
+	bool ecn;		/* offer and accept it */
+	bool timestamps, sack, wscale; /* offer and accept them; default all true */
+	bool oob_inline;
+	uint16_t mss;		/* TCP_MAXSEG, 0: what the path gives */
+	uint32_t keep_idle_s, keep_interval_s, keep_count;
+	uint32_t user_timeout_ms; /* 0: none */
+	uint32_t syn_retries, retries; /* timeouts until the connection fails: 6, 15 */
+	uint32_t linger2_s;	/* FIN_WAIT_2 of a closed socket: 60 */
+	const struct lrp_tcp_cc_ops *cc;
+};
+void lrp_tcp_options_default(struct lrp_tcp_options *o);
+
+enum lrp_tcp_ready {
+	LRP_TCP_READABLE = 1 << 0, /* data, end of stream, or an error */
+	LRP_TCP_WRITABLE = 1 << 1, /* room for a third of the buffer, or it cannot be written any more */
+	LRP_TCP_URGENT = 1 << 2,   /* out-of-band data */
+	LRP_TCP_READ_CLOSED = 1 << 3, /* the peer's FIN, or shutdown: EPOLLRDHUP */
+	LRP_TCP_HUNG_UP = 1 << 4,  /* both directions: EPOLLHUP */
+	LRP_TCP_ERROR = 1 << 5,	   /* c->error is set: EPOLLERR */
+	LRP_TCP_CONNECTED = 1 << 6,/* past SYN_SENT and SYN_RCVD */
+};
+
+enum lrp_tcp_tx_kind {
+	LRP_TCP_TX_ACK,	      /* nothing but an acknowledgement */
+	LRP_TCP_TX_NEW,	      /* new data, SYN or FIN */
+	LRP_TCP_TX_AGAIN,     /* a retransmission */
+	LRP_TCP_TX_TAIL_PROBE,/* RFC 8985 7.3; may carry new data */
+	LRP_TCP_TX_PROBE,     /* of a zero window, or keepalive */
+	LRP_TCP_TX_RESET,
+};
+
+struct lrp_tcp_buffer {
+	uint8_t *base;
+	uint32_t size; /* power of two; 0: none */
+};
+
+struct lrp_tcp {
+	uint8_t state; /* enum lrp_tcp_state */
+	uint8_t rcv_wscale, snd_wscale;
+	uint8_t holes;
+	bool timestamps, sack, ecn; /* negotiated */
+	bool shut_read, shut_write; /* by the application: a FIN follows what was written */
+	bool orphan;		    /* no descriptor is left: lrp_tcp_close() */
+	bool fin_received, reset_pending, ack_now, push;
+	bool ece_pending, cwr_pending, local_drop;
+	int error;		    /* positive errno, until it is taken */
+	int soft_error;		    /* from ICMP: what a timeout then reports (RFC 1122 4.2.3.9) */
+	struct lrp_tcp_options opt;
+
+	/* sending (RFC 9293 3.3.1) */
+	uint32_t iss, snd_una, snd_nxt;
+	uint32_t snd_wnd, snd_wl1, snd_wl2, max_wnd;
+	uint32_t snd_end;	    /* first sequence number that the application has not written */
+	uint32_t snd_up;	    /* urgent pointer: end of urgent data */
+	bool snd_urgent;
+	struct lrp_tcp_buffer snd;
+	uint16_t mss;		    /* payload of a full segment with the options that go in each */
+	uint16_t peer_mss, path_mss;/* the peer's option; what the path MTU allows, without options */
+	uint16_t black_hole_mss;    /* saved path_mss while a black hole is suspected; 0 */
+	uint32_t probes;	    /* of a zero window or keepalive, unanswered */
+
+	/* receiving */
+	uint32_t irs, rcv_nxt, rcv_wup; /* rcv_wup: rcv_nxt when the window was last sent */
+	uint32_t rcv_adv;	    /* right edge that was advertised: never moves left */
+	uint32_t rcv_read;	    /* next byte that the application reads */
+	uint32_t rcv_up;	    /* urgent pointer received */
+	uint8_t rcv_urgent;	    /* 0 none, 1 announced, 2 the byte is in oob_byte, 3 it was read */
+	uint8_t oob_byte;
+	uint16_t rcv_mss;	    /* largest segment seen: delayed ACK counts in it */
+	uint32_t rcv_quota;	    /* bytes that the channel can still take in full segments */
+	uint32_t rcv_unacked;	    /* bytes since the last ACK was sent */
+	struct lrp_tcp_buffer rcv;
+	struct lrp_tcp_sack hole[LRP_TCP_HOLES_MAX]; /* received out of order, latest first */
+	struct lrp_tcp_sack dsack;  /* to be reported once; start == end: none */
+
+	/* timestamps (RFC 7323): our clock is now_ns / 1 ms + ts_offset */
+	uint32_t ts_offset, ts_recent, ts_last_ack_sent;
+	int64_t ts_recent_ns;
+
+	/* timers, LRP_TCP_NEVER when off; retransmission is recovery's */
+	int64_t delack_ns, probe_ns, keep_ns, wait_ns, user_ns;
+	int64_t heard_ns, sent_ns, opened_ns, acked_ns;
+	uint32_t delack_count;	    /* segments since the last ACK */
+	int64_t challenge_ns;	    /* rate limit of RFC 5961 7 */
+	uint32_t challenges;
+	/* receive auto-tuning: bytes read in the last RTT of the receiver */
+	int64_t rcv_rtt_ns, rcv_tune_ns, rcv_rtt_at_ns;
+	uint32_t rcv_tune_read, rcv_rtt_seq, rcv_wanted;
+
+	struct lrp_tcp_recovery recovery;
+	struct lrp_tcp_cc cc;
+
+	/* totals */
+	uint64_t bytes_sent, bytes_acked, bytes_received;
+	uint32_t segs_in, segs_out, data_segs_in, data_segs_out, dropped;
+};
+
+/* ---- opening; open.c ---------------------------------------------------- */
+
+struct lrp_tcp_memory {
+	struct lrp_tcp_buffer snd, rcv;
+	struct lrp_tcp_sent_run *run;
+	uint16_t runs;
+};
+
+/* CLOSED; all later calls are allowed. `o` is copied; NULL: defaults. */
+void lrp_tcp_init(struct lrp_tcp *c, const struct lrp_tcp_options *o,
+		  const struct lrp_tcp_memory *m);
+/* Active open: SYN_SENT; output has the SYN. `mtu`: of the path, from the IP header on. `ts_offset`: random. */
+void lrp_tcp_connect(struct lrp_tcp *c, int64_t now, uint8_t family, uint32_t mtu, uint32_t iss,
+		     uint32_t ts_offset);
+
+/* What a listener knows of a handshake that has ended (listen.h). */
+struct lrp_tcp_opened {
+	uint32_t iss, irs;
+	uint16_t peer_mss;
+	uint8_t snd_wscale, rcv_wscale; /* as negotiated, 0 without the option */
+	bool wscale, timestamps, sack, ecn;
+	uint32_t ts_offset, ts_recent;
+	uint32_t window;	/* of the peer's SYN, unscaled */
+	int64_t rtt_ns;		/* of the handshake; -1: not known */
+};
+/* Passive open, past the handshake: ESTABLISHED. Then lrp_tcp_input() gets the segment with the
+ * third ACK, which may carry data. */
+void lrp_tcp_accept(struct lrp_tcp *c, int64_t now, uint8_t family, uint32_t mtu,
+		    const struct lrp_tcp_opened *o);
+
+/* ---- segments ----------------------------------------------------------- */
+
+/* Where in-order payload may go at once, instead of the receive buffer. `done` counts. */
+struct lrp_tcp_into {
+	struct iovec *iov;
+	uint32_t count;
+	uint32_t done; /* bytes put there; the application has read them */
+};
+
+/*
+ * input.c: a segment of this connection arrived (RFC 9293 3.10.7). `into`: NULL, or where the calling reader wants the data; it is
+ * used only if nothing is waiting in the buffer. 0, or LRP_DROPPED(reason) if it was no use
+ * (unacceptable, old, out of window, no room): counted by the caller; an ACK may be due.
+ */
+int lrp_tcp_input(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *s,
+		  struct lrp_tcp_into *into);
+
+/* output.c: what is to be sent next, at most `max` bytes of payload in one run (segmentation
+ * offload; at least one MSS is always allowed). False: nothing is. Changes nothing. */
+bool lrp_tcp_output(const struct lrp_tcp *c, int64_t now, uint32_t max, struct lrp_tcp_tx *tx);
+/* It was handed to the device. */
+void lrp_tcp_sent(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_tx *tx);
+
+/* timer.c */
+int64_t lrp_tcp_deadline(const struct lrp_tcp *c);
+/* Does what is due at `now`; harmless if nothing is. */
+void lrp_tcp_timer(struct lrp_tcp *c, int64_t now);
+
+/* ---- the application; user.c -------------------------------------------- */
+
+enum lrp_tcp_io {
+	LRP_TCP_MORE = 1 << 0, /* MSG_MORE: hold back a segment that is not full */
+	LRP_TCP_OOB = 1 << 1,
+	LRP_TCP_PEEK = 1 << 2,
+	LRP_TCP_TRUNC = 1 << 3, /* discard instead of copying */
+};
+/* Bytes taken (fewer if the buffer is full), -EAGAIN, -EPIPE, -ENOTCONN, or c->error negated and taken. */
+ssize_t lrp_tcp_write(struct lrp_tcp *c, int64_t now, const struct iovec *iov, uint32_t count, int io);
+/* Bytes read, 0 at the end of the stream, -EAGAIN, -ENOTCONN, -EINVAL (LRP_TCP_OOB without any), or
+ * the error. A window update may be due afterwards. */
+ssize_t lrp_tcp_read(struct lrp_tcp *c, int64_t now, const struct iovec *iov, uint32_t count, int io);
+void lrp_tcp_shutdown(struct lrp_tcp *c, int64_t now, bool read, bool write); /* -ENOTCONN is the caller's */
+/* The last descriptor is gone: FIN after what was written, or a reset if data is left unread (RFC
+ * 2525 2.17). Afterwards timers and input go on until LRP_TCP_CLOSED or TIME_WAIT. */
+void lrp_tcp_close(struct lrp_tcp *c, int64_t now);
+/* SO_LINGER with 0 seconds: a reset, CLOSED. */
+void lrp_tcp_abort(struct lrp_tcp *c, int64_t now);
+uint32_t lrp_tcp_ready(const struct lrp_tcp *c); /* LRP_TCP_READABLE, ... */
+int lrp_tcp_error(struct lrp_tcp *c);		 /* positive, and taken */
+uint32_t lrp_tcp_readable(const struct lrp_tcp *c); /* FIONREAD */
+uint32_t lrp_tcp_unsent(const struct lrp_tcp *c);   /* SIOCOUTQ: written, not acknowledged */
+bool lrp_tcp_at_mark(const struct lrp_tcp *c);	    /* SIOCATMARK */
+/* Options that act at once: nodelay, cork, quickack, keepalive, congestion control. */
+void lrp_tcp_options_set(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_options *o);
+void lrp_tcp_info(const struct lrp_tcp *c, int64_t now, struct tcp_info *info);
+
+/* ---- the host; user.c --------------------------------------------------- */
+
+/* How many bytes in full segments the channel can still take: the window never offers more. */
+void lrp_tcp_quota(struct lrp_tcp *c, uint32_t bytes);
+/* Exchanges buffers; contents move. A smaller one must hold what is there and what was
+ * advertised: else -EBUSY. */
+int lrp_tcp_resize(struct lrp_tcp *c, const struct lrp_tcp_buffer *snd,
+		   const struct lrp_tcp_buffer *rcv);
+/* Sizes that auto-tuning asks for, at least what is there. */
+void lrp_tcp_wanted(const struct lrp_tcp *c, uint32_t *snd, uint32_t *rcv);
+/* An ICMP error whose embedded sequence number is `seq`: ignored outside what is out (RFC 5927).
+ * Soft errors are remembered; hard ones fail a connection that is being opened (RFC 1122 4.2.3.9). */
+void lrp_tcp_unreachable(struct lrp_tcp *c, int64_t now, uint32_t seq, int error, bool hard);
+/* Packet too big: `mtu` of the path. Sends what is out again in smaller segments. */
+void lrp_tcp_too_big(struct lrp_tcp *c, int64_t now, uint32_t seq, uint32_t mtu);
+/* The device refused the last segment (ENOBUFS, EAGAIN): try again at this time; neither window nor
+ * RTO changes. */
+int64_t lrp_tcp_local_drop(struct lrp_tcp *c, int64_t now);
+
+#endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * timewait.h - connections in TIME_WAIT, compact, so that their channels can
+ * be given back at once (paper, section 4.2; RFC 9293 3.6.1, RFC 6191, RFC 1337).
+ *
+ * Pure, as tcp.h has it. Memory of the owner; one thread at a time. When the table is full the oldest
+ * entry makes room.
+ */
+#ifndef LRP_TCP_TIMEWAIT_H
+#define LRP_TCP_TIMEWAIT_H
+
+#include "tcp.h"
+
+struct lrp_tcp_timewait {
+	struct lrp_tcp_flow flow; /* family 0: free */
+	uint32_t snd_nxt, rcv_nxt, ts_recent, ts_offset;
+	int64_t expires_ns;
+	int64_t acked_ns; /* rate limit of answers */
+	uint32_t next, prev; /* by age */
+	uint16_t window;
+	bool timestamps;
+	uint8_t pad;
+};
+
+struct lrp_tcp_timewaits {
+	struct lrp_tcp_timewait *slot; /* open addressing by keyed hash */
+	uint32_t slots, used, oldest, newest;
+	uint64_t key[2];
+	uint64_t evicted;
+};
+
+void lrp_tcp_timewait_init(struct lrp_tcp_timewaits *t, struct lrp_tcp_timewait *slot,
+			   uint32_t slots, const uint64_t key[2]);
+/* `c` is in TIME_WAIT; afterwards it may be freed. */
+void lrp_tcp_timewait_add(struct lrp_tcp_timewaits *t, int64_t now, const struct lrp_tcp_flow *flow,
+			  const struct lrp_tcp *c);
+
+enum lrp_tcp_timewait_result {
+	LRP_TCP_TIMEWAIT_NONE,	/* no such connection */
+	LRP_TCP_TIMEWAIT_DROP,	/* absorbed */
+	LRP_TCP_TIMEWAIT_REPLY, /* `reply` is to be sent */
+	LRP_TCP_TIMEWAIT_REUSE, /* a new SYN that may have the flow (RFC 6191): the entry is gone, the
+				   segment is the listener's; *iss_min: its ISN must be above */
+};
+enum lrp_tcp_timewait_result lrp_tcp_timewait_input(struct lrp_tcp_timewaits *t, int64_t now,
+						    const struct lrp_tcp_flow *flow,
+						    const struct lrp_tcp_segment *s,
+						    struct lrp_tcp_tx *reply, uint32_t *iss_min);
+/* True if a new active open may use the flow now (RFC 6191: one second old and with timestamps;
+ * the entry is removed) or it is not there. */
+bool lrp_tcp_timewait_reuse(struct lrp_tcp_timewaits *t, int64_t now,
+			    const struct lrp_tcp_flow *flow, uint32_t *iss_min, uint32_t *ts_recent);
+/* Frees what has expired; when to come again, or LRP_TCP_NEVER. */
+int64_t lrp_tcp_timewait_timer(struct lrp_tcp_timewaits *t, int64_t now);
+
+#endif
