@@ -111,6 +111,16 @@ uint32_t lrp_tcp_build(uint8_t *header, const struct lrp_tcp_flow *flow, const s
  * is due (the segment is a reset itself). */
 bool lrp_tcp_reset_for(const struct lrp_tcp_segment *s, struct lrp_tcp_tx *tx);
 
+/* The smallest window scale that can offer `bytes` (RFC 7323 2.3). */
+static inline uint8_t lrp_tcp_wscale(uint32_t bytes)
+{
+	uint8_t shift = 0;
+
+	while (shift < 14 && bytes >> shift > 0xffff)
+		shift++;
+	return shift;
+}
+
 /* Writers of options, each a multiple of 4 bytes; return the bytes written. `o` has room. */
 uint32_t lrp_tcp_put_mss(uint8_t *o, uint16_t mss);
 uint32_t lrp_tcp_put_wscale(uint8_t *o, uint8_t shift);

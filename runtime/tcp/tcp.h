@@ -13,7 +13,7 @@
  *   sleep until lrp_tcp_deadline(c)
  *
  * The byte with sequence number s lies at buffer[s & (size - 1)]; sizes are powers
- * of two. Buffers and records belong to the owner, who may exchange them for others
+ * of two, so that they divide the sequence space. Buffers and records belong to the owner, who may exchange them for others
  * between calls.
  *
  * One thread at a time per connection. Times: nanoseconds of any clock that does not go
@@ -50,11 +50,13 @@ enum lrp_tcp_state { /* numbered as TCP_INFO has them */
 #define LRP_TCP_MSL_NS 30000000000ll /* TIME_WAIT lasts 60 s, as in Linux */
 #define LRP_TCP_DELACK_MIN_NS 40000000ll
 #define LRP_TCP_DELACK_MAX_NS 200000000ll
-#define LRP_TCP_HOLES_MAX 32 /* ranges received out of order; one more is dropped */
+#define LRP_TCP_RANGES_MAX 32 /* ranges received out of order; a segment that needs one more is dropped */
+#define LRP_TCP_QUICK_ACKS 16 /* ACKs sent at once at the start, for the sender's slow start */
 
 /* What an owner may set before it opens, and change later where the call says so. */
 struct lrp_tcp_options {
-	bool nodelay, cork, quickack, keepalive;
+	bool nodelay, cork, keepalive;
+	bool quickack;		/* TCP_QUICKACK: ACK at once until data is sent in reply */
 	bool ecn;		/* offer and accept it */
 	bool timestamps, sack, wscale; /* offer and accept them; default all true */
 	bool oob_inline;
@@ -63,6 +65,7 @@ struct lrp_tcp_options {
 	uint32_t user_timeout_ms; /* 0: none */
 	uint32_t syn_retries, retries; /* timeouts until the connection fails: 6, 15 */
 	uint32_t linger2_s;	/* FIN_WAIT_2 of a closed socket: 60 */
+	uint32_t snd_max, rcv_max; /* bytes: auto-tuning asks for no more; rcv_max rules the window scale */
 	const struct lrp_tcp_cc_ops *cc;
 };
 void lrp_tcp_options_default(struct lrp_tcp_options *o);
@@ -86,70 +89,104 @@ enum lrp_tcp_tx_kind {
 	LRP_TCP_TX_RESET,
 };
 
+enum lrp_tcp_due { /* what output has to send besides data */
+	LRP_TCP_DUE_ACK = 1 << 0,
+	LRP_TCP_DUE_RESET = 1 << 1,	 /* with reset_seq */
+	LRP_TCP_DUE_TAIL_PROBE = 1 << 2,
+	LRP_TCP_DUE_PROBE = 1 << 3,	 /* of a zero window, or keepalive */
+	LRP_TCP_DUE_PUSH = 1 << 4,	 /* what is small or corked has waited long enough */
+};
+
+enum lrp_tcp_urgent {
+	LRP_TCP_URGENT_NONE,
+	LRP_TCP_URGENT_ANNOUNCED, /* the byte has not come yet */
+	LRP_TCP_URGENT_HERE,	  /* in oob_byte */
+	LRP_TCP_URGENT_READ,	  /* the mark still stands in the stream */
+};
+
 struct lrp_tcp_buffer {
 	uint8_t *base;
 	uint32_t size; /* power of two; 0: none */
 };
 
 struct lrp_tcp {
-	uint8_t state; /* enum lrp_tcp_state */
+	/* What each segment needs. */
+	uint8_t state;		    /* enum lrp_tcp_state */
+	uint8_t due;		    /* enum lrp_tcp_due */
 	uint8_t rcv_wscale, snd_wscale;
-	uint8_t holes;
 	bool timestamps, sack, ecn; /* negotiated */
-	bool shut_read, shut_write; /* by the application: a FIN follows what was written */
-	bool orphan;		    /* no descriptor is left: lrp_tcp_close() */
-	bool fin_received, reset_pending, ack_now, push;
-	bool ece_pending, cwr_pending, local_drop;
-	int error;		    /* positive errno, until it is taken */
-	int soft_error;		    /* from ICMP: what a timeout then reports (RFC 1122 4.2.3.9) */
-	struct lrp_tcp_options opt;
-
-	/* sending (RFC 9293 3.3.1) */
-	uint32_t iss, snd_una, snd_nxt;
-	uint32_t snd_wnd, snd_wl1, snd_wl2, max_wnd;
-	uint32_t snd_end;	    /* first sequence number that the application has not written */
-	uint32_t snd_up;	    /* urgent pointer: end of urgent data */
-	bool snd_urgent;
-	struct lrp_tcp_buffer snd;
+	uint8_t ranges;
+	uint8_t rcv_urgent;	    /* enum lrp_tcp_urgent */
+	bool opening;		    /* our SYN is not acknowledged yet */
+	bool pingpong;		    /* data goes both ways in turns: ACKs wait for the reply */
+	uint8_t quick;		    /* so many ACKs more go out at once */
 	uint16_t mss;		    /* payload of a full segment with the options that go in each */
-	uint16_t peer_mss, path_mss;/* the peer's option; what the path MTU allows, without options */
-	uint16_t black_hole_mss;    /* saved path_mss while a black hole is suspected; 0 */
-	uint32_t probes;	    /* of a zero window or keepalive, unanswered */
-
-	/* receiving */
-	uint32_t irs, rcv_nxt, rcv_wup; /* rcv_wup: rcv_nxt when the window was last sent */
+	uint16_t rcv_mss;	    /* largest segment seen: delayed ACK counts in it */
+	uint32_t rcv_nxt, rcv_wup;  /* rcv_wup: rcv_nxt when the last ACK was sent */
 	uint32_t rcv_adv;	    /* right edge that was advertised: never moves left */
 	uint32_t rcv_read;	    /* next byte that the application reads */
-	uint32_t rcv_up;	    /* urgent pointer received */
-	uint8_t rcv_urgent;	    /* 0 none, 1 announced, 2 the byte is in oob_byte, 3 it was read */
-	uint8_t oob_byte;
-	uint16_t rcv_mss;	    /* largest segment seen: delayed ACK counts in it */
+	uint32_t ts_recent;
+	uint32_t snd_una, snd_nxt, snd_wnd, snd_wl1;
+	uint32_t snd_end;	    /* first sequence number that the application has not written */
+	int64_t heard_ns, data_ns;  /* last acceptable segment, last data received */
+	int64_t delack_ns, ack_delay_ns; /* ack_delay_ns: ATO as Linux estimates it; 0: no data yet */
+	struct lrp_tcp_buffer rcv, snd;
+
+	/* sending (RFC 9293 3.3.1) */
+	uint32_t iss, max_wnd;	    /* max_wnd: largest window the peer has offered */
+	uint32_t snd_sml;	    /* end of the last segment that was not full (Minshall) */
+	uint32_t snd_up;	    /* end of urgent data */
+	uint32_t reset_seq;
+	bool snd_urgent;	    /* snd_up has not been acknowledged */
+	bool more;		    /* MSG_MORE of the last write */
+	bool shut_read, shut_write; /* no more is read; a FIN follows what was written */
+	bool orphan;		    /* no descriptor is left: lrp_tcp_close() */
+	bool ended;		    /* CLOSED after it was open; never opened if false */
+	bool fin_received;	    /* in order: counted in rcv_nxt */
+	bool fin_early;		    /* out of order, at rcv_fin */
+	bool ece_pending, cwr_pending;
+	bool reset_bare;	    /* the reset that is due carries no ACK */
+	uint8_t ip_len;		    /* header: 20 or 40 */
+	uint8_t wscale_offer;	    /* of our SYN */
+	uint8_t duplicates;	    /* ACKs due for out-of-order segments of a peer without SACK */
+	uint16_t peer_mss, path_mss;/* the peer's option; what the path MTU allows, without options */
+	uint16_t black_hole_mss;    /* saved path_mss while a black hole is suspected; 0 */
+	uint16_t probes;	    /* of a zero window, in a row */
+	uint16_t keep_probes;	    /* unanswered */
+	uint16_t local_drops;	    /* in a row */
+	int error;		    /* positive errno, until it is taken */
+	int soft_error;		    /* from ICMP: what a timeout then reports (RFC 1122 4.2.3.9) */
+
+	/* receiving */
+	uint32_t irs;
+	uint32_t rcv_up;	    /* sequence number of the urgent byte */
+	uint32_t rcv_fin;	    /* of the FIN, with fin_early */
 	uint32_t rcv_quota;	    /* bytes that the channel can still take in full segments */
-	uint32_t rcv_unacked;	    /* bytes since the last ACK was sent */
-	struct lrp_tcp_buffer rcv;
-	struct lrp_tcp_sack hole[LRP_TCP_HOLES_MAX]; /* received out of order, latest first */
+	uint8_t oob_byte;
+	struct lrp_tcp_sack range[LRP_TCP_RANGES_MAX]; /* received out of order, latest first; disjoint */
 	struct lrp_tcp_sack dsack;  /* to be reported once; start == end: none */
 
-	/* timestamps (RFC 7323): our clock is now_ns / 1 ms + ts_offset */
-	uint32_t ts_offset, ts_recent, ts_last_ack_sent;
+	uint32_t ts_offset;	    /* our timestamp clock is now_ns / 1 ms + ts_offset (RFC 7323) */
 	int64_t ts_recent_ns;
 
 	/* timers, LRP_TCP_NEVER when off; retransmission is recovery's */
-	int64_t delack_ns, probe_ns, keep_ns, wait_ns, user_ns;
-	int64_t heard_ns, sent_ns, opened_ns, acked_ns;
-	uint32_t delack_count;	    /* segments since the last ACK */
+	int64_t probe_ns;	    /* zero window, or a small segment held back; only with nothing out */
+	int64_t keep_ns, wait_ns;   /* wait_ns: FIN_WAIT_2 of an orphan, TIME_WAIT */
+	int64_t retry_ns;	    /* after a local drop */
+	int64_t sent_ns, opened_ns;
+	int64_t progress_ns;	    /* since then nothing of what is out or waiting was acknowledged */
 	int64_t challenge_ns;	    /* rate limit of RFC 5961 7 */
-	uint32_t challenges;
-	/* receive auto-tuning: bytes read in the last RTT of the receiver */
-	int64_t rcv_rtt_ns, rcv_tune_ns, rcv_rtt_at_ns;
+	/* receive auto-tuning (dynamic right-sizing): bytes read in the last RTT of the receiver */
+	int64_t rcv_rtt_ns, rcv_rtt_at_ns, rcv_tune_ns;
 	uint32_t rcv_tune_read, rcv_rtt_seq, rcv_wanted;
 
+	struct lrp_tcp_options opt;
 	struct lrp_tcp_recovery recovery;
 	struct lrp_tcp_cc cc;
 
 	/* totals */
 	uint64_t bytes_sent, bytes_acked, bytes_received;
-	uint32_t segs_in, segs_out, data_segs_in, data_segs_out, dropped;
+	uint32_t segs_in, segs_out, data_segs_in, data_segs_out, challenges;
 };
 
 /* ---- opening; open.c ---------------------------------------------------- */
@@ -175,6 +212,7 @@ struct lrp_tcp_opened {
 	bool wscale, timestamps, sack, ecn;
 	uint32_t ts_offset, ts_recent;
 	uint32_t window;	/* of the peer's SYN, unscaled */
+	uint32_t rcv_window;	/* that our SYN-ACK offered */
 	int64_t rtt_ns;		/* of the handshake; -1: not known */
 };
 /* Passive open, past the handshake: ESTABLISHED. Then lrp_tcp_input() gets the segment with the
@@ -184,17 +222,18 @@ void lrp_tcp_accept(struct lrp_tcp *c, int64_t now, uint8_t family, uint32_t mtu
 
 /* ---- segments ----------------------------------------------------------- */
 
-/* Where in-order payload may go at once, instead of the receive buffer. `done` counts. */
+/* Where in-order payload may go at once, instead of the receive buffer. What is filled is
+ * consumed: iov, count and the entry that is filled in part move on. */
 struct lrp_tcp_into {
 	struct iovec *iov;
 	uint32_t count;
-	uint32_t done; /* bytes put there; the application has read them */
+	uint32_t done; /* bytes put there, added up; the application has read them */
 };
 
 /*
  * input.c: a segment of this connection arrived (RFC 9293 3.10.7). `into`: NULL, or where the calling reader wants the data; it is
- * used only if nothing is waiting in the buffer. 0, or LRP_DROPPED(reason) if it was no use
- * (unacceptable, old, out of window, no room): counted by the caller; an ACK may be due.
+ * used only if nothing is waiting in the buffer. 0, or LRP_DROPPED(reason) if it was no use: STALE
+ * (unacceptable, old, out of window), MEMORY (no room); counted by the caller; an ACK may be due.
  */
 int lrp_tcp_input(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *s,
 		  struct lrp_tcp_into *into);
@@ -216,9 +255,9 @@ enum lrp_tcp_io {
 	LRP_TCP_MORE = 1 << 0, /* MSG_MORE: hold back a segment that is not full */
 	LRP_TCP_OOB = 1 << 1,
 	LRP_TCP_PEEK = 1 << 2,
-	LRP_TCP_TRUNC = 1 << 3, /* discard instead of copying */
+	LRP_TCP_TRUNC = 1 << 3, /* count, and unless peeked at discard, instead of copying */
 };
-/* Bytes taken (fewer if the buffer is full), -EAGAIN, -EPIPE, -ENOTCONN, or c->error negated and taken. */
+/* Bytes taken (fewer if the buffer is full), -EAGAIN (full, or being opened), -EPIPE, or c->error negated and taken. */
 ssize_t lrp_tcp_write(struct lrp_tcp *c, int64_t now, const struct iovec *iov, uint32_t count, int io);
 /* Bytes read, 0 at the end of the stream, -EAGAIN, -ENOTCONN, -EINVAL (LRP_TCP_OOB without any), or
  * the error. A window update may be due afterwards. */
@@ -246,7 +285,7 @@ void lrp_tcp_quota(struct lrp_tcp *c, uint32_t bytes);
  * advertised: else -EBUSY. */
 int lrp_tcp_resize(struct lrp_tcp *c, const struct lrp_tcp_buffer *snd,
 		   const struct lrp_tcp_buffer *rcv);
-/* Sizes that auto-tuning asks for, at least what is there. */
+/* Sizes that auto-tuning asks for: powers of two, at least what is there. */
 void lrp_tcp_wanted(const struct lrp_tcp *c, uint32_t *snd, uint32_t *rcv);
 /* An ICMP error whose embedded sequence number is `seq`: ignored outside what is out (RFC 5927).
  * Soft errors are remembered; hard ones fail a connection that is being opened (RFC 1122 4.2.3.9). */
@@ -256,5 +295,8 @@ void lrp_tcp_too_big(struct lrp_tcp *c, int64_t now, uint32_t seq, uint32_t mtu)
 /* The device refused the last segment (ENOBUFS, EAGAIN): try again at this time; neither window nor
  * RTO changes. */
 int64_t lrp_tcp_local_drop(struct lrp_tcp *c, int64_t now);
+
+/* check.c: what is wrong with the connection, NULL if all invariants hold. For tests and fuzzers. */
+const char *lrp_tcp_check(const struct lrp_tcp *c);
 
 #endif
