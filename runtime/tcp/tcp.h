@@ -56,7 +56,6 @@ enum lrp_tcp_state { /* numbered as TCP_INFO has them */
 /* What an owner may set before it opens, and change later where the call says so. */
 struct lrp_tcp_options {
 	bool nodelay, cork, keepalive;
-	bool quickack;		/* TCP_QUICKACK: ACK at once until data is sent in reply */
 	bool ecn;		/* offer and accept it */
 	bool timestamps, sack, wscale; /* offer and accept them; default all true */
 	bool oob_inline;
@@ -146,13 +145,14 @@ struct lrp_tcp {
 	bool fin_early;		    /* out of order, at rcv_fin */
 	bool ece_pending, cwr_pending;
 	bool reset_bare;	    /* the reset that is due carries no ACK */
+	bool wscale_ok;		    /* both ends scale their windows */
 	uint8_t ip_len;		    /* header: 20 or 40 */
 	uint8_t wscale_offer;	    /* of our SYN */
 	uint8_t duplicates;	    /* ACKs due for out-of-order segments of a peer without SACK */
 	uint16_t peer_mss, path_mss;/* the peer's option; what the path MTU allows, without options */
 	uint16_t black_hole_mss;    /* saved path_mss while a black hole is suspected; 0 */
 	uint16_t probes;	    /* of a zero window, in a row */
-	uint16_t keep_probes;	    /* unanswered */
+	uint16_t unanswered;	    /* probes and keepalives, in a row */
 	uint16_t local_drops;	    /* in a row */
 	int error;		    /* positive errno, until it is taken */
 	int soft_error;		    /* from ICMP: what a timeout then reports (RFC 1122 4.2.3.9) */
@@ -173,7 +173,8 @@ struct lrp_tcp {
 	int64_t probe_ns;	    /* zero window, or a small segment held back; only with nothing out */
 	int64_t keep_ns, wait_ns;   /* wait_ns: FIN_WAIT_2 of an orphan, TIME_WAIT */
 	int64_t retry_ns;	    /* after a local drop */
-	int64_t sent_ns, opened_ns;
+	int64_t sent_ns;	    /* last data sent */
+	int64_t asked_ns;	    /* last probe or keepalive sent */
 	int64_t progress_ns;	    /* since then nothing of what is out or waiting was acknowledged */
 	int64_t challenge_ns;	    /* rate limit of RFC 5961 7 */
 	/* receive auto-tuning (dynamic right-sizing): bytes read in the last RTT of the receiver */
@@ -273,8 +274,10 @@ int lrp_tcp_error(struct lrp_tcp *c);		 /* positive, and taken */
 uint32_t lrp_tcp_readable(const struct lrp_tcp *c); /* FIONREAD */
 uint32_t lrp_tcp_unsent(const struct lrp_tcp *c);   /* SIOCOUTQ: written, not acknowledged */
 bool lrp_tcp_at_mark(const struct lrp_tcp *c);	    /* SIOCATMARK */
-/* Options that act at once: nodelay, cork, quickack, keepalive, congestion control. */
+/* Any time; what rules the handshake (timestamps, sack, wscale, ecn, mss, rcv_max) counts before it opens only. */
 void lrp_tcp_options_set(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_options *o);
+/* TCP_QUICKACK: acknowledge at once until data is sent in reply; off: wait for a reply. !c->pingpong reads it. */
+void lrp_tcp_quickack(struct lrp_tcp *c, bool on);
 void lrp_tcp_info(const struct lrp_tcp *c, int64_t now, struct tcp_info *info);
 
 /* ---- the host; user.c --------------------------------------------------- */
