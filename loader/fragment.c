@@ -198,6 +198,12 @@ static void finish(const struct lrp_chan *chan, uint32_t at, uint32_t end)
 	}
 }
 
+/* What came after `now` was read is new, not 600 years old. */
+static uint64_t age_ns(const struct lrp_fragment_meta *meta, uint64_t now)
+{
+	return now > meta->arrival_ns ? now - meta->arrival_ns : 0;
+}
+
 /* Decides about a fragment. Returns when it wants to be looked at again, in ms. */
 static int look_at(struct lrp_core *core, struct lrp_core_pool *pool, const struct lrp_chan *chan,
 		   uint32_t at, uint32_t end, uint64_t now)
@@ -217,8 +223,8 @@ static int look_at(struct lrp_core *core, struct lrp_core_pool *pool, const stru
 	kernels = fragment_key(packet, desc->len, &key) &&
 		  !bpf_map_lookup_elem(pool->device->map_fd[LRP_MAP_FRAGMENTS], &key, &where) &&
 		  where.endpoint == LRP_FRAGMENT_KERNEL;
-	if (!kernels && now - meta.arrival_ns < LIFETIME_NS)
-		return now - meta.arrival_ns < YOUNG_NS ? YOUNG_MS : OLD_MS;
+	if (!kernels && age_ns(&meta, now) < LIFETIME_NS)
+		return age_ns(&meta, now) < YOUNG_NS ? YOUNG_MS : OLD_MS;
 	if (!swap(holder, LRP_FRAME_FREE, mine))
 		return OLD_MS; /* reassembly was faster */
 	if (!kernels) {
