@@ -58,6 +58,9 @@ new_lrpd() # OLD: another lrpd answers
 	[ -n "$now" ] && [ "$now" != "$1" ]
 }
 
+gone() { for p; do [ ! -e "/proc/$p" ] || return 1; done; }
+stopped() { for p; do grep -q '^State:.T' "/proc/$p/status" || return 1; done; }
+
 bed_net 2>/dev/null || { fail "test bed"; exit 1; }
 lrp attach s0 --frames 16384 || exit 1
 sink --system lrp --port 7000 >/dev/null & receiver=$!
@@ -153,9 +156,12 @@ lrpd_pid=$(lrp status --json | jq .pid)
 keeper_pid=$(pgrep -x lrp-keeper)
 # Stopped first: else one could start the other again between the two signals.
 kill -STOP "$lrpd_pid" "$keeper_pid"
+wait_for 100 stopped "$lrpd_pid" "$keeper_pid" || fail "lrpd and keeper do not stop"
 kill -9 "$lrpd_pid" "$keeper_pid"
 wait_for 30 eval '! ip -d link show s0 | grep -q prog/xdp' || fail "program stays when lrpd and keeper are dead"
 ip netns exec client ping -c 2 -i 0.2 -W 2 -q 198.18.1.1 >/dev/null || fail "no ping when both are dead"
+# (A process with AF_XDP sockets takes a while to die.)
+wait_for 100 gone "$lrpd_pid" "$keeper_pid" || fail "a killed process is still there"
 pgrep -x 'lrpd|lrp-keeper' >/dev/null && fail "something restarted"
 kill $load $load2 $receiver
 wait $load $load2 $receiver 2>/dev/null
