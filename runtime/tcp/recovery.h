@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * recovery.h - what was sent and is not yet acknowledged, and what of it to
- * send again: SACK scoreboard (RFC 2018, 2883), RTT and RTO (RFC 6298), RACK-TLP
- * (RFC 8985), PRR (RFC 6937), spurious recoveries undone (RFC 3522, 5682).
+ * recovery.h - what of the data that is out to send again, and when: the scoreboard,
+ * RTT, RACK-TLP and PRR put together (scoreboard.h, rtt.h, rack.h, prr.h); NewReno where the
+ * peer has no SACK (RFC 6582); timeouts (RFC 6298, 5682); needless reductions undone (RFC 3522, 3708).
  *
- * A record covers a run of sequence space that was sent at one time; runs that
- * are acknowledged in part are split. Records lie in an array of the owner's,
- * linked by index in sequence order. When none is free, nothing new is sent
- * until an acknowledgement frees one.
+ *   lrp_tcp_recovery_sent(...)                 after each segment that takes sequence space
+ *   lrp_tcp_recovery_ack(...)                  each acceptable acknowledgement
+ *   lrp_tcp_recovery_timer(...)                at lrp_tcp_recovery_deadline()
+ * and then, in this order, what _again() names and new data as far as _room() goes.
  *
- * Pure. Times in nanoseconds of the owner's clock, LRP_TCP_NEVER for no time.
+ * Pure. Times in nanoseconds of the owner's clock, never 0, LRP_TCP_NEVER for no time.
  */
 #ifndef LRP_TCP_RECOVERY_H
 #define LRP_TCP_RECOVERY_H
@@ -18,104 +18,97 @@
 #include <stdint.h>
 
 #include "cc.h"
+#include "prr.h"
+#include "rack.h"
+#include "rtt.h"
+#include "scoreboard.h"
 #include "segment.h"
+#include "undo.h"
 
-#define LRP_TCP_NEVER INT64_MAX
-#define LRP_TCP_RTO_MIN_NS 200000000ll /* as Linux; RFC 6298 says 1 s, see docs */
-#define LRP_TCP_RTO_MAX_NS 120000000000ll
-#define LRP_TCP_RTO_INITIAL_NS 1000000000ll
-
-enum lrp_tcp_sent_flags {
-	LRP_TCP_SENT_SACKED = 1 << 0,
-	LRP_TCP_SENT_LOST = 1 << 1,	/* to be sent again */
-	LRP_TCP_SENT_AGAIN = 1 << 2,	/* was sent more than once (Karn) */
-	LRP_TCP_SENT_PROBE = 1 << 3,	/* sent as a tail loss probe */
-};
-
-struct lrp_tcp_sent_run {
-	uint32_t seq, end;	  /* [seq, end), SYN and FIN count */
-	int64_t sent_ns;	  /* last time */
-	uint64_t delivered;	  /* c->recovery.delivered when it was sent (delivery rate) */
-	uint16_t next, prev;	  /* index, LRP_TCP_SENT_NONE */
-	uint8_t flags;
-	uint8_t times;		  /* sent so often, saturating */
-	uint8_t pad[2];
-};
-#define LRP_TCP_SENT_NONE 0xffff
+#define LRP_TCP_NEVER	       INT64_MAX
+#define LRP_TCP_MAX_ACK_DELAY_NS 200000000ll /* the receiver's, as Linux has it (RFC 8985 7.2) */
 
 enum lrp_tcp_recovery_state { /* as TCP_INFO's tcpi_ca_state */
 	LRP_TCP_OPEN,
-	LRP_TCP_DISORDER,
-	LRP_TCP_CWR_STATE, /* window being reduced for ECN or local reasons */
+	LRP_TCP_DISORDER,  /* duplicate or selective acknowledgements, no loss yet */
+	LRP_TCP_CWR_STATE, /* window being reduced for ECN */
 	LRP_TCP_RECOVERY,
 	LRP_TCP_LOSS, /* after a retransmission timeout */
 };
 
 struct lrp_tcp_recovery {
-	struct lrp_tcp_sent_run *run; /* the owner's array */
-	uint16_t runs, free, first, last;
-	uint16_t used;
-	uint8_t state;		      /* enum lrp_tcp_recovery_state */
-	uint8_t backoff;	      /* RTOs in a row */
-	bool sack;		      /* negotiated; without it NewReno's duplicate counting (RFC 6582) */
-	bool timestamps;	      /* negotiated: Eifel detection and RTT of retransmissions */
-	bool limited;		      /* cwnd held the sender back since the last ACK */
-	uint32_t dupacks;
-	/* sequence space */
-	uint32_t una, nxt;	      /* copies of the connection's snd_una and snd_nxt */
-	uint32_t high_seq;	      /* nxt when recovery began; recovery ends when it is acknowledged */
-	uint32_t sacked_bytes, lost_bytes, retrans_bytes; /* retrans: sent again and still out */
-	/* RTT */
-	int64_t srtt_ns, rttvar_ns, rto_ns; /* srtt 0: no sample yet */
-	int64_t min_rtt_ns, min_rtt_at_ns;
-	/* RACK */
-	int64_t rack_sent_ns, rack_rtt_ns;
-	uint32_t rack_end, rack_reo_mult, rack_reo_persist, rack_dsack_round;
-	bool rack_reordering, rack_dsack_seen;
-	/* TLP */
-	bool tlp_out, tlp_retrans;
+	struct lrp_tcp_scoreboard board;
+	struct lrp_tcp_rtt rtt;
+	struct lrp_tcp_rack rack;
+	struct lrp_tcp_prr prr;
+	struct lrp_tcp_undo undo;
+	uint8_t state;	    /* enum lrp_tcp_recovery_state */
+	uint8_t backoff;    /* RTOs in a row; 0 as soon as una moves: for the owner's retries */
+	uint8_t rto_shift;  /* doublings of the RTO; until a new RTT sample (Karn) */
+	/* the owner's */
+	bool sack;	    /* negotiated; without it NewReno's duplicate counting (RFC 6582) */
+	bool timestamps;    /* negotiated: Eifel detection and RTT of retransmissions */
+	bool more;	    /* new data waits, and the peer's window has room (F-RTO tries it first) */
+	bool cwr;	    /* the window was reduced: the owner, with ECN, sends CWR and clears it */
+
+	uint32_t high_seq;  /* nxt when this state began; it ends when that is acknowledged */
+	uint32_t dupacks;   /* in a row */
+	uint32_t dup_bytes; /* without SACK: what duplicates say has arrived */
+	bool held;	    /* without SACK: duplicates below high_seq mean nothing (RFC 6582 4.1) */
+	bool frto;	    /* whether the timeout was spurious is still open (RFC 5682) */
+	bool frto_new;	    /* new data is to be sent first, to find out */
+	uint32_t ts_offset; /* of the owner's timestamp clock, in ms, to the time */
+	bool ecn_hold;	    /* no reduction for ECN until ecn_seq is acknowledged (RFC 3168 6.1.2) */
+	uint32_t ecn_seq;
+	/* tail loss probe (RFC 8985 7) */
+	bool tlp_out, tlp_again; /* one is out; it carried old data */
 	uint32_t tlp_end;
-	/* PRR */
-	uint32_t prr_delivered, prr_out, recover_fs;
-	/* undo */
-	uint32_t undo_una;	      /* una at the start; valid while undo_possible */
-	uint32_t undo_retrans;	      /* retransmissions not yet shown to be needless by D-SACK */
-	uint32_t retrans_ts;	      /* timestamp of the first retransmission (Eifel) */
-	bool undo_possible, frto;
-	uint32_t ece_seq;	      /* no second reduction before it is acknowledged (RFC 3168) */
-	/* timers: at most one of them is armed */
+	/* use of the window (RFC 2861, RFC 9661) */
+	bool limited;	    /* it held the sender back in this round trip */
+	uint32_t max_out;   /* most that was out in it */
+	uint32_t used_end;  /* nxt when it began */
+	int64_t limited_ns; /* when the window was full last, */
+	uint32_t used;	    /* and the most that was out since */
+	int64_t sent_ns;    /* when new data was sent last */
+	/* timers */
 	int64_t rto_at_ns, tlp_at_ns, reo_at_ns;
 	/* totals, for TCP_INFO */
-	uint64_t delivered, bytes_retrans, segs_retrans;
-	uint32_t reordering, dsacks, spurious, timeouts;
+	uint64_t delivered, bytes_again, segs_again, dsack_bytes;
+	uint32_t reordering; /* segments */
+	uint32_t dsacks, spurious, timeouts, recoveries, probes;
+	uint32_t rate_bytes; /* latest sample of the delivery rate: so much */
+	int64_t rate_ns;     /* in so long; 0: none yet */
 };
 
 /* What an acceptable acknowledgement did. */
 struct lrp_tcp_acked {
-	uint32_t bytes;	  /* by which una moved, SYN and FIN included */
-	uint32_t sacked;  /* newly sacked */
-	bool progress;	  /* anything new was acknowledged: keepalive and probes start over */
-	int64_t rtt_ns;	  /* sample, or -1 */
+	uint32_t bytes; /* by which una moved, SYN and FIN included */
+	uint32_t sacked; /* newly sacked */
+	bool progress;	/* anything new was acknowledged: keepalive and probes start over */
+	int64_t rtt_ns;	/* sample, or -1 */
 };
 
 /* `run`: `runs` records (16 to 65,534), memory of the owner. una = nxt = isn. */
 void lrp_tcp_recovery_init(struct lrp_tcp_recovery *r, struct lrp_tcp_sent_run *run, uint16_t runs,
 			   uint32_t isn);
-/* A larger array; the records move. */
+/* A larger array; the records are copied, the old array may go. */
 void lrp_tcp_recovery_grow(struct lrp_tcp_recovery *r, struct lrp_tcp_sent_run *run, uint16_t runs);
+/* Few records are left: time for lrp_tcp_recovery_grow(). Without it all goes on, with coarser
+ * records; nobody has to wait. */
+bool lrp_tcp_recovery_crowded(const struct lrp_tcp_recovery *r);
 
-/*
- * [seq, seq + len) went out; beyond nxt: new, else again. Arms the timer. `now_ts`:
- * the timestamp it carried. A record must be free (lrp_tcp_recovery_full() was asked).
- */
+/* [seq, seq + len) went out; beyond nxt: new, else again. Starts the timers. `now_ts`: the
+ * timestamp it carried. */
 void lrp_tcp_recovery_sent(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, int64_t now_ns,
 			   uint32_t seq, uint32_t len, uint32_t now_ts);
-bool lrp_tcp_recovery_full(const struct lrp_tcp_recovery *r);
+/* The application has new data: if nothing was out for longer than the RTO, the window starts over
+ * (RFC 5681 4.1). Before lrp_tcp_recovery_room() is asked. */
+void lrp_tcp_recovery_restart(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, int64_t now_ns);
 
 /*
  * An acceptable segment with ACK: una <= ack <= nxt, checked by the caller. `window_update`: it
- * changed the send window, so it is no duplicate. `ece`: ECN echo, if ECN is in use. Everything about what it
- * acknowledges happens here: scoreboard, RTT, losses, undo, congestion window, timers.
+ * changed the send window, so it is no duplicate. `ece`: ECN echo, if ECN is in use. Everything
+ * about what it acknowledges happens here: scoreboard, RTT, losses, undo, congestion window, timers.
  */
 void lrp_tcp_recovery_ack(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, int64_t now_ns,
 			  const struct lrp_tcp_segment *s, bool window_update, bool ece,
@@ -129,25 +122,30 @@ uint32_t lrp_tcp_recovery_room(const struct lrp_tcp_recovery *r, const struct lr
 /* Bytes that are thought to be in the network. */
 uint32_t lrp_tcp_recovery_in_flight(const struct lrp_tcp_recovery *r);
 
-/* When lrp_tcp_recovery_timer() wants to be called; LRP_TCP_NEVER. */
+/* When lrp_tcp_recovery_timer() wants to be called; LRP_TCP_NEVER if and only if nothing is out. */
 int64_t lrp_tcp_recovery_deadline(const struct lrp_tcp_recovery *r);
 enum lrp_tcp_recovery_event {
-	LRP_TCP_TIMER_NONE,	/* nothing was due */
-	LRP_TCP_TIMER_LOST,	/* losses were found: send again */
-	LRP_TCP_TIMER_PROBE,	/* a tail loss probe is due: lrp_tcp_recovery_probe() */
-	LRP_TCP_TIMER_TIMEOUT,	/* all is lost; r->backoff counts */
+	LRP_TCP_TIMER_NONE,    /* nothing was due, or nothing came of it */
+	LRP_TCP_TIMER_LOST,    /* losses were found: send again */
+	LRP_TCP_TIMER_PROBE,   /* a tail loss probe is due, whatever the window: new data up to an MSS,
+				  or lrp_tcp_recovery_probe(); then lrp_tcp_recovery_probed() */
+	LRP_TCP_TIMER_TIMEOUT, /* all is lost; r->backoff counts */
 };
+/* One event at a time: to be called until it says NONE. */
 enum lrp_tcp_recovery_event lrp_tcp_recovery_timer(struct lrp_tcp_recovery *r,
 						   struct lrp_tcp_cc *cc, int64_t now_ns);
 /* What the probe is to carry if there is no new data: the last segment again, at most `mss`. */
 void lrp_tcp_recovery_probe(const struct lrp_tcp_recovery *r, uint32_t mss, uint32_t *seq,
 			    uint32_t *len);
-/* A probe went out (after lrp_tcp_recovery_sent()). */
+/* A probe went out (after lrp_tcp_recovery_sent()). `again`: it carried old data. */
 void lrp_tcp_recovery_probed(struct lrp_tcp_recovery *r, bool again);
 
-/* The peer shrank or the path MTU fell: everything that is out is to be sent again, no reduction. */
+/* The path MTU fell: everything that is out is to be sent again, no reduction. */
 void lrp_tcp_recovery_resend(struct lrp_tcp_recovery *r);
 /* RTT of the handshake, when recovery was not asked (cookies). */
 void lrp_tcp_recovery_rtt(struct lrp_tcp_recovery *r, int64_t now_ns, int64_t rtt_ns);
+
+/* NULL, or which invariant does not hold. For tests: O(runs). */
+const char *lrp_tcp_recovery_check(const struct lrp_tcp_recovery *r);
 
 #endif

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * scoreboard.h - what was sent and is not yet acknowledged (RFC 2018, RFC 6675).
+ *
+ * A record covers a run of sequence space that was sent at one time and has one
+ * fate; runs that are acknowledged in part are split. Records lie in an array of the
+ * owner's, linked by index in sequence order, and those in flight in the order of
+ * sending too (RFC 8985 5.1). They never run out: when few are left, neighbours are
+ * joined, which loses precision and no data.
+ *
+ * Pure. Times in nanoseconds of the owner's clock, -1 for none.
+ */
+#ifndef LRP_TCP_SCOREBOARD_H
+#define LRP_TCP_SCOREBOARD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "segment.h"
+
+enum lrp_tcp_sent_flags {
+	LRP_TCP_SENT_SACKED = 1 << 0,
+	LRP_TCP_SENT_LOST = 1 << 1,   /* to be sent again; neither: in flight */
+	LRP_TCP_SENT_AGAIN = 1 << 2,  /* was sent more than once (Karn) */
+	LRP_TCP_SENT_JOINED = 1 << 3, /* of several times of sending: no RTT sample */
+};
+
+struct lrp_tcp_sent_run {
+	uint32_t seq, end;	 /* [seq, end), SYN and FIN count */
+	int64_t sent_ns;	 /* last time */
+	uint32_t delivered;	 /* bytes that had been delivered then, modulo 2^32 */
+	uint16_t next, prev;	 /* in sequence order; index or LRP_TCP_SENT_NONE */
+	uint16_t later, earlier; /* in the order of sending, if in flight */
+	uint8_t flags;
+	uint8_t pad[3];
+};
+_Static_assert(sizeof(struct lrp_tcp_sent_run) == 32, "two records a cache line");
+#define LRP_TCP_SENT_NONE     0xffff
+#define LRP_TCP_SENT_RUNS_MIN 16
+
+struct lrp_tcp_scoreboard {
+	struct lrp_tcp_sent_run *run; /* the owner's array */
+	uint16_t runs, used, free;
+	uint16_t first, last;	  /* in sequence order */
+	uint16_t oldest, newest;  /* in flight, in the order of sending */
+	uint16_t lost;		  /* the first that is LOST */
+	uint16_t hint;		  /* where the latest SACK block ended */
+	uint8_t seen;		  /* blocks in `block` */
+	uint32_t una, nxt;	  /* copies of the connection's snd_una and snd_nxt */
+	uint32_t fack;		  /* end of the highest that was sacked or acknowledged */
+	uint32_t sacked_bytes, lost_bytes;
+	uint32_t again_bytes;	  /* sent again and in flight */
+	struct lrp_tcp_sack block[LRP_TCP_SACKS_MAX]; /* of the latest ACK: need no second look */
+};
+
+/* What an acknowledgement delivered. */
+struct lrp_tcp_delivery {
+	/* given */
+	int64_t now_ns, min_rtt_ns;
+	uint32_t high_seq;	  /* `original` looks below it */
+	bool early;		  /* its timestamp is from before any retransmission (RFC 3522) */
+	/* found, to be preset by lrp_tcp_delivery_init() */
+	uint32_t acked, sacked;	  /* bytes that were not sacked before; the second by SACK */
+	int64_t acked_first_ns;	  /* when the first data acknowledged and sent once was sent, */
+	int64_t acked_last_ns;	  /* and the last */
+	int64_t sacked_first_ns;  /* the same of data newly sacked */
+	int64_t newest_ns;	  /* what was sent last of all delivered (RFC 8985 6.2 step 2), */
+	uint32_t newest_end;	  /* its end; ambiguous retransmissions left out */
+	uint32_t newest_delivered;
+	uint32_t prior_fack;
+	uint32_t reordered_seq;	  /* sent once, delivered after something above it */
+	bool reordered;
+	bool original;		  /* data below high_seq that was sent once */
+	bool dsack;		  /* the first block reports `duplicate` (RFC 2883) */
+	struct lrp_tcp_sack duplicate;
+};
+
+/* `run`: `runs` records (16 to 65,534), memory of the owner. una = nxt = isn. */
+void lrp_tcp_scoreboard_init(struct lrp_tcp_scoreboard *b, struct lrp_tcp_sent_run *run,
+			     uint16_t runs, uint32_t isn);
+/* A larger array; the records are copied, the old array may go. */
+void lrp_tcp_scoreboard_grow(struct lrp_tcp_scoreboard *b, struct lrp_tcp_sent_run *run,
+			     uint16_t runs);
+/* Less than an eighth of the records is free. */
+static inline bool lrp_tcp_scoreboard_crowded(const struct lrp_tcp_scoreboard *b)
+{
+	return b->runs - b->used <= b->runs >> 3;
+}
+
+/* `len` bytes from nxt on went out. */
+void lrp_tcp_scoreboard_new(struct lrp_tcp_scoreboard *b, int64_t now_ns, uint32_t len,
+			    uint32_t delivered);
+/* [seq, end), all below nxt, went out again. What of it was sacked or acknowledged stays so. */
+void lrp_tcp_scoreboard_again(struct lrp_tcp_scoreboard *b, int64_t now_ns, uint32_t seq,
+			      uint32_t end, uint32_t delivered);
+
+void lrp_tcp_delivery_init(struct lrp_tcp_delivery *d, const struct lrp_tcp_scoreboard *b,
+			   int64_t now_ns, int64_t min_rtt_ns, uint32_t high_seq);
+/* The blocks of a segment that acknowledges `ack`; before lrp_tcp_scoreboard_acked(). What makes no
+ * sense is ignored. */
+void lrp_tcp_scoreboard_sacked(struct lrp_tcp_scoreboard *b, uint32_t ack,
+			       const struct lrp_tcp_sack *sack, uint32_t sacks,
+			       struct lrp_tcp_delivery *d);
+/* una <= ack <= nxt. O(records that go). */
+void lrp_tcp_scoreboard_acked(struct lrp_tcp_scoreboard *b, uint32_t ack,
+			      struct lrp_tcp_delivery *d);
+
+/* Record `i`, in flight, is lost. */
+void lrp_tcp_scoreboard_lose(struct lrp_tcp_scoreboard *b, uint16_t i);
+/* The first `len` bytes are, unless they are sacked, lost already or were sent again. */
+void lrp_tcp_scoreboard_lose_first(struct lrp_tcp_scoreboard *b, uint32_t len);
+/* All in flight that was sent at `sent_ns` or before is, and the first run in any case. */
+void lrp_tcp_scoreboard_lose_sent(struct lrp_tcp_scoreboard *b, int64_t sent_ns);
+/* What was lost is in flight after all. */
+void lrp_tcp_scoreboard_find_all(struct lrp_tcp_scoreboard *b);
+/* The receiver has thrown away what it sacked (RFC 2018 8): that is lost. */
+void lrp_tcp_scoreboard_renege(struct lrp_tcp_scoreboard *b);
+
+/* The receiver acknowledged up to data that it had sacked, but not that data. */
+static inline bool lrp_tcp_scoreboard_reneged(const struct lrp_tcp_scoreboard *b)
+{
+	return b->sacked_bytes && b->run[b->first].flags & LRP_TCP_SENT_SACKED;
+}
+
+/* NULL, or which invariant does not hold. For tests: O(runs). */
+const char *lrp_tcp_scoreboard_check(const struct lrp_tcp_scoreboard *b);
+
+#endif
