@@ -22,7 +22,17 @@ struct bench {
 	int retries;			   /* how often a disturbed window is measured again */
 	int retries_left; /* of all: on a machine that is never quiet a run must end all the same */
 	bool no_plots;
+	unsigned int placements; /* bit per placement that was asked for; 0: those of the length */
+	uint64_t rate;		 /* of fig3 alone; 0: all */
 };
+
+/* Whether an experiment is to be run in a placement; `fair` only if asked for or from `least` on. */
+static inline bool bench_wants(const struct bench *b, enum bed_placement p, enum bench_length least)
+{
+	if (b->placements)
+		return b->placements >> p & 1;
+	return p != BED_FAIR || b->length >= least;
+}
 
 /* A system under test: a program on a pair and a receiver on it. */
 struct bench_system {

@@ -176,7 +176,7 @@ int exp_table1(struct bench *b)
 	result_note("round trip of a 1-byte UDP message; sliding window of 128 datagrams of 1,400 "
 		    "B or 32 of 8 KiB, no checksums, MTU 1500");
 	for (p = 0; p < BED_PLACEMENTS && !err; p++) {
-		if (b->length == BENCH_QUICK && p == BED_FAIR)
+		if (!bench_wants(b, (enum bed_placement)p, BENCH_NORMAL))
 			continue;
 		err = bench_place(b, (enum bed_placement)p, PROGRAMS);
 		if (!err)
@@ -307,7 +307,7 @@ int exp_fig4(struct bench *b)
 		bool judged = false;
 		char text[128];
 
-		if (b->length == BENCH_QUICK && p == BED_FAIR)
+		if (!bench_wants(b, (enum bed_placement)p, BENCH_NORMAL))
 			continue;
 		memset(point, 0, sizeof(point));
 		err = bench_place(b, (enum bed_placement)p, PROGRAMS);

@@ -30,18 +30,22 @@ struct figure {
 
 static struct figure figure;
 
-static void set_rates(struct figure *f, enum bench_length length)
+static void set_rates(struct figure *f, const struct bench *b)
 {
 	static const uint64_t quick[] = {100000,  300000,  600000,  1000000,
-					 1500000, 2000000, 3000000, UINT64_MAX};
+					 1500000, 2000000, 3000000, 4000000, UINT64_MAX};
 	static const uint64_t full[] = {50000,	 100000,  200000,    300000,  400000,  500000,
 					600000,	 700000,  800000,    1000000, 1250000, 1500000,
 					1750000, 2000000, 2500000,   3000000, 3500000, 4000000,
 					4500000, 5000000, UINT64_MAX};
-	const uint64_t *r = length == BENCH_QUICK ? quick : full;
+	const uint64_t *r = b->length == BENCH_QUICK ? quick : full;
 
-	f->rates = length == BENCH_QUICK ? (int)(sizeof(quick) / sizeof(*quick))
-					 : (int)(sizeof(full) / sizeof(*full));
+	f->rates = b->length == BENCH_QUICK ? (int)(sizeof(quick) / sizeof(*quick))
+					    : (int)(sizeof(full) / sizeof(*full));
+	if (b->rate) {
+		r = &b->rate;
+		f->rates = 1;
+	}
 	memcpy(f->rate, r, (size_t)f->rates * sizeof(*r));
 }
 
@@ -173,6 +177,58 @@ static void report_figure(struct bench *b, const struct figure *f)
 	}
 }
 
+/*
+ * CPU N cannot offer several millions a second while it also puts them into rings: a receiver that is
+ * slower overflows earlier. What it delivers at its best rate, and at the highest.
+ */
+static int measure_overload(struct bench *b)
+{
+	static const uint64_t rates[] = {200000, 300000, 400000, 600000, 1000000, 2000000, 4000000, UINT64_MAX};
+	static const double seconds[] = {0.35, 1, 2};
+	char *extra[] = {"--work", "2000", NULL};
+	const struct bench_system *s = &bench_systems[SYS_LRP];
+	struct series at[8] = {0}, offer = {0};
+	struct bed_proc proc = {0};
+	double best = 0;
+	bool disturbed = false;
+	int r, k, err = bench_start(b, s, "sink", s->port, extra, &proc);
+
+	for (k = 0; k < 3 && !err; k++)
+		for (r = 0; r < 8 && !err; r++) {
+			struct bed_window w;
+
+			progress("figure 3, ni: a receiver that works, at %s/s",
+				 rates[r] == UINT64_MAX ? "all" : si((double)rates[r]));
+			err = bench_point(b, s->program, &proc, rates[r], s->port, 0.1,
+					  seconds[b->length], &w);
+			if (err)
+				break;
+			series_add(&at[r], w.delivered);
+			if (r == 7)
+				series_add(&offer, w.offered);
+			disturbed |= w.disturbed;
+		}
+	bench_quiet(b);
+	bed_stop(&proc);
+	if (!err) {
+		char text[160];
+		struct json_object *o = result_point("ni-lrp, 2 us of work", "ni", at[7].count,
+						     series_spread(&at[7]), disturbed);
+
+		for (r = 0; r < 8; r++)
+			best = fmax(best, series_median(&at[r]));
+		result_number(o, "offered", series_median(&offer));
+		result_number(o, "delivered", series_median(&at[7]));
+		result_number(o, "peak", best);
+		snprintf(text, sizeof(text),
+			 "ni-lrp, 2 us of work a datagram, delivered at %s/s offered, of own peak",
+			 si(series_median(&offer)));
+		result_target(text, series_median(&offer) >= 4e6 ? 100 * series_median(&at[7]) / best : NAN,
+			      "%", AT_LEAST, 97);
+	}
+	return err;
+}
+
 /* The point with the highest offered rate. */
 static int highest(const struct figure *f, int s)
 {
@@ -196,15 +252,6 @@ static void judge_figure(const struct figure *f)
 	else
 		result_target(text, peak(f, 1) / peak(f, 0), "x", AT_LEAST,
 			      f->placement == BED_NI ? 3.0 : 1.32);
-	if (f->placement == BED_NI) {
-		snprintf(text, sizeof(text),
-			 "ni-lrp delivered at %s/s offered (4 M wanted), of own peak",
-			 si(offered(f, 1, top)));
-		result_target(text,
-			      offered(f, 1, top) >= 4e6 ? 100 * delivered(f, 1, top) / peak(f, 1)
-							: NAN,
-			      "%", AT_LEAST, 97);
-	}
 	if (f->placement == BED_STRICT) {
 		double room = 1 - offered(f, 1, top) * f->drop_cost_ns / 1e9;
 
@@ -235,11 +282,11 @@ int exp_fig3(struct bench *b)
 	for (p = 0; p < BED_PLACEMENTS && !err; p++) {
 		struct figure *f = &figure;
 
-		if (b->length == BENCH_QUICK && p == BED_FAIR)
+		if (!bench_wants(b, (enum bed_placement)p, BENCH_NORMAL))
 			continue;
 		memset(f, 0, sizeof(*f));
 		f->placement = (enum bed_placement)p;
-		set_rates(f, b->length);
+		set_rates(f, b);
 		f->system[f->systems++] = &bench_systems[SYS_STOCK];
 		f->system[f->systems++] = &bench_systems[SYS_LRP];
 		f->system[f->systems++] = &bench_systems[SYS_EAGER];
@@ -253,6 +300,8 @@ int exp_fig3(struct bench *b)
 		if (!err) {
 			report_figure(b, f);
 			judge_figure(f);
+			if (p == BED_NI)
+				err = measure_overload(b);
 		}
 		/* The next placement attaches anew if its mode differs; receivers are gone. */
 	}
@@ -395,7 +444,7 @@ int exp_mlfrr(struct bench *b)
 		double rate[2] = {0};
 		char text[96];
 
-		if (p == BED_FAIR && b->length != BENCH_LONG)
+		if (!bench_wants(b, (enum bed_placement)p, BENCH_LONG))
 			continue;
 		err = bench_place(b, (enum bed_placement)p, PROGRAMS);
 		for (s = 0; s < 2 && !err; s++) {

@@ -39,12 +39,14 @@ static void usage(FILE *to)
 	size_t i;
 
 	fprintf(to, "Usage: lrp-bench NAME... [--quick|--long] [--json DIR] [--capacity N] "
-		    "[--no-spinners] [--same]\n"
+		    "[--placement P] [--rate R] [--no-spinners] [--same]\n"
 		    "Builds a test bed of network namespaces, measures, and leaves nothing behind. "
 		    "Needs root and two CPUs.\n");
 	for (i = 0; i < EXPERIMENTS; i++)
 		fprintf(to, "  %-8s %s\n", experiments[i].name, experiments[i].text);
 	fprintf(to, "  %-8s all of them, in quick form\n  %-8s all of them\n", "quick", "all");
+	fprintf(to, "--placement ni, strict, softirq or fair: that one alone; --rate: fig3 at that rate "
+		    "alone, packets/s.\n");
 	fprintf(to, "--same puts stock in LRP's place: what then differs from 1 is the method's "
 		    "error.\n");
 	fprintf(to, "A * marks what other load or the hypervisor disturbed, repeats included.\n");
@@ -87,6 +89,7 @@ int main(int argc, char **argv)
 	static const struct option longs[] = {{"quick", 0, 0, 'q'},	  {"long", 0, 0, 'l'},
 					      {"json", 1, 0, 'j'},	  {"capacity", 1, 0, 'c'},
 					      {"no-spinners", 0, 0, 's'}, {"same", 0, 0, 'S'},
+					      {"placement", 1, 0, 'p'},	  {"rate", 1, 0, 'r'},
 					      {"help", 0, 0, 'h'},	  {0}};
 	static struct bench b = {
 		.length = BENCH_NORMAL, .capacity = 1024, .retries = 2, .retries_left = 300};
@@ -113,6 +116,24 @@ int main(int argc, char **argv)
 			break;
 		case 'S':
 			same = true;
+			break;
+		case 'p':
+			for (c = 0; c < BED_PLACEMENTS; c++)
+				if (strcmp(optarg, bed_placement_name[c]) == 0)
+					b.placements = 1u << c;
+			if (!b.placements) {
+				fprintf(stderr, "lrp-bench: --placement %s: ni, strict, softirq or fair\n",
+					optarg);
+				return 2;
+			}
+			break;
+		case 'r':
+			b.rate = (uint64_t)strtod(optarg, NULL);
+			if (!b.rate) {
+				fprintf(stderr, "lrp-bench: --rate %s: packets a second, such as 4e6\n",
+					optarg);
+				return 2;
+			}
 			break;
 		case 'h':
 			usage(stdout);

@@ -4,13 +4,15 @@
  * counts what came, what is missing and what came late.
  *
  * With --idle N it opens N more sockets that nobody sends to; with --active N it
- * receives on N sockets of consecutive ports in turn.
+ * receives on N sockets of consecutive ports in turn; with --work NS it computes so long
+ * for each datagram.
  */
 #include <arpa/inet.h>
 #include <getopt.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #include "receiver.h"
 
@@ -20,7 +22,7 @@ struct options {
 	const struct receiver_calls *calls;
 	struct sockaddr_in addr;
 	bool recv_one;
-	uint32_t rcvbuf, idle, active, ack, length;
+	uint32_t rcvbuf, idle, active, ack, length, work_ns;
 	bool measure_truesize;
 };
 
@@ -49,6 +51,7 @@ static void parse(int argc, char **argv, struct options *o)
 					      {"active", 1, 0, 'n'},
 					      {"ack", 1, 0, 'k'},
 					      {"length", 1, 0, 'l'},
+					      {"work", 1, 0, 'w'},
 					      {"truesize", 0, 0, 't'},
 					      {0}};
 	int c;
@@ -89,6 +92,9 @@ static void parse(int argc, char **argv, struct options *o)
 		case 'l':
 			o->length = number(optarg);
 			break;
+		case 'w':
+			o->work_ns = number(optarg);
+			break;
 		case 't':
 			o->measure_truesize = true;
 			break;
@@ -96,7 +102,7 @@ static void parse(int argc, char **argv, struct options *o)
 			fprintf(stderr,
 				"Usage: sink [--system stock|lrp] [--addr A] [--port P] [--rcvbuf "
 				"BYTES] [--recv]\n"
-				"            [--idle N] [--active N] [--ack N] [--length BYTES]\n");
+				"            [--idle N] [--active N] [--ack N] [--length BYTES] [--work NS]\n");
 			exit(2);
 		}
 	}
@@ -163,6 +169,18 @@ static void acknowledge(const struct options *o, int fd, const struct sockaddr_i
 		counters->sent++;
 }
 
+/* What an application would do with `n` datagrams. */
+static void work(const struct options *o, int n)
+{
+	struct timespec start, now;
+
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	do
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	while ((now.tv_sec - start.tv_sec) * 1000000000l + now.tv_nsec - start.tv_nsec <
+	       (long)o->work_ns * n);
+}
+
 /* Receives what is there, at most a batch. Returns the number, 0 or -1 for none. */
 static int receive(const struct options *o, int fd, int flags)
 {
@@ -186,6 +204,8 @@ static int receive(const struct options *o, int fd, int flags)
 		for (i = 0; i < n; i++)
 			note(iovs[i].iov_base, msgs[i].msg_len);
 	}
+	if (o->work_ns)
+		work(o, n);
 	counters->received += (uint64_t)n;
 	counters->calls++;
 	if (o->ack)
