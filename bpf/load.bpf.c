@@ -4,9 +4,11 @@
  * program copies of a template frame; it fills in what varies from packet to
  * packet and redirects the frame out of one veth. It never sees real traffic.
  *
- * Pacing happens here too: a frame whose time has not come is dropped, which gives it back to the
- * generator's own pool, and the loop goes on. So one call of BPF_PROG_RUN lasts
- * milliseconds at any rate, and CPU and softirqs are free between batches.
+ * Pacing happens here too: a frame whose time has not come is waited for a little while and then
+ * dropped, which gives it back to the generator's own pool, and the loop goes on. So one call of
+ * BPF_PROG_RUN lasts milliseconds at any rate, and CPU and softirqs are free between batches. The
+ * wait is there because each drop takes the lock under which the receiving CPU gives its
+ * frames back: a generator that only drops slows down the system that is measured.
  *
  * Checksums are sums prepared by user space over everything that does not
  * vary, so a packet costs a handful of additions here.
@@ -29,15 +31,21 @@ struct lrp_load_config config = {};
 struct lrp_load_state state = {};
 volatile struct lrp_load_limit limit = {};
 
+#define WAIT_NS 500 /* at most, a frame: 16 us in a batch, in which softirqs have to wait too */
+
 static __always_inline int may_send(void)
 {
-	__u64 now;
+	__u64 now, until;
+	int i;
 
 	if (config.limited && state.fragment == 0 && state.seq >= limit.datagrams)
 		return 0;
 	if (!config.interval_256)
 		return 1;
 	now = bpf_ktime_get_ns();
+	until = now + WAIT_NS;
+	for (i = 0; i < 64 && now << 8 < state.due_256 && now < until; i++)
+		now = bpf_ktime_get_ns();
 	if (now << 8 < state.due_256)
 		return 0;
 	/* The CPU was somebody else's for longer than a burst: that is not caught up. */
