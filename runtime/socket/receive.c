@@ -123,9 +123,12 @@ static int attempt(struct lrp_view *l, int fd, struct mmsghdr *msgs, unsigned in
 	return n;
 }
 
-/* Waits for the first datagram as the flags say and takes up to `count`. */
+/*
+ * Waits for the first datagram as the flags say and takes up to `count`. `more`: the caller has
+ * datagrams already, so that nothing has to be asked of the kernel when the channels are empty.
+ */
 static int receive_some(struct lrp_view *l, int fd, struct mmsghdr *msgs, unsigned int count,
-			int flags)
+			int flags, bool more)
 {
 	uint64_t deadline = 0;
 	bool asked = false, timed = false;
@@ -135,7 +138,7 @@ static int receive_some(struct lrp_view *l, int fd, struct mmsghdr *msgs, unsign
 
 	for (;;) {
 		n = attempt(l, fd, msgs, count, flags);
-		if (lrp_likely(n != -EAGAIN))
+		if (lrp_likely(n != -EAGAIN) || more)
 			return n;
 		if (!asked) {
 			lrp_helper_pass();
@@ -184,7 +187,7 @@ ssize_t lrp_receive(struct lrp_view *l, int fd, struct msghdr *msg, int flags)
 	if (lrp_unlikely(flags & MSG_ERRQUEUE))
 		return lrp_error_receive(l, fd, msg, flags);
 	one.msg_hdr = *msg;
-	n = receive_some(l, fd, &one, 1, flags);
+	n = receive_some(l, fd, &one, 1, flags, false);
 	if (lrp_unlikely(n < 0))
 		return n;
 	msg->msg_namelen = one.msg_hdr.msg_namelen;
@@ -286,7 +289,8 @@ LRP_API int lrp_recvmmsg(int fd, struct mmsghdr *msgs, unsigned int count, int f
 			msgs[done].msg_len = (unsigned int)len;
 			n = len < 0 ? (int)len : 1;
 		} else {
-			n = receive_some(l, fd, msgs + done, want, flags & ~MSG_WAITFORONE);
+			n = receive_some(l, fd, msgs + done, want, flags & ~MSG_WAITFORONE,
+					 done && flags & MSG_DONTWAIT);
 		}
 		if (n < 0)
 			break;

@@ -1,17 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * echo - sends each datagram back, on stock sockets or on LRP.
+ * echo - sends each datagram back, on stock sockets or on LRP. With --slice US it asks the
+ * scheduler for short turns (sched_setattr(2), Linux 6.12), as an interactive service does: when it
+ * wakes it need not wait until a process that computes has used up its own.
  */
 #include <arpa/inet.h>
 #include <getopt.h>
+#include <linux/sched/types.h>
 #include <netinet/in.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "receiver.h"
+
+/* Best effort: an older kernel has one slice for all. */
+static void ask_for_slice(uint64_t us)
+{
+	struct sched_attr attr = {.size = sizeof(attr), .sched_runtime = us * 1000};
+
+	syscall(SYS_sched_setattr, 0, &attr, 0);
+}
 
 int main(int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{"system", 1, 0, 's'}, {"addr", 1, 0, 'a'}, {"port", 1, 0, 'p'}, {0}};
+		{"system", 1, 0, 's'}, {"addr", 1, 0, 'a'}, {"port", 1, 0, 'p'}, {"slice", 1, 0, 'l'}, {0}};
 	const struct receiver_calls *calls = &receiver_stock;
 	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(7)}, peer;
 	struct bench_counters *counters;
@@ -34,8 +47,11 @@ int main(int argc, char **argv)
 		case 'p':
 			addr.sin_port = htons((uint16_t)atoi(optarg));
 			break;
+		case 'l':
+			ask_for_slice(strtoull(optarg, NULL, 0));
+			break;
 		default:
-			fprintf(stderr, "Usage: echo [--system stock|lrp] [--addr A] [--port P]\n");
+			fprintf(stderr, "Usage: echo [--system stock|lrp] [--addr A] [--port P] [--slice US]\n");
 			return 2;
 		}
 	}

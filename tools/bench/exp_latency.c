@@ -292,6 +292,9 @@ int exp_fig4(struct bench *b)
 	const uint64_t *rate = b->length == BENCH_QUICK ? quick : full;
 	int rates = b->length == BENCH_QUICK ? (int)(sizeof(quick) / sizeof(*quick))
 					     : (int)(sizeof(full) / sizeof(*full));
+	/* 4.4BSD prefers a process that has used little of the CPU; EEVDF lets the other end its turn
+	 * first, unless the one that wakes has asked for shorter turns. All systems alike. */
+	char *slice[] = {"--slice", "100", NULL};
 	struct client_ping *ping = client_ping_new();
 	int p, s, r, k, err = ping ? 0 : -ENOMEM;
 
@@ -312,7 +315,7 @@ int exp_fig4(struct bench *b)
 		memset(point, 0, sizeof(point));
 		err = bench_place(b, (enum bed_placement)p, PROGRAMS);
 		for (s = 0; s < 2 && !err; s++) {
-			err = bench_start(b, pair_of_systems[s], "echo", ECHO_PORT, NULL, &echo[s]);
+			err = bench_start(b, pair_of_systems[s], "echo", ECHO_PORT, slice, &echo[s]);
 			if (!err)
 				err = bench_start(b, pair_of_systems[s], "sink",
 						  pair_of_systems[s]->port, NULL, &blast[s]);
