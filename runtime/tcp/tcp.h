@@ -143,7 +143,7 @@ struct lrp_tcp {
 	bool ended;		    /* CLOSED after it was open; never opened if false */
 	bool fin_received;	    /* in order: counted in rcv_nxt */
 	bool fin_early;		    /* out of order, at rcv_fin */
-	bool ece_pending, cwr_pending;
+	bool ece_pending;
 	bool reset_bare;	    /* the reset that is due carries no ACK */
 	bool wscale_ok;		    /* both ends scale their windows */
 	uint8_t ip_len;		    /* header: 20 or 40 */
@@ -213,7 +213,7 @@ struct lrp_tcp_opened {
 	bool wscale, timestamps, sack, ecn;
 	uint32_t ts_offset, ts_recent;
 	uint32_t window;	/* of the peer's SYN, unscaled */
-	uint32_t rcv_window;	/* that our SYN-ACK offered */
+	uint32_t rcv_window;	/* that our SYN-ACK offered: no more than the receive buffer */
 	int64_t rtt_ns;		/* of the handshake; -1: not known */
 };
 /* Passive open, past the handshake: ESTABLISHED. Then lrp_tcp_input() gets the segment with the
