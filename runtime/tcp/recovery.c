@@ -272,7 +272,7 @@ static int64_t take_rtt(struct lrp_tcp_recovery *r, const struct lrp_tcp_deliver
 {
 	int64_t rtt = -1, least = -1;
 
-	if (d->acked_first_ns >= 0) {
+	if (d->acked_first_ns >= 0 && !d->filled) {
 		rtt = d->now_ns - d->acked_first_ns;
 		least = d->now_ns - d->acked_last_ns;
 	} else if (d->sacked_first_ns >= 0) {
@@ -321,6 +321,8 @@ static uint32_t newly_delivered(struct lrp_tcp_recovery *r, const struct lrp_tcp
 	if (told > r->dup_bytes)
 		told = r->dup_bytes;
 	r->dup_bytes -= told;
+	if (r->dup_bytes > lrp_tcp_recovery_out(r))
+		r->dup_bytes = lrp_tcp_recovery_out(r);
 	return d->acked - told;
 }
 

@@ -121,30 +121,41 @@ static void release(struct lrp_tcp_scoreboard *b, uint16_t i)
 	b->used--;
 }
 
-/* What a run and the next of another fate or history become as one. */
+/* What a run and the next become as one. In flight wins: it will be found lost again, or sacked,
+ * while what was sent again must not be lost at once. */
 static uint8_t joined_flags(uint8_t x, uint8_t y)
 {
 	uint8_t again = (x | y) & LRP_TCP_SENT_AGAIN;
 
-	if (x & y & LRP_TCP_SENT_SACKED)
-		return LRP_TCP_SENT_SACKED | again;
-	if ((x | y) & LRP_TCP_SENT_LOST)
-		return LRP_TCP_SENT_LOST | again;
-	return again | LRP_TCP_SENT_JOINED;
+	if (!(x & FATES) || !(y & FATES))
+		return again | LRP_TCP_SENT_JOINED;
+	return again | (x & y & LRP_TCP_SENT_SACKED ? LRP_TCP_SENT_SACKED : LRP_TCP_SENT_LOST);
 }
 
-/* What is lost by joining: nothing; RTT samples; knowledge. */
+/* What is lost by joining: nothing; RTT samples; what was sacked; time. */
 static uint32_t join_cost(uint8_t x, uint8_t y)
 {
-	if ((x & FATES) != (y & FATES))
-		return 2;
-	return !(x & LRP_TCP_SENT_SACKED) && (x ^ y) & LRP_TCP_SENT_AGAIN;
+	if ((x & FATES) == (y & FATES))
+		return !(x & LRP_TCP_SENT_SACKED) && (x ^ y) & LRP_TCP_SENT_AGAIN;
+	return (x | y) & LRP_TCP_SENT_SACKED ? 2 : 3;
+}
+
+/* When a run and the next were sent: what is sacked does not matter, what is lost is the older. */
+static const struct lrp_tcp_sent_run *timed(const struct lrp_tcp_sent_run *x,
+					    const struct lrp_tcp_sent_run *y)
+{
+	if ((x->flags | y->flags) & LRP_TCP_SENT_SACKED)
+		return x->flags & LRP_TCP_SENT_SACKED ? y : x;
+	if ((x->flags ^ y->flags) & LRP_TCP_SENT_LOST)
+		return x->flags & LRP_TCP_SENT_LOST ? x : y;
+	return x->sent_ns > y->sent_ns ? x : y;
 }
 
 /* `i` takes in its successor. */
 static void join(struct lrp_tcp_scoreboard *b, uint16_t i)
 {
 	struct lrp_tcp_sent_run *run = &b->run[i], *next = &b->run[run->next];
+	const struct lrp_tcp_sent_run *time = timed(run, next);
 	uint8_t flags = joined_flags(run->flags, next->flags);
 	uint16_t gone = run->next;
 
@@ -157,18 +168,18 @@ static void join(struct lrp_tcp_scoreboard *b, uint16_t i)
 		b->seen = 0;
 	count(b, run, false);
 	count(b, next, false);
+	run->sent_ns = time->sent_ns;
+	run->delivered = time->delivered;
 	run->end = next->end;
-	if (!in_flight(run) || (in_flight(next) && next->sent_ns > run->sent_ns)) {
-		run->sent_ns = next->sent_ns;
-		run->delivered = next->delivered;
-	}
 	run->flags = flags;
 	count(b, run, true);
+	release(b, gone);
 	if (in_flight(run))
 		flight_put(b, i, NONE);
-	if (flags & LRP_TCP_SENT_LOST && (b->lost == gone || b->lost == NONE))
+	if (b->lost == gone || (flags & LRP_TCP_SENT_LOST && b->lost == NONE))
 		b->lost = i;
-	release(b, gone);
+	if (!(flags & LRP_TCP_SENT_LOST))
+		lost_gone(b, i);
 }
 
 /* At least `need` records are free afterwards, by joining the neighbours that lose least. */
@@ -478,6 +489,7 @@ void lrp_tcp_scoreboard_acked(struct lrp_tcp_scoreboard *b, uint32_t ack,
 		if (!(run->flags & LRP_TCP_SENT_SACKED)) {
 			deliver(d, run, end);
 			d->acked += end - run->seq;
+			d->filled |= run->flags & LRP_TCP_SENT_AGAIN;
 			if (sampled(run)) {
 				d->acked_last_ns = run->sent_ns;
 				if (d->acked_first_ns < 0)

@@ -71,6 +71,7 @@ struct lrp_tcp_delivery {
 	uint32_t reordered_seq;	  /* sent once, delivered after something above it */
 	bool reordered;
 	bool original;		  /* data below high_seq that was sent once */
+	bool filled;		  /* acknowledged what was sent again: what follows may be old */
 	bool dsack;		  /* the first block reports `duplicate` (RFC 2883) */
 	struct lrp_tcp_sack duplicate;
 };
