@@ -71,6 +71,13 @@ static void undo(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc)
 	r->spurious++;
 }
 
+/* What was taken for lost had only been overtaken: RACK is to wait longer from now on. */
+static void undo_recovery(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc)
+{
+	r->rack.reordering = true;
+	undo(r, cc);
+}
+
 static bool may_undo(const struct lrp_tcp_recovery *r, const struct lrp_tcp_event *e)
 {
 	return r->undo.possible && (e->early || lrp_tcp_undo_all_duplicates(&r->undo));
@@ -89,7 +96,7 @@ static void end_recovery(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc,
 	hold(r);
 	lrp_tcp_rack_recovered(&r->rack);
 	if (may_undo(r, e)) {
-		undo(r, cc);
+		undo_recovery(r, cc);
 		reopen(r);
 	} else {
 		end_reduction(r, cc);
@@ -177,13 +184,13 @@ static void in_recovery(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, struc
 		if (r->board.again_bytes)
 			return;
 		lrp_tcp_scoreboard_find_all(&r->board);
-		undo(r, cc);
+		undo_recovery(r, cc);
 		reopen(r);
 		return;
 	}
 	find_losses(r, cc, e);
 	if (e->dsack && !r->board.lost_bytes && lrp_tcp_undo_all_duplicates(&r->undo)) {
-		undo(r, cc);
+		undo_recovery(r, cc);
 		reopen(r);
 	}
 }
@@ -241,7 +248,7 @@ static void in_order(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, struct l
 		forget_duplicates(r);
 	count_duplicate(r, cc, e);
 	if (e->dsack && lrp_tcp_undo_all_duplicates(&r->undo))
-		undo(r, cc);
+		undo_recovery(r, cc);
 	find_losses(r, cc, e);
 	if (r->board.lost_bytes) {
 		enter_recovery(r, cc, e->delivered);

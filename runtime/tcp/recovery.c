@@ -136,23 +136,24 @@ void lrp_tcp_recovery_probed(struct lrp_tcp_recovery *r, bool again)
 
 /* ---- sending ---- */
 
-/* RFC 9661, RFC 2861: was it the window or the application that held back. */
+/* RFC 9661, RFC 2861: was it the window or the application that held back. What is not used for
+ * an RTO is given up. */
 static void note_use(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, int64_t now)
 {
 	uint32_t out = lrp_tcp_recovery_out(r);
 	bool full = lrp_tcp_recovery_in_flight(r) + cc->mss > cc->cwnd;
 
-	if (full || lrp_seq_geq(r->board.una, r->used_end) ||
-	    (!r->limited && out > r->max_out)) {
+	if (full || lrp_seq_geq(r->board.una, r->used_end) || (!r->limited && out > r->max_out)) {
 		r->limited = full;
 		r->max_out = out;
 		r->used_end = r->board.nxt;
 	}
 	r->used = out > r->used ? out : r->used;
-	if (!full && now - r->limited_ns >= r->rtt.rto_ns && r->limited_ns)
+	if (!full && r->limited_ns) {
+		if (now - r->limited_ns < r->rtt.rto_ns)
+			return;
 		lrp_tcp_cc_unused(cc, r->used);
-	else if (!full && r->limited_ns)
-		return;
+	}
 	r->limited_ns = now;
 	r->used = 0;
 }
@@ -380,7 +381,7 @@ static void take_delivery(struct lrp_tcp_recovery *r, const struct lrp_tcp_cc *c
 		r->reordering = segs > r->reordering ? segs : r->reordering;
 	}
 	if (d->newest_ns >= 0) {
-		r->rate_ns = d->now_ns - d->newest_ns;
+		r->rate_ns = d->now_ns > d->newest_ns ? d->now_ns - d->newest_ns : 1;
 		r->rate_bytes = (uint32_t)r->delivered - d->newest_delivered;
 	}
 }

@@ -243,6 +243,19 @@ void lrp_tcp_scoreboard_grow(struct lrp_tcp_scoreboard *b, struct lrp_tcp_sent_r
 
 /* ---- sending ---- */
 
+/* No two sendings have one time, though the owner's clock may stand still between them: RACK has
+ * to know which was first. */
+static int64_t stamp(struct lrp_tcp_scoreboard *b, int64_t now)
+{
+	return b->stamp_ns = now > b->stamp_ns ? now : b->stamp_ns + 1;
+}
+
+/* `i` is what was sent last, and just now. */
+static bool just_sent(const struct lrp_tcp_scoreboard *b, uint16_t i, int64_t now)
+{
+	return b->newest == i && b->run[i].sent_ns >= now;
+}
+
 /* The last run goes on; one of several times of sending counts as of the latest. */
 static void extend(struct lrp_tcp_scoreboard *b, int64_t now, uint32_t len, uint32_t delivered)
 {
@@ -251,9 +264,9 @@ static void extend(struct lrp_tcp_scoreboard *b, int64_t now, uint32_t len, uint
 	count(b, run, false);
 	run->end += len;
 	count(b, run, true);
-	if (run->sent_ns == now)
+	if (just_sent(b, b->last, now))
 		return;
-	run->sent_ns = now;
+	run->sent_ns = stamp(b, now);
 	run->delivered = delivered;
 	run->flags |= LRP_TCP_SENT_JOINED;
 	flight_remove(b, b->last);
@@ -266,7 +279,7 @@ void lrp_tcp_scoreboard_new(struct lrp_tcp_scoreboard *b, int64_t now_ns, uint32
 	struct lrp_tcp_sent_run *run = b->last == NONE ? NULL : &b->run[b->last];
 
 	if (run && in_flight(run) && !(run->flags & LRP_TCP_SENT_AGAIN) &&
-	    (run->sent_ns == now_ns || lrp_tcp_scoreboard_crowded(b))) {
+	    (just_sent(b, b->last, now_ns) || lrp_tcp_scoreboard_crowded(b))) {
 		extend(b, now_ns, len, delivered);
 	} else {
 		uint16_t i;
@@ -276,7 +289,7 @@ void lrp_tcp_scoreboard_new(struct lrp_tcp_scoreboard *b, int64_t now_ns, uint32
 		run = &b->run[i];
 		run->seq = b->nxt;
 		run->end = b->nxt + len;
-		run->sent_ns = now_ns;
+		run->sent_ns = stamp(b, now_ns);
 		run->delivered = delivered;
 		run->flags = 0;
 		memset(run->pad, 0, sizeof(run->pad));
@@ -294,7 +307,7 @@ static void run_again(struct lrp_tcp_scoreboard *b, uint16_t i, int64_t now, uin
 		flight_remove(b, i);
 	count(b, run, false);
 	run->flags = LRP_TCP_SENT_AGAIN;
-	run->sent_ns = now;
+	run->sent_ns = stamp(b, now);
 	run->delivered = delivered;
 	count(b, run, true);
 	flight_insert(b, i, b->newest);
@@ -317,6 +330,7 @@ void lrp_tcp_scoreboard_again(struct lrp_tcp_scoreboard *b, int64_t now_ns, uint
 			      uint32_t end, uint32_t delivered)
 {
 	uint16_t i, from;
+	bool follows;
 
 	make_room(b, 2);
 	from = b->last != NONE && lrp_seq_leq(b->run[b->last].seq, seq) ? b->last : b->lost;
@@ -332,9 +346,10 @@ void lrp_tcp_scoreboard_again(struct lrp_tcp_scoreboard *b, int64_t now_ns, uint
 		}
 		if (lrp_seq_gt(run->end, end))
 			split(b, i, end);
+		follows = run->prev != NONE && just_sent(b, run->prev, now_ns);
 		run_again(b, i, now_ns, delivered);
 		if (run->prev != NONE && sent_again(&b->run[run->prev]) &&
-		    (b->run[run->prev].sent_ns == now_ns || lrp_tcp_scoreboard_crowded(b))) {
+		    (follows || lrp_tcp_scoreboard_crowded(b))) {
 			i = run->prev;
 			join(b, i);
 		}

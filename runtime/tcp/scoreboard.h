@@ -27,7 +27,7 @@ enum lrp_tcp_sent_flags {
 
 struct lrp_tcp_sent_run {
 	uint32_t seq, end;	 /* [seq, end), SYN and FIN count */
-	int64_t sent_ns;	 /* last time */
+	int64_t sent_ns;	 /* last time; later by nanoseconds if others went out just then */
 	uint32_t delivered;	 /* bytes that had been delivered then, modulo 2^32 */
 	uint16_t next, prev;	 /* in sequence order; index or LRP_TCP_SENT_NONE */
 	uint16_t later, earlier; /* in the order of sending, if in flight */
@@ -47,6 +47,7 @@ struct lrp_tcp_scoreboard {
 	uint16_t hint;		  /* where the latest SACK block ended */
 	uint8_t seen;		  /* blocks in `block` */
 	uint32_t una, nxt;	  /* copies of the connection's snd_una and snd_nxt */
+	int64_t stamp_ns;	  /* sent_ns of what was sent last */
 	uint32_t fack;		  /* end of the highest that was sacked or acknowledged */
 	uint32_t sacked_bytes, lost_bytes;
 	uint32_t again_bytes;	  /* sent again and in flight */

@@ -37,6 +37,9 @@ static struct model_config any_network(void)
 		.cc = algorithm[rnd() & 1],
 	};
 
+	/* Without a clean RTT sample the backed-off RTO stays (Karn): hours. */
+	if (c.no_sack && c.loss > 500)
+		c.loss = c.ack_loss = 500;
 	return c;
 }
 
