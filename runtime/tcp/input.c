@@ -108,7 +108,8 @@ static bool ack_input(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segme
 			lrp_tcp_persist(c, now);
 		return true;
 	}
-	ece = c->ecn && s->flags & LRP_TCP_ECE;
+	/* That of a SYN-ACK means something else. */
+	ece = c->ecn && (s->flags & (LRP_TCP_ECE | LRP_TCP_SYN)) == LRP_TCP_ECE;
 	lrp_tcp_recovery_ack(r, &c->cc, now, s, update, ece, &acked);
 	if (acked.progress)
 		c->due &= (uint8_t)~LRP_TCP_DUE_TAIL_PROBE;
@@ -125,7 +126,7 @@ static void timestamp(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segme
 {
 	/* RFC 7323 4.3: of the segment that the last ACK sent was waiting for. */
 	if (s->options & LRP_TCP_HAS_TIMESTAMP && lrp_seq_leq(s->seq, c->rcv_wup) &&
-	    (int32_t)(s->ts_val - c->ts_recent) >= 0) {
+	    ((int32_t)(s->ts_val - c->ts_recent) >= 0 || now - c->ts_recent_ns > PAWS_AGE)) {
 		c->ts_recent = s->ts_val;
 		c->ts_recent_ns = now;
 	}

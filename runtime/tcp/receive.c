@@ -192,7 +192,7 @@ int lrp_tcp_receive(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment
 {
 	const uint8_t *from = s->payload;
 	uint32_t seq = s->seq, end = seq + s->len, before = c->rcv_nxt;
-	bool has_fin = s->flags & LRP_TCP_FIN, ordered = seq == c->rcv_nxt && !c->ranges;
+	bool has_fin = s->flags & LRP_TCP_FIN, ordered = seq == c->rcv_nxt && !c->ranges && !c->fin_early;
 
 	if (__builtin_expect(c->fin_received, 0)) {
 		/* The stream has ended (RFC 9293 3.10.7.4): the FIN again, or rubbish. */
