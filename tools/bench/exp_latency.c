@@ -186,6 +186,7 @@ int exp_table1(struct bench *b)
 		if (!err)
 			err = sliding_window(b, (enum bed_placement)p, 8192);
 	}
+	bed_poll_idle(&b->bed, false);
 	client_ping_free(ping);
 	return result_end() ? -EIO : err;
 }
@@ -289,9 +290,12 @@ int exp_fig4(struct bench *b)
 					2000000, 3000000, UINT64_MAX};
 	static const double seconds[] = {0.3, 0.8, 2};
 	static const int repeats[] = {2, 3, 5};
-	const uint64_t *rate = b->length == BENCH_QUICK ? quick : full;
-	int rates = b->length == BENCH_QUICK ? (int)(sizeof(quick) / sizeof(*quick))
-					     : (int)(sizeof(full) / sizeof(*full));
+	const uint64_t *rate = b->rate			   ? &b->rate
+			       : b->length == BENCH_QUICK ? quick
+							   : full;
+	int rates = b->rate			  ? 1
+		    : b->length == BENCH_QUICK ? (int)(sizeof(quick) / sizeof(*quick))
+						: (int)(sizeof(full) / sizeof(*full));
 	/* 4.4BSD prefers a process that has used little of the CPU; EEVDF lets the other end its turn
 	 * first, unless the one that wakes has asked for shorter turns. All systems alike. */
 	char *slice[] = {"--slice", "100", NULL};
@@ -299,6 +303,7 @@ int exp_fig4(struct bench *b)
 	int p, s, r, k, err = ping ? 0 : -ENOMEM;
 
 	result_begin("fig4", b->json_dir);
+	bed_poll_idle(&b->bed, true);
 	result_note("14-byte ping-pong with one process while another is blasted; control: the "
 		    "same blast at the pair that drops all");
 	for (p = 0; p < BED_PLACEMENTS && !err; p++) {
@@ -406,6 +411,7 @@ int exp_fig4(struct bench *b)
 			result_target(text, judged ? (double)lost : NAN, "", AT_MOST, 0);
 		}
 	}
+	bed_poll_idle(&b->bed, false);
 	client_ping_free(ping);
 	return result_end() ? -EIO : err;
 }

@@ -45,8 +45,8 @@ static void usage(FILE *to)
 	for (i = 0; i < EXPERIMENTS; i++)
 		fprintf(to, "  %-8s %s\n", experiments[i].name, experiments[i].text);
 	fprintf(to, "  %-8s all of them, in quick form\n  %-8s all of them\n", "quick", "all");
-	fprintf(to, "--placement ni, strict, softirq or fair: that one alone; --rate: fig3 at that rate "
-		    "alone, packets/s.\n");
+	fprintf(to, "--placement ni, strict, softirq or fair: that one alone; --rate: fig3 and fig4 at that "
+		    "rate alone, packets/s.\n");
 	fprintf(to, "--same puts stock in LRP's place: what then differs from 1 is the method's "
 		    "error.\n");
 	fprintf(to, "A * marks what other load or the hypervisor disturbed, repeats included.\n");

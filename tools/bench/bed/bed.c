@@ -497,7 +497,7 @@ int bed_open(struct bed *bed, bool spinners)
 	int life[2], err, i;
 
 	memset(bed, 0, sizeof(*bed));
-	bed->life = -1;
+	bed->life = bed->latency_fd = -1;
 	bed->spinners = spinners;
 	err = check_machine(bed);
 	if (err)
@@ -571,6 +571,7 @@ void bed_close(struct bed *bed)
 	int status, i;
 
 	bed_unplace(bed);
+	bed_poll_idle(bed, false);
 	/* Process 1 takes all others with it, and ends when we have reaped them. */
 	if (bed->init > 0) {
 		kill(bed->init, SIGKILL);
@@ -588,6 +589,24 @@ void bed_close(struct bed *bed)
 	if (bed->own_netns > 0)
 		close(bed->own_netns);
 	bed->init = 0;
+}
+
+void bed_poll_idle(struct bed *bed, bool poll)
+{
+	int32_t none = 0;
+
+	if (bed->spinner[0] <= 0 || poll == (bed->latency_fd >= 0))
+		return;
+	if (!poll) {
+		close(bed->latency_fd);
+		bed->latency_fd = -1;
+		kill(bed->spinner[0], SIGCONT);
+		return;
+	}
+	/* Without the device the spinner is the better choice. */
+	bed->latency_fd = open("/dev/cpu_dma_latency", O_WRONLY | O_CLOEXEC);
+	if (bed->latency_fd >= 0 && write(bed->latency_fd, &none, sizeof(none)) == sizeof(none))
+		kill(bed->spinner[0], SIGSTOP);
 }
 
 uint64_t bed_spun(const struct bed *bed, int which)

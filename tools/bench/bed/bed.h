@@ -89,6 +89,7 @@ struct bed {
 	struct bed_shared *shared;
 	pid_t init, holder[2], generator, spinner[2];
 	int netns[2], mntns[2], own_netns;
+	int latency_fd;		/* of bed_poll_idle(), or -1 */
 	int life;		/* pipe: closed when this process dies */
 	uint64_t spin_per_s[2]; /* unloaded */
 	char bin[4096];		/* directory of the programs */
@@ -145,6 +146,14 @@ uint64_t bed_sent(const struct bed *bed, enum bed_program program);
 
 /* Packets that the pair's program saw, per CPU; the sum of both. Cheap. */
 uint64_t bed_seen(const struct bed *bed, enum bed_program program, uint64_t per_cpu[2]);
+
+/*
+ * Keeps CPU S awake without its spinner (true), or with it again: idle, it polls, as PM QoS has
+ * it for a latency of 0; the request ends with this process. For what is measured in microseconds: EEVDF
+ * remembers what it owes the spinner, and makes processes that wake wait for it, for a
+ * millisecond now and then. What is left of CPU S is not measured meanwhile.
+ */
+void bed_poll_idle(struct bed *bed, bool poll);
 
 /* Turns of CPU S's (0) or CPU N's (1) spinner so far. */
 uint64_t bed_spun(const struct bed *bed, int which);
