@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* request.c - what each request of control.h asks of the core. */
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <json-c/json.h>
 #include <string.h>
@@ -69,8 +70,21 @@ static int own_endpoint(struct lrp_core *core, const struct lrp_core_client *cli
 	return ep->owner == client->owner ? 0 : -EPERM;
 }
 
+/* The channels' records, for reading only: what XDP discarded early. Who has the UMEM may see all
+ * packets, so counters give nothing away. Without CAP_SYS_ADMIN there is no such descriptor. */
+static int records_fd(const struct lrp_core_device *device)
+{
+	LIBBPF_OPTS(bpf_get_fd_by_id_opts, opts, .open_flags = BPF_F_RDONLY);
+	struct bpf_map_info info = {0};
+	__u32 length = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(device->map_fd[LRP_MAP_CHANNELS], &info, &length))
+		return -errno;
+	return bpf_map_get_fd_by_id_opts(info.id, &opts);
+}
+
 static int request_pool(struct lrp_core *core, uint32_t index, struct lrp_reply *reply,
-			int *out_fds, int *out_count)
+			int *out_fds, bool *out_owned, int *out_count)
 {
 	struct lrp_core_pool *pool;
 
@@ -88,7 +102,9 @@ static int request_pool(struct lrp_core *core, uint32_t index, struct lrp_reply 
 	reply->pool.mtu = pool->device->state->mtu;
 	reply->pool.frame_payload = pool->device->state->frame_payload;
 	out_fds[0] = pool->umem_fd;
-	*out_count = 1;
+	out_fds[1] = records_fd(pool->device);
+	out_owned[1] = true;
+	*out_count = out_fds[1] >= 0 ? 2 : 1;
 	return 0;
 }
 
@@ -146,7 +162,7 @@ static int member_request(struct lrp_core *core, struct lrp_core_client *client,
 		return -EACCES;
 	switch (request->type) {
 	case LRP_REQ_POOL:
-		return request_pool(core, request->pool, reply, out_fds, out_count);
+		return request_pool(core, request->pool, reply, out_fds, out_owned, out_count);
 	case LRP_REQ_USER_PAGE:
 		return request_user_page(core, client, request->pool, reply, out_fds, out_count);
 	case LRP_REQ_ENDPOINTS:

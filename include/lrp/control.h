@@ -32,7 +32,7 @@
 
 enum lrp_request_type {
 	LRP_REQ_HELLO = 1, /* -> reply.hello, fd: status page (read-only memfd) */
-	LRP_REQ_POOL,	   /* pool index -> reply.pool, fd: UMEM memfd */
+	LRP_REQ_POOL,	   /* pool index -> reply.pool, fds: UMEM memfd, lrp_channels (to read; may be missing) */
 	LRP_REQ_USER_PAGE, /* -> reply.user_page, fd: inner map to mmap */
 	LRP_REQ_ENDPOINTS, /* count, ring_size -> reply.endpoints, fds: one AF_XDP socket per channel */
 	LRP_REQ_ADOPT,	   /* endpoint, pool -> as ENDPOINTS, for a pool attached after the endpoint was made */

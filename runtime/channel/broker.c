@@ -247,9 +247,14 @@ static int pool_request(uint32_t index, int xsk_fd, struct lrp_pool_view *view)
 	error = call(&request, NULL, 0, &reply, fds, &count);
 	if (error)
 		return error;
-	error = count == 1 ? lrp_pool_map(view, index, &reply, fds[0], xsk_fd, NULL) : -EPROTO;
+	error = count == 1 || count == 2
+			? lrp_pool_map(view, index, &reply, fds[0], xsk_fd, NULL)
+			: -EPROTO;
 	if (error == -EBUSY && source->fill_ring && source->fill_ring(index))
 		error = lrp_pool_map(view, index, &reply, fds[0], xsk_fd, source->fill_ring(index));
+	view->records_fd = -1;
+	if (!error && count == 2)
+		view->records_fd = fds[--count];
 	lrp_broker_close_fds(fds, count);
 	return error;
 }
@@ -312,6 +317,8 @@ static void pools_sweep(void)
 			continue;
 		}
 		*at = p->next;
+		if (p->view.records_fd >= 0)
+			close(p->view.records_fd);
 		lrp_pool_unmap(&p->view);
 		free(p);
 	}

@@ -8,6 +8,7 @@
  * at the consumer in both. And XDP admits no packet for which the ring has no
  * slot yet, since it learns last.
  */
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -173,6 +174,25 @@ int lrp_chan_give_back(struct lrp_chan *chan, uint64_t addr)
 	if (chan->user)
 		__atomic_fetch_add(&chan->user->returned, 1, __ATOMIC_RELEASE);
 	return 0;
+}
+
+uint64_t lrp_chan_dropped(const struct lrp_chan *chan)
+{
+	uint64_t sum = __atomic_load_n(&chan->user->lost, __ATOMIC_RELAXED);
+
+	for (uint32_t r = 0; r < LRP_DROP_REASON_COUNT; r++)
+		sum += __atomic_load_n(&chan->user->dropped[r], __ATOMIC_RELAXED);
+	return sum;
+}
+
+uint64_t lrp_chan_discarded(const struct lrp_chan *chan)
+{
+	struct lrp_channel record;
+
+	if (chan->pool->records_fd < 0 ||
+	    bpf_map_lookup_elem(chan->pool->records_fd, &chan->id, &record))
+		return 0;
+	return record.drop_full + record.drop_surplus;
 }
 
 bool lrp_chan_settle(struct lrp_chan *chan)

@@ -56,6 +56,7 @@ struct lrp_pool_view {
 	uint32_t queue;
 	uint32_t mtu;
 	bool virtual_device;	    /* partial checksums are possible */
+	int records_fd;		    /* lrp_channels, to read; the broker's; -1: not to be had */
 };
 
 struct lrp_chan {
@@ -140,6 +141,11 @@ int lrp_chan_give_back(struct lrp_chan *chan, uint64_t addr);
 /* [consumer] Before sleeping: returns the batch, brings `lost` up to date from
  * XDP_STATISTICS. Returns true if the ring is still empty. */
 bool lrp_chan_settle(struct lrp_chan *chan);
+
+/* Any thread: packets that were dropped by the runtime or lost behind XDP; packets that XDP discarded
+ * early (a system call). Both run on over owners. */
+uint64_t lrp_chan_dropped(const struct lrp_chan *chan);
+uint64_t lrp_chan_discarded(const struct lrp_chan *chan);
 
 /*
  * [consumer] After the previous consumer of a shared channel died in the midst

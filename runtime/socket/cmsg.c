@@ -114,21 +114,16 @@ static void put_time(struct lrp_sock *s, const struct lrp_from *from, uint32_t o
 	}
 }
 
-/* What the runtime knows to be lost: its own drops and those of the rings. Early
- * discards are counted by XDP alone, in memory that an application cannot read. */
-static uint32_t overflow(const struct lrp_sock *s)
+/* SO_RXQ_OVFL: what the socket has lost since it was opened. */
+static uint32_t overflow(const struct lrp_view *l)
 {
-	uint64_t sum = 0;
-	uint32_t i, r;
+	const struct lrp_sock *s = l->sock;
+	uint64_t sum = s->dropped_before + s->discarded_before;
+	uint32_t i;
 
-	for (i = 0; i < s->ep.channels; i++) {
-		const struct lrp_user *user = s->ep.chan[i].user;
-
-		sum += __atomic_load_n(&user->lost, __ATOMIC_RELAXED);
-		for (r = 0; r < LRP_DROP_REASON_COUNT; r++)
-			sum += user->dropped[r];
-		sum -= s->rxq[i].dropped_base;
-	}
+	for (i = 0; lrp_view_mapped(l) && i < s->ep.channels; i++)
+		sum += lrp_chan_dropped(&s->ep.chan[i]) - s->rxq[i].dropped_base +
+		       lrp_chan_discarded(&s->ep.chan[i]) - s->rxq[i].discarded_base;
 	return (uint32_t)sum;
 }
 
@@ -222,7 +217,7 @@ static void put_options(struct lrp_view *l, const struct lrp_packet *p,
 	if (opts & (LRP_RX_TIMESTAMP | LRP_RX_TIMESTAMPNS | LRP_RX_TIMESTAMPING))
 		put_time(s, from, opts, msg, &used);
 	if (opts & LRP_RX_OVERFLOW) {
-		uint32_t lost = overflow(s);
+		uint32_t lost = overflow(l);
 
 		/* The kernel does not send a zero. */
 		if (lost)

@@ -58,9 +58,8 @@ static void rxq_start(struct lrp_rxq *q, const struct lrp_chan *chan, uint32_t s
 	q->serial = serial;
 	for (i = 0; i < LRP_CONTEXT_COUNT; i++)
 		q->processed_base[i] = chan->user->processed[i];
-	for (i = 0; i < LRP_DROP_REASON_COUNT; i++)
-		q->dropped_base += chan->user->dropped[i];
-	q->dropped_base += __atomic_load_n(&chan->user->lost, __ATOMIC_RELAXED);
+	q->dropped_base = lrp_chan_dropped(chan);
+	q->discarded_base = lrp_chan_discarded(chan);
 }
 
 static void rxq_free(struct lrp_rxq *q, uint32_t channels)
@@ -296,10 +295,8 @@ static void account(struct lrp_sock *s, const struct lrp_endpoint *ep, const str
 
 		for (r = 0; r < LRP_CONTEXT_COUNT; r++)
 			s->processed_before[r] += user->processed[r] - q[i].processed_base[r];
-		for (r = 0; r < LRP_DROP_REASON_COUNT; r++)
-			s->dropped_before += user->dropped[r];
-		s->dropped_before += __atomic_load_n(&user->lost, __ATOMIC_RELAXED);
-		s->dropped_before -= q[i].dropped_base;
+		s->dropped_before += lrp_chan_dropped(&ep->chan[i]) - q[i].dropped_base;
+		s->discarded_before += lrp_chan_discarded(&ep->chan[i]) - q[i].discarded_base;
 	}
 }
 
@@ -417,9 +414,8 @@ static void refresh(struct lrp_view *l, int fd)
 			uint32_t r;
 
 			/* Counted by account(); so start again. */
-			q[i].dropped_base = __atomic_load_n(&s->ep.chan[i].user->lost, __ATOMIC_RELAXED);
-			for (r = 0; r < LRP_DROP_REASON_COUNT; r++)
-				q[i].dropped_base += s->ep.chan[i].user->dropped[r];
+			q[i].dropped_base = lrp_chan_dropped(&s->ep.chan[i]);
+			q[i].discarded_base = lrp_chan_discarded(&s->ep.chan[i]);
 			for (r = 0; r < LRP_CONTEXT_COUNT; r++)
 				q[i].processed_base[r] = s->ep.chan[i].user->processed[r];
 		}

@@ -90,7 +90,7 @@ struct lrp_rxq {
 	_Atomic(_Atomic uint64_t *) verdict; /* the helper's side table, by ring index, or NULL */
 	/* the record's statistics when the channel became ours: they run on over owners */
 	uint64_t processed_base[LRP_CONTEXT_COUNT];
-	uint64_t dropped_base;
+	uint64_t dropped_base, discarded_base;
 };
 
 struct lrp_member {
@@ -133,7 +133,7 @@ struct lrp_sock {
 	uint64_t fragment_until_ns; /* fragments are missing: look for them until then */
 	struct lrp_errqueue *errors;
 	_Atomic uint64_t kernel; /* datagrams that came through the shadow */
-	uint64_t dropped_before; /* of channels that it had earlier */
+	uint64_t dropped_before, discarded_before; /* of channels that it had earlier */
 	uint64_t processed_before[LRP_CONTEXT_COUNT];
 
 	/* set-up; written under setup */

@@ -9,7 +9,7 @@
 #endif
 
 static void add(const struct lrp_endpoint *ep, const struct lrp_rxq *q,
-		uint64_t processed[LRP_CONTEXT_COUNT], uint64_t *dropped)
+		uint64_t processed[LRP_CONTEXT_COUNT], struct lrp_stats *now)
 {
 	uint32_t i, r;
 
@@ -19,9 +19,8 @@ static void add(const struct lrp_endpoint *ep, const struct lrp_rxq *q,
 		for (r = 0; r < LRP_CONTEXT_COUNT; r++)
 			processed[r] += __atomic_load_n(&user->processed[r], __ATOMIC_RELAXED) -
 					q[i].processed_base[r];
-		for (r = 0; r < LRP_DROP_REASON_COUNT; r++)
-			*dropped += __atomic_load_n(&user->dropped[r], __ATOMIC_RELAXED);
-		*dropped += __atomic_load_n(&user->lost, __ATOMIC_RELAXED) - q[i].dropped_base;
+		now->dropped += lrp_chan_dropped(&ep->chan[i]) - q[i].dropped_base;
+		now->discarded += lrp_chan_discarded(&ep->chan[i]) - q[i].discarded_base;
 	}
 }
 
@@ -42,8 +41,9 @@ LRP_API int lrp_stats(int fd, struct lrp_stats *stats)
 	lrp_rx_lock(s);
 	memcpy(processed, s->processed_before, sizeof(processed));
 	now.dropped = s->dropped_before;
-	add(&s->ep, s->rxq, processed, &now.dropped);
-	add(&s->old, s->old_rxq, processed, &now.dropped);
+	now.discarded = s->discarded_before;
+	add(&s->ep, s->rxq, processed, &now);
+	add(&s->old, s->old_rxq, processed, &now);
 	now.call = processed[LRP_CONTEXT_CALL];
 	now.helper = processed[LRP_CONTEXT_HELPER];
 	now.eager = processed[LRP_CONTEXT_EAGER];

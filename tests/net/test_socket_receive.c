@@ -352,6 +352,36 @@ static void polling(struct run *r)
 	close(pair[1]);
 }
 
+/* SO_RXQ_OVFL: a datagram says how many were lost before it, wherever they were dropped. */
+static void overflow(struct run *r)
+{
+	enum { SENT = 900 };
+	int fd = bound_socket(r), one = 1, small = 20000, received = 0, i;
+	char data[16], control[128];
+	struct iovec iov = {data, sizeof(data)};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control};
+	struct cmsghdr *c;
+	uint32_t lost = 0;
+
+	r->ops->setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	note_result(r, "SO_RXQ_OVFL",
+		    r->ops->setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &one, sizeof(one)));
+	for (i = 0; i < SENT; i++)
+		peer_send(r, &i, sizeof(i));
+	arrive();
+	while (r->ops->recv(fd, data, sizeof(data), MSG_DONTWAIT) >= 0)
+		received++;
+	note(r, "lost some: %d", received > 0 && received < SENT);
+	peer_text(r, "last");
+	msg.msg_controllen = sizeof(control);
+	note_result(r, "recvmsg", r->ops->recvmsg(fd, &msg, 0));
+	for (c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL)
+			memcpy(&lost, CMSG_DATA(c), sizeof(lost));
+	note(r, "all that was lost is counted: %d", (int)lost == SENT - received);
+	r->ops->close(fd);
+}
+
 static void duplicates(struct run *r)
 {
 	int fd = bound_socket(r), fd2 = r->ops->dup(fd), fd3;
@@ -396,7 +426,7 @@ static const struct test_case cases[] = {
 	CASE(basic, 4),	    CASE(order, 100),	  CASE(truncation, 6), CASE(peek, 2),
 	CASE(scatter, 4),   CASE(nonblocking, 1), CASE(timeouts, 1),   CASE(signals, 1),
 	CASE(batches, 10),  CASE(sizes, 16),	  CASE(lengths, 2),    CASE(polling, 2),
-	CASE(duplicates, 3), CASE(local_traffic, 2),
+	CASE(duplicates, 3), CASE(local_traffic, 2), CASE(overflow, 2),
 };
 
 int main(int argc, char **argv)
