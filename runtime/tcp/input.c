@@ -122,22 +122,27 @@ static bool ack_input(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segme
 
 /* ---- acceptability -------------------------------------------------------- */
 
+/* Older than what was received before, as far as that still says anything (RFC 7323 5.5)? */
+static bool outdated(const struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *s)
+{
+	return (int32_t)(s->ts_val - c->ts_recent) < 0 && now - c->ts_recent_ns <= PAWS_AGE;
+}
+
 static void timestamp(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *s)
 {
 	/* RFC 7323 4.3: of the segment that the last ACK sent was waiting for. */
 	if (s->options & LRP_TCP_HAS_TIMESTAMP && lrp_seq_leq(s->seq, c->rcv_wup) &&
-	    ((int32_t)(s->ts_val - c->ts_recent) >= 0 || now - c->ts_recent_ns > PAWS_AGE)) {
+	    !outdated(c, now, s)) {
 		c->ts_recent = s->ts_val;
 		c->ts_recent_ns = now;
 	}
 }
 
-/* Older than what was received before (RFC 7323 5)? A bare ACK that was overtaken may pass: it can do no
+/* PAWS (RFC 7323 5). A bare ACK that was overtaken may pass: it can do no
  * harm, and an answer to each would be a storm. */
 static bool paws_rejects(const struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *s)
 {
-	if (!c->timestamps || !(s->options & LRP_TCP_HAS_TIMESTAMP) ||
-	    (int32_t)(s->ts_val - c->ts_recent) >= 0 || now - c->ts_recent_ns > PAWS_AGE)
+	if (!c->timestamps || !(s->options & LRP_TCP_HAS_TIMESTAMP) || !outdated(c, now, s))
 		return false;
 	return s->len || s->flags & (LRP_TCP_SYN | LRP_TCP_FIN) || s->seq != c->rcv_nxt ||
 	       s->ack != c->snd_una || (uint32_t)s->window << c->snd_wscale != c->snd_wnd;
@@ -165,8 +170,6 @@ static int reset_input(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segm
 		return STALE;
 	}
 	switch (c->state) {
-	case LRP_TCP_TIME_WAIT: /* RFC 1337 */
-		return STALE;
 	case LRP_TCP_CLOSE_WAIT:
 		lrp_tcp_done(c, EPIPE);
 		break;
@@ -225,7 +228,7 @@ static int syn_sent(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment
 /* In TIME_WAIT all that can come is the peer's FIN again: its ACK was lost. */
 static int time_wait(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *s)
 {
-	if (s->flags & LRP_TCP_RST)
+	if (s->flags & LRP_TCP_RST) /* RFC 1337 */
 		return STALE;
 	if (s->flags & LRP_TCP_FIN && !(s->flags & LRP_TCP_SYN) &&
 	    s->seq + lrp_tcp_seg_len(s) == c->rcv_nxt) {

@@ -106,7 +106,6 @@ static void agreed(struct lrp_tcp *c, int64_t now)
 	c->ts_recent_ns = now;
 	c->rcv_mss = (uint16_t)lrp_tcp_min(c->path_mss, MSS_DEFAULT4);
 	c->quick = LRP_TCP_QUICK_ACKS;
-	c->rcv_tune_read = c->rcv_read;
 	c->rcv_rtt_seq = c->rcv_nxt;
 	lrp_tcp_mss_update(c);
 }
@@ -178,7 +177,6 @@ void lrp_tcp_done(struct lrp_tcp *c, int error)
 {
 	if (error && !c->error)
 		c->error = error;
-	c->ended = true;
 	c->state = LRP_TCP_CLOSED;
 	c->shut_read = c->shut_write = true;
 	c->opening = false;

@@ -150,8 +150,8 @@ static bool tail_may_go(const struct lrp_tcp *c)
 		return true;
 	if (c->opt.cork || c->more)
 		return false;
-	return c->opt.nodelay || c->snd_una == c->snd_nxt || lrp_seq_leq(c->snd_sml, c->snd_una) ||
-	       lrp_seq_gt(c->snd_sml, c->snd_nxt);
+	/* With nothing out, or after 2 GB, snd_sml lies outside. */
+	return c->opt.nodelay || lrp_seq_leq(c->snd_sml, c->snd_una) || lrp_seq_gt(c->snd_sml, c->snd_nxt);
 }
 
 /* Better wait for the next ACK than send a small run now? Only while more ACKs must come soon. */

@@ -68,8 +68,8 @@ static void urgent_announced(struct lrp_tcp *c, const struct lrp_tcp_segment *s)
 {
 	uint32_t up = s->seq + s->urgent - !!s->urgent;
 
-	/* Read already; or repeated. */
-	if (lrp_seq_gt(c->rcv_read, up) || lrp_seq_lt(up, c->rcv_nxt))
+	/* Here already; or repeated. */
+	if (lrp_seq_lt(up, c->rcv_nxt))
 		return;
 	if (c->rcv_urgent && lrp_seq_leq(up, c->rcv_up))
 		return;

@@ -140,7 +140,6 @@ struct lrp_tcp {
 	bool more;		    /* MSG_MORE of the last write */
 	bool shut_read, shut_write; /* no more is read; a FIN follows what was written */
 	bool orphan;		    /* no descriptor is left: lrp_tcp_close() */
-	bool ended;		    /* CLOSED after it was open; never opened if false */
 	bool fin_received;	    /* in order: counted in rcv_nxt */
 	bool fin_early;		    /* out of order, at rcv_fin */
 	bool ece_pending;
@@ -265,7 +264,7 @@ ssize_t lrp_tcp_write(struct lrp_tcp *c, int64_t now, const struct iovec *iov, u
 ssize_t lrp_tcp_read(struct lrp_tcp *c, int64_t now, const struct iovec *iov, uint32_t count, int io);
 void lrp_tcp_shutdown(struct lrp_tcp *c, int64_t now, bool read, bool write); /* -ENOTCONN is the caller's */
 /* The last descriptor is gone: FIN after what was written, or a reset if data is left unread (RFC
- * 2525 2.17). Afterwards timers and input go on until LRP_TCP_CLOSED or TIME_WAIT. */
+ * 2525 2.17). Afterwards output, timers and input go on until LRP_TCP_CLOSED or TIME_WAIT. */
 void lrp_tcp_close(struct lrp_tcp *c, int64_t now);
 /* SO_LINGER with 0 seconds: a reset, CLOSED. */
 void lrp_tcp_abort(struct lrp_tcp *c, int64_t now);

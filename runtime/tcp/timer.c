@@ -8,7 +8,7 @@
 
 #include "tcp_internal.h"
 
-#define BLACK_HOLE_TIMEOUTS 2 /* with full segments, until a smaller one is tried (RFC 2923 2.1) */
+#define BLACK_HOLE_TIMEOUTS 2 /* with large segments, until a smaller one is tried (RFC 2923 2.1) */
 #define BLACK_HOLE_GIVE_UP  6 /* it was none */
 
 static void fail(struct lrp_tcp *c)
@@ -18,13 +18,13 @@ static void fail(struct lrp_tcp *c)
 
 /* ---- retransmission ------------------------------------------------------- */
 
-/* Full segments vanish and no ICMP error says why: is it their size? */
+/* Large segments vanish and no ICMP error says why: is it their size? */
 static void black_hole(struct lrp_tcp *c)
 {
 	static const uint16_t step[] = {1220, 536}; /* what IPv6 must carry; what IPv4 always did */
 	uint32_t timeouts = c->recovery.backoff;
 
-	if (c->snd_nxt - c->snd_una < c->mss || timeouts < BLACK_HOLE_TIMEOUTS)
+	if (timeouts < BLACK_HOLE_TIMEOUTS)
 		return;
 	if (timeouts == BLACK_HOLE_GIVE_UP && c->black_hole_mss) {
 		c->path_mss = c->black_hole_mss;
@@ -33,6 +33,9 @@ static void black_hole(struct lrp_tcp *c)
 		uint32_t i = c->path_mss > step[0] ? 0 : 1;
 
 		if (c->path_mss <= step[i] || (i && c->ip_len != 20))
+			return;
+		/* The peer's window may not have let them become full, but large enough. */
+		if (c->snd_nxt - c->snd_una <= step[i])
 			return;
 		if (!c->black_hole_mss)
 			c->black_hole_mss = c->path_mss;

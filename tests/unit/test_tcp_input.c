@@ -205,6 +205,7 @@ static void paws(void **state)
 	/* a bare ACK that was overtaken does no harm and has no answer */
 	assert_int_equal(in(ACK, 11, 1, 0), 0);
 	expect_nothing();
+	assert_int_equal(conn.ts_recent, peer_ts + 50);
 	/* not for resets */
 	assert_int_equal(in(RST, 11, 1, 0), 0);
 	assert_int_equal(conn.state, LRP_TCP_CLOSED);

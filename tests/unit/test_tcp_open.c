@@ -110,6 +110,22 @@ static void syn_again(void **state)
 	assert_int_equal(lrp_tcp_deadline(&conn), LRP_TCP_NEVER);
 }
 
+/* RFC 5681 3.1: a path that loses SYNs gets no initial burst. */
+static void slow_after_loss(void **state)
+{
+	(void)state;
+	plain();
+	for (uint32_t lost = 0; lost < 3; lost++) {
+		start();
+		for (uint32_t i = 0; i < lost; i++) {
+			wait_output(10 * S);
+			expect(SYN, 0, 0);
+		}
+		in(SYN | ACK, 0, 1, 0);
+		assert_int_equal(conn.cc.cwnd, lost < 2 ? 10 * 536 : 536);
+	}
+}
+
 /* What ICMP said meanwhile is the better reason (RFC 1122 4.2.3.9); a hard one ends it at once, unless it speaks
  * of what was never sent (RFC 5927). */
 static void unreachable(void **state)
@@ -280,7 +296,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(agreement),   cmocka_unit_test(segment_size),	  cmocka_unit_test(syn_sent),
-		cmocka_unit_test(syn_again),   cmocka_unit_test(unreachable),	  cmocka_unit_test(at_once),
+		cmocka_unit_test(syn_again),   cmocka_unit_test(unreachable), cmocka_unit_test(slow_after_loss),	  cmocka_unit_test(at_once),
 		cmocka_unit_test(at_once_refused), cmocka_unit_test(data_with_syn), cmocka_unit_test(passive),
 		cmocka_unit_test(ecn),	       cmocka_unit_test(closed_early),
 	};

@@ -208,7 +208,9 @@ static void local_drop(void **state)
 	now += 2 * MS;
 	lrp_tcp_timer(&conn, now);
 	assert_int_equal(lrp_tcp_deadline(&conn), LRP_TCP_NEVER);
+	lrp_tcp_local_drop(&conn, now);
 	expect(ACK, 1, 500);
+	assert_true(lrp_tcp_deadline(&conn) >= now + 200 * MS);
 }
 
 /* RFC 9293 3.8.5, RFC 6093: the pointer says where urgent data ends; segments one by one. */
@@ -250,6 +252,71 @@ static void again(void **state)
 	in(ACK, 1, 1502, 0);
 	assert_int_equal(conn.state, LRP_TCP_FIN_WAIT_2);
 	assert_int_equal(lrp_tcp_deadline(&conn), LRP_TCP_NEVER);
+}
+
+/* What is lost beyond a window that has shrunk waits (RFC 9293 3.8.6: not to send, but to be ready). */
+static void shrunk(void **state)
+{
+	(void)state;
+	open_plain();
+	write_bytes(3000);
+	while (out())
+		;
+	in_window(ACK, 1, 1, 0, 1);
+	in_window(ACK, 1, 1001, 0, 0);
+	wait_output(10 * S);
+	expect(ACK, 1001, 1000);
+	conn.cc.cwnd = 10000;
+	expect_nothing();
+	in_window(ACK, 1, 1001, 0, 1500);
+	expect(ACK, 2001, 500);
+	expect_nothing();
+}
+
+/* While ACKs keep coming, a few of them are waited for: one large run costs less than many small ones. */
+static void deferred(void **state)
+{
+	(void)state;
+	open_plain();
+	conn.cc.cwnd = 30000;
+	write_bytes(60000);
+	assert_true(out_max(65536));
+	assert_int_equal(tx.payload_len, 30000);
+	in(ACK, 1, 2001, 0);
+	assert_false(out_max(65536));
+	assert_true(out_max(1)); /* no run is wanted */
+	in(ACK, 1, 15001, 0);
+	assert_true(out_max(65536));
+	assert_true(tx.payload_len >= 10000);
+	/* not for long */
+	write_bytes(20000);
+	in(ACK, 1, 17001, 0);
+	assert_false(out_max(65536));
+	now += MS;
+	assert_true(out_max(65536));
+	/* nor if what is out is too little to be acknowledged soon */
+	open_plain();
+	conn.cc.cwnd = 2000;
+	write_bytes(60000);
+	assert_true(out_max(65536));
+	in(ACK, 1, 1001, 0);
+	assert_true(out_max(65536));
+}
+
+/* RFC 5681 4.1: after a pause no burst. */
+static void pause(void **state)
+{
+	(void)state;
+	open_plain();
+	write_bytes(1000);
+	assert_true(out());
+	now += MS;
+	in(ACK, 1, 1001, 0);
+	conn.cc.cwnd = 50000;
+	now += 100 * S;
+	write_bytes(60000);
+	assert_true(out_max(65536));
+	assert_true(tx.payload_len <= 10000);
 }
 
 /* RFC 3168 6.1.2: ECT on new data only; an echo reduces the window once and is answered with CWR. */
@@ -311,7 +378,7 @@ int main(void)
 		cmocka_unit_test(all_of_it),	cmocka_unit_test(runs_of_segments), cmocka_unit_test(windows),
 		cmocka_unit_test(silly_window), cmocka_unit_test(nagle),	    cmocka_unit_test(cork),
 		cmocka_unit_test(fin_with_data), cmocka_unit_test(local_drop),	    cmocka_unit_test(urgent),
-		cmocka_unit_test(again),	cmocka_unit_test(ecn),		    cmocka_unit_test(room_for_options),
+		cmocka_unit_test(again), cmocka_unit_test(shrunk), cmocka_unit_test(deferred), cmocka_unit_test(pause),	cmocka_unit_test(ecn),		    cmocka_unit_test(room_for_options),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -96,6 +96,11 @@ static void dsack(void **state)
 	expect_sack(451, 301, 351);
 	in(ACK, 451, 1, 1);
 	read_all(1, 451);
+	expect_ack(452);
+	assert_int_equal(in(ACK, 1, 1, 100), STALE); /* before the last ACK */
+	expect_sack(452, 1, 101);
+	assert_int_equal(in(ACK, 400, 1, 52), STALE);
+	expect_sack(452, 400, 452);
 }
 
 /* Without SACK the sender counts duplicates: one for each segment (RFC 5681 3.2). */
@@ -190,6 +195,14 @@ static void early_fin(void **state)
 	expect_ack(202);
 	read_all(1, 200);
 	assert_int_equal(read_io(1, 0), 0);
+	/* what lies beyond it is nothing */
+	open_sack();
+	in(ACK, 301, 1, 100);
+	in(FIN | ACK, 1, 1, 100);
+	assert_int_equal(conn.state, LRP_TCP_CLOSE_WAIT);
+	expect_ack(102);
+	assert_int_equal(tx.options_len, 0);
+	read_all(1, 100);
 	/* the FIN alone, early */
 	open_sack();
 	in(FIN | ACK, 101, 1, 0);
@@ -282,6 +295,42 @@ static void all_read(void **state)
 	expect_nothing();
 	assert_int_equal(read_io(100, 0), 10);
 	expect_ack(11);
+	/* and so if it never was in the buffer */
+	for (int form = 0; form < 2; form++) {
+		struct iovec iov = {got, form ? 100 : 5};
+		struct lrp_tcp_into into = {&iov, 1, 0};
+		struct lrp_tcp_segment s;
+
+		open_plain();
+		s = seg(ACK, 1, 1, 10);
+		assert_int_equal(lrp_tcp_input(&conn, now, &s, &into), 0);
+		if (form)
+			expect_ack(11);
+		else
+			expect_nothing();
+	}
+}
+
+/* The delay follows the sender's pace, and a reply that did not come in time ends the waiting for replies. */
+static void pace(void **state)
+{
+	(void)state;
+	open_plain();
+	conn.rcv_mss = 1000;
+	for (uint32_t i = 0; i < 20; i++, now += 100 * MS) {
+		in(ACK, 1 + i, 1, 1);
+		wait_output(90 * MS);
+		while (out())
+			;
+	}
+	conn.pingpong = true;
+	conn.recovery.rtt.srtt_ns = 0;
+	in(ACK, 21, 1, 1);
+	assert_in_range(lrp_tcp_deadline(&conn) - now, 41 * MS, 200 * MS);
+	wait_output(S);
+	assert_true(out());
+	assert_false(conn.pingpong);
+	assert_int_equal(conn.ack_delay_ns, 40 * MS);
 }
 
 /* ---- urgent data (RFC 6093, as Linux has it) ------------------------------------- */
@@ -309,6 +358,8 @@ static void urgent(void **state)
 	assert_int_equal(read_io(1, LRP_TCP_OOB), 1);
 	assert_int_equal(got[0], 5);
 	assert_int_equal(read_io(1, LRP_TCP_OOB), -EINVAL);
+	in_urgent(1, 10, 5); /* again: it is no news */
+	assert_int_equal(read_io(1, LRP_TCP_OOB), -EINVAL);
 	assert_int_equal(read_io(100, 0), 5); /* behind it */
 	assert_int_equal(got[0], 6);
 	assert_false(lrp_tcp_at_mark(&conn));
@@ -318,8 +369,13 @@ static void urgent(void **state)
 	in(ACK, 12, 1, 8);
 	assert_int_equal(read_io(1, LRP_TCP_OOB), 1);
 	assert_int_equal(got[0], 15);
+	in_urgent(11, 1, 5);
+	assert_int_equal(read_io(1, LRP_TCP_OOB), -EINVAL);
 	assert_int_equal(read_io(100, 0), 4);
 	assert_int_equal(read_io(100, 0), 4);
+	in_urgent(16, 4, 2); /* what was passed does not come back */
+	assert_int_equal(read_io(1, LRP_TCP_OOB), -EINVAL);
+	assert_false(lrp_tcp_at_mark(&conn));
 	/* inline */
 	conn.opt.oob_inline = true;
 	in_urgent(20, 10, 5);
@@ -328,6 +384,16 @@ static void urgent(void **state)
 	assert_true(lrp_tcp_at_mark(&conn));
 	assert_int_equal(read_io(100, 0), 6);
 	assert_int_equal(got[0], 24);
+	/* the byte itself came out of order, and is announced again */
+	open_plain();
+	in_urgent(11, 10, 5);
+	assert_int_equal(read_io(1, LRP_TCP_OOB), 1);
+	assert_int_equal(got[0], 15);
+	in_urgent(1, 5, 15);
+	assert_int_equal(read_io(1, LRP_TCP_OOB), -EINVAL);
+	in(ACK, 6, 1, 5);
+	assert_int_equal(read_io(100, 0), 14);
+	assert_int_equal(read_io(100, 0), 5);
 }
 
 /* ---- ECN (RFC 3168 6.1.3) ---------------------------------------------------------- */
@@ -374,7 +440,7 @@ int main(void)
 		cmocka_unit_test(sack),	      cmocka_unit_test(dsack),		 cmocka_unit_test(duplicates),
 		cmocka_unit_test(any_order),  cmocka_unit_test(too_many_ranges), cmocka_unit_test(edge_of_window),
 		cmocka_unit_test(early_fin),  cmocka_unit_test(delayed),	 cmocka_unit_test(quick),
-		cmocka_unit_test(in_turns),   cmocka_unit_test(all_read),	 cmocka_unit_test(urgent),
+		cmocka_unit_test(in_turns),   cmocka_unit_test(all_read), cmocka_unit_test(pace),	 cmocka_unit_test(urgent),
 		cmocka_unit_test(ecn),
 	};
 

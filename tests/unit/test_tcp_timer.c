@@ -93,6 +93,16 @@ static void keepalive(void **state)
 	assert_int_equal(conn.state, LRP_TCP_CLOSED);
 	assert_int_equal(lrp_tcp_error(&conn), ETIMEDOUT);
 	expect(RST | ACK, 1, 0);
+	/* data that is out is question enough */
+	open_with(0, 0, 0xffff, 0);
+	now += 99 * S;
+	write_bytes(10);
+	expect(ACK, 1, 10);
+	while (conn.keep_ns < now + 100 * S) {
+		wait_output(1000 * S);
+		if (out())
+			assert_int_equal(tx.payload_len, 10);
+	}
 	/* off, and on again */
 	open_plain();
 	assert_int_equal(lrp_tcp_deadline(&conn), LRP_TCP_NEVER);
@@ -159,6 +169,48 @@ static void retries(void **state)
 	assert_int_equal(n, 1 + 5);
 	assert_int_equal(lrp_tcp_error(&conn), ETIMEDOUT);
 	assert_int_equal(write_bytes(1), -EPIPE);
+	/* what ICMP said is the reason, unless something was acknowledged since */
+	for (int form = 0; form < 2; form++) {
+		open_with(0, 0, 0xffff, 0);
+		write_bytes(100);
+		assert_true(out());
+		lrp_tcp_unreachable(&conn, now, ISS + 1, EHOSTUNREACH, false);
+		if (form)
+			in(ACK, 1, 51, 0);
+		while (conn.state != LRP_TCP_CLOSED) {
+			wait_output(1000 * S);
+			out();
+		}
+		assert_int_equal(lrp_tcp_error(&conn), form ? ETIMEDOUT : EHOSTUNREACH);
+	}
+	/* a closed socket gives up earlier */
+	opt.retries = 15;
+	open_with(0, 0, 0xffff, 0);
+	write_bytes(100);
+	lrp_tcp_close(&conn, now);
+	for (n = 0; conn.state != LRP_TCP_CLOSED; n++) {
+		assert_true(out());
+		wait_output(1000 * S);
+	}
+	assert_int_equal(n, 1 + 8);
+}
+
+/* A window that closes over what is out: as long as the peer answers, it lives. */
+static void closed_over_data(void **state)
+{
+	(void)state;
+	plain();
+	opt.retries = 3;
+	open_with(0, 0, 0xffff, 0);
+	write_bytes(100);
+	assert_true(out());
+	in_window(ACK, 1, 1, 0, 0);
+	for (int i = 0; i < 20; i++) {
+		wait_output(1000 * S);
+		assert_true(out());
+		in_window(ACK, 1, 1, 0, 0);
+	}
+	assert_int_equal(conn.state, LRP_TCP_ESTABLISHED);
 }
 
 /* Full segments vanish and no ICMP comes (RFC 2923 2.1). */
@@ -224,6 +276,8 @@ static void too_big(void **state)
 	expect(ACK, 801, 800);
 	lrp_tcp_too_big(&conn, now, ISS + 1, 68);
 	assert_int_equal(conn.mss, 552 - 40);
+	lrp_tcp_too_big(&conn, now, ISS + 1, 700); /* paths do not grow by ICMP */
+	assert_int_equal(conn.mss, 552 - 40);
 	in(ACK, 1, 5001, 0);
 	assert_int_equal(lrp_tcp_deadline(&conn), LRP_TCP_NEVER);
 }
@@ -260,6 +314,17 @@ static void tail_probe(void **state)
 	expect_nothing();
 	in(ACK, 1, 2501, 0);
 	assert_int_equal(lrp_tcp_deadline(&conn), LRP_TCP_NEVER);
+	/* the ACK was quicker than the probe */
+	write_bytes(1000);
+	assert_true(out());
+	in(ACK, 1, 3501, 0);
+	write_bytes(500);
+	assert_true(out());
+	wait_output(10 * S);
+	assert_true(conn.due & LRP_TCP_DUE_TAIL_PROBE);
+	in(ACK, 1, 4001, 0);
+	assert_int_equal(conn.due, 0);
+	expect_nothing();
 	/* new data, if there is any */
 	open_with(LRP_TCP_HAS_SACK_OK, 0, 0xffff, 0);
 	conn.recovery.rtt.srtt_ns = 0;
@@ -278,7 +343,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(closed_window), cmocka_unit_test(closed_window_unanswered),
 		cmocka_unit_test(closed_window_of_an_orphan), cmocka_unit_test(keepalive),
-		cmocka_unit_test(user_timeout), cmocka_unit_test(retries), cmocka_unit_test(black_hole),
+		cmocka_unit_test(user_timeout), cmocka_unit_test(retries), cmocka_unit_test(closed_over_data), cmocka_unit_test(black_hole),
 		cmocka_unit_test(too_big), cmocka_unit_test(retransmission), cmocka_unit_test(tail_probe),
 	};
 

@@ -91,6 +91,10 @@ static void scaled(void **state)
 			read_io(1 + (x >> 8) % 1200, 0);
 		while (out()) {
 			assert_true((int32_t)(edge() - last) > -128);
+			/* not at all while there is room */
+			if (last + IRS - conn.rcv_read <= BUFFER - 127)
+				assert_true((int32_t)(edge() - last) >= 0);
+			assert_true((int32_t)(conn.rcv_adv - IRS - last) >= 0);
 			assert_true(tx.ack + ((uint32_t)tx.window << 7) - conn.rcv_read <= BUFFER);
 			last = (int32_t)(edge() - last) > 0 ? edge() : last;
 		}
