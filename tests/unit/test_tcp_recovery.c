@@ -12,7 +12,7 @@ static const struct lrp_tcp_cc_ops *const algorithm[] = {&lrp_tcp_cubic, &lrp_tc
 
 static struct model_config any_network(void)
 {
-	static const uint32_t rate[] = {0, 0, 10, 100, 500, 3000};
+	static const uint32_t rate[] = {0, 0, 10, 100, 500, 1000};
 	static const uint32_t runs[] = {16, 16, 20, 64, 1024};
 	struct model_config c = {
 		.loss = rate[rnd_below(6)],
@@ -37,7 +37,7 @@ static struct model_config any_network(void)
 		.cc = algorithm[rnd() & 1],
 	};
 
-	/* Without a clean RTT sample the backed-off RTO stays (Karn): hours. */
+	/* Without clean RTT samples the backed-off RTO stays (Karn), for hours. */
 	if (c.no_sack && c.loss > 500)
 		c.loss = c.ack_loss = 500;
 	return c;
