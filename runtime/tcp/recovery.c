@@ -344,11 +344,15 @@ static void judge_probe(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc,
 static void set_window(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc,
 		       const struct lrp_tcp_event *e, int64_t rtt)
 {
+	uint32_t flight = lrp_tcp_recovery_in_flight(r);
+
 	if (lrp_tcp_recovery_reducing(r)) {
 		if (e->delivered || !r->prr.out)
-			cc->cwnd = lrp_tcp_prr_window(&r->prr, e->delivered,
-						      lrp_tcp_recovery_in_flight(r), cc->ssthresh,
+			cc->cwnd = lrp_tcp_prr_window(&r->prr, e->delivered, flight, cc->ssthresh,
 						      cc->mss, e->advanced && !e->lost);
+		/* The hole that a partial acknowledgement shows goes at once (RFC 6582 3.2). */
+		if (!r->sack && e->lost && cc->cwnd < flight + cc->mss)
+			cc->cwnd = flight + cc->mss;
 	} else if (e->delivered && (e->advanced || r->rack.reordering)) {
 		struct lrp_tcp_cc_ack a = {
 			.now_ns = e->now_ns,
