@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LRP_TCP_CC_NAME 16 /* as TCP_CA_NAME_MAX */
+#define LRP_TCP_CC_NAME	   16	      /* as TCP_CA_NAME_MAX */
 #define LRP_TCP_CC_UNKNOWN UINT32_MAX /* ssthresh, before the first loss */
 
 struct lrp_tcp_cc;
@@ -35,29 +35,29 @@ struct lrp_tcp_cc_ops {
 	void (*reduce)(struct lrp_tcp_cc *cc);
 	/* a retransmission timeout, the first of a row: sets ssthresh; cwnd is the caller's */
 	void (*timeout)(struct lrp_tcp_cc *cc);
-	/* the last reduction or timeout was spurious: what the algorithm remembers, as it was before;
-	 * cwnd and ssthresh are the caller's */
+	/* the last reduction or timeout was spurious: what the algorithm remembers, as it was
+	 * before; cwnd and ssthresh are the caller's */
 	void (*undo)(struct lrp_tcp_cc *cc);
 	/* sending goes on after `idle_ns` with nothing out */
 	void (*idle)(struct lrp_tcp_cc *cc, int64_t idle_ns);
 };
 
 struct lrp_tcp_cubic_state {
-	int64_t epoch_ns;      /* when this stage of congestion avoidance began; 0: at the next ACK */
-	int64_t looked_ns;     /* when `need` was computed, */
-	uint32_t looked_cwnd;  /* and for which window */
-	uint32_t k;	       /* 1/1024 s from epoch to origin */
-	uint32_t origin;       /* window at the plateau */
-	uint32_t w_max;	       /* window before the last reduction, or less (fast convergence) */
+	int64_t epoch_ns;  /* when this stage of congestion avoidance began; 0: at the next ACK */
+	int64_t looked_ns; /* when `need` was computed, */
+	uint32_t looked_cwnd; /* and for which window */
+	uint32_t k;	      /* 1/1024 s from epoch to origin */
+	uint32_t origin;      /* window at the plateau */
+	uint32_t w_max;	      /* window before the last reduction, or less (fast convergence) */
 	uint32_t w_est, w_est_counted; /* window of Reno, and bytes towards its next step */
-	uint32_t w_prior;      /* window before the last reduction: from there Reno's alpha is 1 */
-	int64_t acked_ns;      /* time of the last ACK: the epoch waits for the application */
-	uint32_t need;	       /* bytes to be delivered for each segment of growth */
-	bool after_timeout;    /* the stage to come begins at its plateau (RFC 9438 4.8) */
+	uint32_t w_prior;   /* window before the last reduction: from there Reno's alpha is 1 */
+	int64_t acked_ns;   /* time of the last ACK: the epoch waits for the application */
+	uint32_t need;	    /* bytes to be delivered for each segment of growth */
+	bool after_timeout; /* the stage to come begins at its plateau (RFC 9438 4.8) */
 	struct {
 		int64_t epoch_ns;
 		uint32_t k, origin, w_max, w_est, w_prior;
-	} before;	       /* the last reduction, for undo */
+	} before; /* the last reduction, for undo */
 };
 
 /* HyStart++ (RFC 9406). */
@@ -80,7 +80,7 @@ struct lrp_tcp_cc {
 };
 
 extern const struct lrp_tcp_cc_ops lrp_tcp_newreno; /* "reno", newreno.c */
-extern const struct lrp_tcp_cc_ops lrp_tcp_cubic; /* "cubic", cubic.c; RFC 9438 */
+extern const struct lrp_tcp_cc_ops lrp_tcp_cubic;   /* "cubic", cubic.c; RFC 9438 */
 
 /* By name; NULL: unknown. */
 const struct lrp_tcp_cc_ops *lrp_tcp_cc_find(const char *name);

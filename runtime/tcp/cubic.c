@@ -5,12 +5,12 @@
  */
 #include "cc.h"
 
-#define BETA	       717 /* of 1024: 0.7 */
-#define C	       410 /* of 1024: 0.4 */
-#define TICK_NS	       976562ll /* 1/1024 s */
-#define LOOK_AGAIN_NS  31250000ll
-#define TIME_MAX       (1u << 18) /* ticks: what the cube below can take */
-#define NEED_MAX       (UINT32_MAX / 2)
+#define BETA	      717      /* of 1024: 0.7 */
+#define C	      410      /* of 1024: 0.4 */
+#define TICK_NS	      976562ll /* 1/1024 s */
+#define LOOK_AGAIN_NS 31250000ll
+#define TIME_MAX      (1u << 18) /* ticks: what the cube below can take */
+#define NEED_MAX      (UINT32_MAX / 2)
 
 static void cubic_init(struct lrp_tcp_cc *cc)
 {
@@ -48,7 +48,8 @@ static void begin(struct lrp_tcp_cc *cc, int64_t now)
 		c->w_max = cc->cwnd;
 		c->after_timeout = false;
 	} else if (c->w_max > cc->cwnd) {
-		/* K = cbrt((W_max - cwnd) / C), in ticks: 2^30 of their cubes to one of a second's */
+		/* K = cbrt((W_max - cwnd) / C), in ticks: 2^30 of their cubes to one of a second's
+		 */
 		c->k = cube_root((((uint64_t)c->w_max - cc->cwnd) * 5 << 29) / cc->mss);
 		c->origin = c->w_max;
 	}
@@ -83,7 +84,8 @@ static void look(struct lrp_tcp_cc *cc, const struct lrp_tcp_cc_ack *a)
 		to = cwnd + cwnd / 2; /* RFC 9438 4.4 */
 	if (to > cwnd)
 		need = cc->mss * cwnd / (to - cwnd);
-	/* No loss was seen yet: search by a twentieth of the window in a round trip, as Linux does. */
+	/* No loss was seen yet: search by a twentieth of the window in a round trip, as Linux does.
+	 */
 	if (!c->w_max && need > 20 * cc->mss)
 		need = 20 * cc->mss;
 	c->need = need < NEED_MAX ? (uint32_t)need : NEED_MAX;

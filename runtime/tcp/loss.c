@@ -121,7 +121,8 @@ static struct lrp_tcp_rack_losses detect(struct lrp_tcp_recovery *r, const struc
 	return found;
 }
 
-/* RFC 6582 3.2: the first segment after three duplicates, and after each partial acknowledgement. */
+/* RFC 6582 3.2: the first segment after three duplicates, and after each partial acknowledgement.
+ */
 static void lose_first(struct lrp_tcp_recovery *r, const struct lrp_tcp_cc *cc, bool advanced)
 {
 	if (r->state == LRP_TCP_RECOVERY ? advanced
@@ -202,7 +203,8 @@ static void leave_loss(struct lrp_tcp_recovery *r)
 }
 
 /* F-RTO, the form with SACK (RFC 5682 3.1). True if nothing else is to be done. */
-static bool forward(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, const struct lrp_tcp_event *e)
+static bool forward(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc,
+		    const struct lrp_tcp_event *e)
 {
 	r->frto_new = false;
 	if (!r->frto)
@@ -239,7 +241,8 @@ static void in_loss(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, struct lr
 		return;
 	}
 	if (find_losses(r, cc, e))
-		enter_recovery(r, cc, e->delivered); /* a retransmission was lost: congestion goes on */
+		enter_recovery(r, cc,
+			       e->delivered); /* a retransmission was lost: congestion goes on */
 }
 
 static void in_order(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, struct lrp_tcp_event *e)
@@ -294,7 +297,8 @@ void lrp_tcp_loss_timeout(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, int
 	bool fresh = r->state < LRP_TCP_RECOVERY;
 
 	/* Once for the data that was out (RFC 5681 4.3). */
-	if (fresh || lrp_seq_geq(b->una, r->high_seq) || (r->state == LRP_TCP_LOSS && !r->backoff)) {
+	if (fresh || lrp_seq_geq(b->una, r->high_seq) ||
+	    (r->state == LRP_TCP_LOSS && !r->backoff)) {
 		lrp_tcp_undo_start(&r->undo, b->una, b->again_bytes);
 		lrp_tcp_cc_timeout(cc);
 		r->cwr = r->ecn_hold = true;

@@ -11,16 +11,16 @@
 /* What an acknowledgement said, once the scoreboard has it. */
 struct lrp_tcp_event {
 	int64_t now_ns;
-	uint32_t delivered;  /* bytes, estimated without SACK */
-	uint32_t lost;	     /* bytes found lost by it */
-	bool advanced;	     /* una moved */
-	bool duplicate;	     /* it did not, nor did anything else change */
-	bool sacked;	     /* newly */
+	uint32_t delivered; /* bytes, estimated without SACK */
+	uint32_t lost;	    /* bytes found lost by it */
+	bool advanced;	    /* una moved */
+	bool duplicate;	    /* it did not, nor did anything else change */
+	bool sacked;	    /* newly */
 	bool ece;
-	bool early;	     /* acknowledges what was sent before the first retransmission */
-	bool original;	     /* data from before the timeout, sent once, has arrived */
+	bool early;		 /* acknowledges what was sent before the first retransmission */
+	bool original;		 /* data from before the timeout, sent once, has arrived */
 	bool dsack, probe_dsack; /* a duplicate was reported; of the tail loss probe */
-	bool rack;	     /* RACK knows more */
+	bool rack;		 /* RACK knows more */
 };
 
 /* Any but an acknowledgement of new data in the open state. */

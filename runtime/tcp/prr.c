@@ -34,7 +34,8 @@ uint32_t lrp_tcp_prr_window(struct lrp_tcp_prr *p, uint32_t delivered, uint32_t 
 			send += mss;
 		send = min64((int64_t)ssthresh - flight, send);
 	}
-	/* The first retransmission goes out at once; and something always may when nothing is out. */
+	/* The first retransmission goes out at once; and something always may when nothing is out.
+	 */
 	if (!p->out || !flight)
 		send = max64(send, mss);
 	return flight + (uint32_t)max64(send, 0);

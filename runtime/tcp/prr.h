@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 struct lrp_tcp_prr {
-	uint32_t recover_fs; /* in flight before the reduction, at least 1 */
+	uint32_t recover_fs;	 /* in flight before the reduction, at least 1 */
 	uint32_t delivered, out; /* since then */
 };
 

@@ -89,8 +89,8 @@ struct lrp_tcp_rack_losses lrp_tcp_rack_detect(const struct lrp_tcp_rack *k,
 	return found;
 }
 
-void lrp_tcp_rack_timeout(const struct lrp_tcp_rack *k, struct lrp_tcp_scoreboard *b, int64_t now_ns,
-			  int64_t window_ns)
+void lrp_tcp_rack_timeout(const struct lrp_tcp_rack *k, struct lrp_tcp_scoreboard *b,
+			  int64_t now_ns, int64_t window_ns)
 {
 	lrp_tcp_scoreboard_lose_sent(b, now_ns - k->rtt_ns - window_ns);
 }

@@ -15,9 +15,9 @@
 #include "scoreboard.h"
 
 struct lrp_tcp_rack {
-	int64_t sent_ns;      /* when what was sent last of all delivered was sent; 0: nothing yet */
-	int64_t rtt_ns;	      /* how long it took */
-	uint32_t end;	      /* its end */
+	int64_t sent_ns; /* when what was sent last of all delivered was sent; 0: nothing yet */
+	int64_t rtt_ns;	 /* how long it took */
+	uint32_t end;	 /* its end */
 	uint32_t dsack_round; /* one D-SACK in a round trip counts: until this is acknowledged */
 	uint8_t mult;	      /* window in quarters of the least RTT */
 	uint8_t persist;      /* recoveries until it falls back to one */
@@ -45,7 +45,7 @@ struct lrp_tcp_rack_losses lrp_tcp_rack_detect(const struct lrp_tcp_rack *k,
 					       struct lrp_tcp_scoreboard *b, int64_t now_ns,
 					       int64_t window_ns);
 /* After a timeout (RFC 8985 6.3): the first, and all that is out for longer than a round trip. */
-void lrp_tcp_rack_timeout(const struct lrp_tcp_rack *k, struct lrp_tcp_scoreboard *b, int64_t now_ns,
-			  int64_t window_ns);
+void lrp_tcp_rack_timeout(const struct lrp_tcp_rack *k, struct lrp_tcp_scoreboard *b,
+			  int64_t now_ns, int64_t window_ns);
 
 #endif

@@ -52,8 +52,7 @@ static int64_t rto(const struct lrp_tcp_recovery *r)
 static bool may_probe(const struct lrp_tcp_recovery *r)
 {
 	return r->sack && r->rtt.srtt_ns && !r->tlp_out && !r->board.sacked_bytes &&
-	       !r->board.lost_bytes &&
-	       (r->state == LRP_TCP_OPEN || r->state == LRP_TCP_CWR_STATE);
+	       !r->board.lost_bytes && (r->state == LRP_TCP_OPEN || r->state == LRP_TCP_CWR_STATE);
 }
 
 /* RFC 8985 7.2: the receiver may delay its answer to a single segment. */
@@ -361,8 +360,8 @@ static void set_window(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc,
 			.una = r->board.una,
 			.nxt = r->board.nxt,
 			.delivered = e->delivered,
-			.cwnd_limited = r->limited || (lrp_tcp_cc_slow_start(cc) &&
-						       cc->cwnd < 2 * r->max_out),
+			.cwnd_limited = r->limited ||
+					(lrp_tcp_cc_slow_start(cc) && cc->cwnd < 2 * r->max_out),
 		};
 
 		cc->ops->ack(cc, &a);

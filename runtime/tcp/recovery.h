@@ -2,7 +2,8 @@
 /*
  * recovery.h - what of the data that is out to send again, and when: the scoreboard,
  * RTT, RACK-TLP and PRR put together (scoreboard.h, rtt.h, rack.h, prr.h); NewReno where the
- * peer has no SACK (RFC 6582); timeouts (RFC 6298, 5682); needless reductions undone (RFC 3522, 3708).
+ * peer has no SACK (RFC 6582); timeouts (RFC 6298, 5682); needless reductions undone (RFC 3522,
+ * 3708).
  *
  *   lrp_tcp_recovery_sent(...)                 after each segment that takes sequence space
  *   lrp_tcp_recovery_ack(...)                  each acceptable acknowledgement
@@ -25,10 +26,11 @@
 #include "segment.h"
 #include "undo.h"
 
-#define LRP_TCP_NEVER	       INT64_MAX
+#define LRP_TCP_NEVER		 INT64_MAX
 #define LRP_TCP_MAX_ACK_DELAY_NS 200000000ll /* the receiver's, as Linux has it (RFC 8985 7.2) */
 
-enum lrp_tcp_recovery_state { /* as TCP_INFO's tcpi_ca_state */
+/* Numbered as TCP_INFO's tcpi_ca_state. */
+enum lrp_tcp_recovery_state {
 	LRP_TCP_OPEN,
 	LRP_TCP_DISORDER,  /* duplicate or selective acknowledgements, no loss yet */
 	LRP_TCP_CWR_STATE, /* window being reduced for ECN */
@@ -42,23 +44,23 @@ struct lrp_tcp_recovery {
 	struct lrp_tcp_rack rack;
 	struct lrp_tcp_prr prr;
 	struct lrp_tcp_undo undo;
-	uint8_t state;	    /* enum lrp_tcp_recovery_state */
-	uint8_t backoff;    /* RTOs in a row; 0 as soon as una moves: for the owner's retries */
-	uint8_t rto_shift;  /* doublings of the RTO; until a new RTT sample (Karn) */
+	uint8_t state;	   /* enum lrp_tcp_recovery_state */
+	uint8_t backoff;   /* RTOs in a row; 0 as soon as una moves: for the owner's retries */
+	uint8_t rto_shift; /* doublings of the RTO; until a new RTT sample (Karn) */
 	/* the owner's */
-	bool sack;	    /* negotiated; without it NewReno's duplicate counting (RFC 6582) */
-	bool timestamps;    /* negotiated: Eifel detection and RTT of retransmissions */
-	bool more;	    /* new data waits, and the peer's window has room (F-RTO tries it first) */
-	bool cwr;	    /* the window was reduced: the owner, with ECN, sends CWR and clears it */
+	bool sack;	 /* negotiated; without it NewReno's duplicate counting (RFC 6582) */
+	bool timestamps; /* negotiated: Eifel detection and RTT of retransmissions */
+	bool more;	 /* new data waits, and the peer's window has room (F-RTO tries it first) */
+	bool cwr;	 /* the window was reduced: the owner, with ECN, sends CWR and clears it */
 
 	uint32_t high_seq;  /* nxt when this state began; it ends when that is acknowledged */
 	uint32_t dupacks;   /* in a row */
 	uint32_t dup_bytes; /* without SACK: what duplicates say has arrived */
-	bool held;	    /* without SACK: duplicates below high_seq mean nothing (RFC 6582 4.1) */
-	bool frto;	    /* whether the timeout was spurious is still open (RFC 5682) */
-	bool frto_new;	    /* new data is to be sent first, to find out */
+	bool held;     /* without SACK: duplicates below high_seq mean nothing (RFC 6582 4.1) */
+	bool frto;     /* whether the timeout was spurious is still open (RFC 5682) */
+	bool frto_new; /* new data is to be sent first, to find out */
 	uint32_t ts_offset; /* of the owner's timestamp clock, in ms, to the time */
-	bool ecn_hold;	    /* no reduction for ECN until ecn_seq is acknowledged (RFC 3168 6.1.2) */
+	bool ecn_hold; /* no reduction for ECN until ecn_seq is acknowledged (RFC 3168 6.1.2) */
 	uint32_t ecn_seq;
 	/* tail loss probe (RFC 8985 7) */
 	bool tlp_out, tlp_again; /* one is out; it carried old data */
@@ -82,10 +84,10 @@ struct lrp_tcp_recovery {
 
 /* What an acceptable acknowledgement did. */
 struct lrp_tcp_acked {
-	uint32_t bytes; /* by which una moved, SYN and FIN included */
+	uint32_t bytes;	 /* by which una moved, SYN and FIN included */
 	uint32_t sacked; /* newly sacked */
-	bool progress;	/* anything new was acknowledged: keepalive and probes start over */
-	int64_t rtt_ns;	/* sample, or -1 */
+	bool progress;	 /* anything new was acknowledged: keepalive and probes start over */
+	int64_t rtt_ns;	 /* sample, or -1 */
 };
 
 /* `run`: `runs` records (16 to 65,534), memory of the owner. una = nxt = isn. */
@@ -108,13 +110,15 @@ void lrp_tcp_recovery_restart(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc,
 /*
  * An acceptable segment with ACK: una <= ack <= nxt, checked by the caller. `window_update`: it
  * changed the send window, so it is no duplicate. `ece`: ECN echo, if ECN is in use. Everything
- * about what it acknowledges happens here: scoreboard, RTT, losses, undo, congestion window, timers.
+ * about what it acknowledges happens here: scoreboard, RTT, losses, undo, congestion window,
+ * timers.
  */
 void lrp_tcp_recovery_ack(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, int64_t now_ns,
 			  const struct lrp_tcp_segment *s, bool window_update, bool ece,
 			  struct lrp_tcp_acked *acked);
 
-/* The next run to send again, at most `max` bytes of it; false: none, or the window is full (PRR). */
+/* The next run to send again, at most `max` bytes of it; false: none, or the window is full (PRR).
+ */
 bool lrp_tcp_recovery_again(const struct lrp_tcp_recovery *r, const struct lrp_tcp_cc *cc,
 			    uint32_t max, uint32_t *seq, uint32_t *len);
 /* Bytes of new data that the congestion window allows now. */
@@ -127,8 +131,9 @@ int64_t lrp_tcp_recovery_deadline(const struct lrp_tcp_recovery *r);
 enum lrp_tcp_recovery_event {
 	LRP_TCP_TIMER_NONE,    /* nothing was due, or nothing came of it */
 	LRP_TCP_TIMER_LOST,    /* losses were found: send again */
-	LRP_TCP_TIMER_PROBE,   /* a tail loss probe is due, whatever the window: new data up to an MSS,
-				  or lrp_tcp_recovery_probe(); then lrp_tcp_recovery_probed() */
+	LRP_TCP_TIMER_PROBE,   /* a tail loss probe is due, whatever the window: new data up to an
+				  MSS,   or lrp_tcp_recovery_probe(); then lrp_tcp_recovery_probed()
+				*/
 	LRP_TCP_TIMER_TIMEOUT, /* all is lost; r->backoff counts */
 };
 /* One event at a time: to be called until it says NONE. */

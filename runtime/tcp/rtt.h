@@ -17,12 +17,12 @@
 #define LRP_TCP_MIN_RTT_AGE_NS 300000000000ll /* a minimum is forgotten after five minutes */
 
 struct lrp_tcp_rtt {
-	int64_t srtt_ns; /* 0: no sample yet */
-	int64_t rttvar_ns; /* one mean deviation; RTO takes four */
+	int64_t srtt_ns;	      /* 0: no sample yet */
+	int64_t rttvar_ns;	      /* one mean deviation; RTO takes four */
 	int64_t mdev_ns, mdev_max_ns; /* as it goes; largest in this round trip */
-	int64_t rto_ns; /* without backoff */
-	int64_t min_ns, min_at_ns; /* least in five minutes, 0: none; when it was seen */
-	uint32_t round_end; /* nxt when this round trip began */
+	int64_t rto_ns;		      /* without backoff */
+	int64_t min_ns, min_at_ns;    /* least in five minutes, 0: none; when it was seen */
+	uint32_t round_end;	      /* nxt when this round trip began */
 };
 
 void lrp_tcp_rtt_init(struct lrp_tcp_rtt *t);

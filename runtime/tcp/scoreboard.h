@@ -41,16 +41,16 @@ _Static_assert(sizeof(struct lrp_tcp_sent_run) == 32, "two records a cache line"
 struct lrp_tcp_scoreboard {
 	struct lrp_tcp_sent_run *run; /* the owner's array */
 	uint16_t runs, used, free;
-	uint16_t first, last;	  /* in sequence order */
-	uint16_t oldest, newest;  /* in flight, in the order of sending */
-	uint16_t lost;		  /* the first that is LOST */
-	uint16_t hint;		  /* where the latest SACK block ended */
-	uint8_t seen;		  /* blocks in `block` */
-	uint32_t una, nxt;	  /* copies of the connection's snd_una and snd_nxt */
-	int64_t stamp_ns;	  /* sent_ns of what was sent last */
-	uint32_t fack;		  /* end of the highest that was sacked or acknowledged */
+	uint16_t first, last;	 /* in sequence order */
+	uint16_t oldest, newest; /* in flight, in the order of sending */
+	uint16_t lost;		 /* the first that is LOST */
+	uint16_t hint;		 /* where the latest SACK block ended */
+	uint8_t seen;		 /* blocks in `block` */
+	uint32_t una, nxt;	 /* copies of the connection's snd_una and snd_nxt */
+	int64_t stamp_ns;	 /* sent_ns of what was sent last */
+	uint32_t fack;		 /* end of the highest that was sacked or acknowledged */
 	uint32_t sacked_bytes, lost_bytes;
-	uint32_t again_bytes;	  /* sent again and in flight */
+	uint32_t again_bytes;			      /* sent again and in flight */
 	struct lrp_tcp_sack block[LRP_TCP_SACKS_MAX]; /* of the latest ACK: need no second look */
 };
 
@@ -58,22 +58,22 @@ struct lrp_tcp_scoreboard {
 struct lrp_tcp_delivery {
 	/* given */
 	int64_t now_ns, min_rtt_ns;
-	uint32_t high_seq;	  /* `original` looks below it */
-	bool early;		  /* its timestamp is from before any retransmission (RFC 3522) */
+	uint32_t high_seq; /* `original` looks below it */
+	bool early;	   /* its timestamp is from before any retransmission (RFC 3522) */
 	/* found, to be preset by lrp_tcp_delivery_init() */
-	uint32_t acked, sacked;	  /* bytes that were not sacked before; the second by SACK */
-	int64_t acked_first_ns;	  /* when the first data acknowledged and sent once was sent, */
-	int64_t acked_last_ns;	  /* and the last */
-	int64_t sacked_first_ns;  /* the same of data newly sacked */
-	int64_t newest_ns;	  /* what was sent last of all delivered (RFC 8985 6.2 step 2), */
-	uint32_t newest_end;	  /* its end; ambiguous retransmissions left out */
+	uint32_t acked, sacked;	 /* bytes that were not sacked before; the second by SACK */
+	int64_t acked_first_ns;	 /* when the first data acknowledged and sent once was sent, */
+	int64_t acked_last_ns;	 /* and the last */
+	int64_t sacked_first_ns; /* the same of data newly sacked */
+	int64_t newest_ns;	 /* what was sent last of all delivered (RFC 8985 6.2 step 2), */
+	uint32_t newest_end;	 /* its end; ambiguous retransmissions left out */
 	uint32_t newest_delivered;
 	uint32_t prior_fack;
-	uint32_t reordered_seq;	  /* sent once, delivered after something above it */
+	uint32_t reordered_seq; /* sent once, delivered after something above it */
 	bool reordered;
-	bool original;		  /* data below high_seq that was sent once */
-	bool filled;		  /* acknowledged what was sent again: what follows may be old */
-	bool dsack;		  /* the first block reports `duplicate` (RFC 2883) */
+	bool original; /* data below high_seq that was sent once */
+	bool filled;   /* acknowledged what was sent again: what follows may be old */
+	bool dsack;    /* the first block reports `duplicate` (RFC 2883) */
 	struct lrp_tcp_sack duplicate;
 };
 

@@ -15,10 +15,10 @@
 #include "segment.h"
 
 struct lrp_tcp_undo {
-	bool possible; /* a reduction was made and may still turn out to be needless */
-	bool resent;   /* something was sent again since */
-	bool stamped;  /* `stamp` is valid */
-	uint32_t una;  /* at the reduction */
+	bool possible;	/* a reduction was made and may still turn out to be needless */
+	bool resent;	/* something was sent again since */
+	bool stamped;	/* `stamp` is valid */
+	uint32_t una;	/* at the reduction */
 	uint32_t stamp; /* timestamp of the first retransmission */
 	uint32_t bytes; /* sent again, and not yet shown to be needless by D-SACK */
 };

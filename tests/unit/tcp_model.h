@@ -15,10 +15,10 @@
 #include "runtime/tcp/recovery.h"
 #include "runtime/tcp/seq.h"
 
-#define MODEL_MSS     1448u
-#define MODEL_EVENTS  16384u
-#define MODEL_RANGES  512u
-#define MODEL_MS      1000000ll
+#define MODEL_MSS    1448u
+#define MODEL_EVENTS 16384u
+#define MODEL_RANGES 512u
+#define MODEL_MS     1000000ll
 
 struct model_config {
 	uint32_t loss, ack_loss, reorder, duplicate; /* of 10,000 */
@@ -30,11 +30,11 @@ struct model_config {
 	uint32_t runs;				     /* records */
 	uint32_t burst;				     /* segments in one run, at most; 0: 1 */
 	uint32_t isn;
-	uint64_t bytes;				     /* to be sent */
+	uint64_t bytes; /* to be sent */
 	bool no_sack, no_timestamps, no_dsack;
-	bool bursty_app;			     /* writes now and then, odd sizes */
-	bool quick;				     /* every segment is acknowledged at once */
-	uint32_t renege;			     /* of 10,000 ACKs: throws away what it sacked */
+	bool bursty_app; /* writes now and then, odd sizes */
+	bool quick;	 /* every segment is acknowledged at once */
+	uint32_t renege; /* of 10,000 ACKs: throws away what it sacked */
 	const struct lrp_tcp_cc_ops *cc;
 };
 

@@ -74,8 +74,7 @@ static inline void ack_blocks(struct sender *s, uint32_t n, struct blocks b)
 	struct lrp_tcp_segment g = {.ack = seg(n), .flags = LRP_TCP_ACK};
 
 	for (; g.sacks < 4 && b.to[g.sacks]; g.sacks++)
-		g.sack[g.sacks] =
-			(struct lrp_tcp_sack){seg(b.from[g.sacks]), seg(b.to[g.sacks])};
+		g.sack[g.sacks] = (struct lrp_tcp_sack){seg(b.from[g.sacks]), seg(b.to[g.sacks])};
 	if (s->r.timestamps) {
 		g.options = LRP_TCP_HAS_TIMESTAMP;
 		g.ts_ecr = s->ecr;

@@ -14,8 +14,11 @@ static int64_t now;
 
 static void ack_bytes(uint32_t bytes, int64_t rtt, bool limited)
 {
-	struct lrp_tcp_cc_ack a = {.now_ns = now, .rtt_ns = rtt, .srtt_ns = rtt,
-				   .delivered = bytes, .cwnd_limited = limited};
+	struct lrp_tcp_cc_ack a = {.now_ns = now,
+				   .rtt_ns = rtt,
+				   .srtt_ns = rtt,
+				   .delivered = bytes,
+				   .cwnd_limited = limited};
 
 	cc.ops->ack(&cc, &a);
 }
@@ -52,7 +55,8 @@ static void beta(void **state)
 	assert_int_equal(cc.ssthresh, 2 * MSS); /* no less */
 }
 
-/* RFC 9438 4.2: W(t) = 0.4 (t - K)^3 + W_max, with a long RTT and a large window, where Reno is slow. */
+/* RFC 9438 4.2: W(t) = 0.4 (t - K)^3 + W_max, with a long RTT and a large window, where Reno is
+ * slow. */
 static void follows_the_cube(void **state)
 {
 	double k = cbrt(1000 * 0.3 / 0.4);
@@ -177,8 +181,12 @@ static void slow_round(int64_t rtt, uint32_t *seq)
 	uint32_t n = cc.cwnd / MSS, end = *seq + 2 * n;
 
 	for (uint32_t i = 0; i < n; i++) {
-		struct lrp_tcp_cc_ack a = {.now_ns = now += rtt / n, .rtt_ns = rtt, .srtt_ns = rtt,
-					   .una = seg(++*seq), .nxt = seg(end), .delivered = MSS,
+		struct lrp_tcp_cc_ack a = {.now_ns = now += rtt / n,
+					   .rtt_ns = rtt,
+					   .srtt_ns = rtt,
+					   .una = seg(++*seq),
+					   .nxt = seg(end),
+					   .delivered = MSS,
 					   .cwnd_limited = true};
 
 		cc.ops->ack(&cc, &a);

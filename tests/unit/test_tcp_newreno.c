@@ -12,8 +12,8 @@ static struct sender s;
 
 static void grow(struct lrp_tcp_cc *cc, uint32_t bytes, bool limited)
 {
-	struct lrp_tcp_cc_ack a = {.now_ns = MS, .rtt_ns = -1, .delivered = bytes,
-				   .cwnd_limited = limited};
+	struct lrp_tcp_cc_ack a = {
+		.now_ns = MS, .rtt_ns = -1, .delivered = bytes, .cwnd_limited = limited};
 
 	cc->ops->ack(cc, &a);
 }

@@ -329,8 +329,11 @@ static void sent_smaller(void **state)
  * law gives (RFC 9438 4.3), without timeouts or needless retransmissions. */
 static void one_percent_loss(void **state)
 {
-	struct model_config c = {.loss = 100, .delay_ns = 5 * MODEL_MS / 2, .isn = 0u - 5000000,
-				 .bytes = 40000000, .burst = 8};
+	struct model_config c = {.loss = 100,
+				 .delay_ns = 5 * MODEL_MS / 2,
+				 .isn = 0u - 5000000,
+				 .bytes = 40000000,
+				 .burst = 8};
 	struct model m;
 	uint64_t goodput;
 
@@ -346,8 +349,11 @@ static void one_percent_loss(void **state)
 /* Reordering by a fifth of the RTT costs next to nothing once it was noticed. */
 static void reordering_is_learnt(void **state)
 {
-	struct model_config c = {.reorder = 200, .reorder_ns = 5 * MODEL_MS,
-				 .delay_ns = 25 * MODEL_MS / 2, .bytes = 40000000, .burst = 8};
+	struct model_config c = {.reorder = 200,
+				 .reorder_ns = 5 * MODEL_MS,
+				 .delay_ns = 25 * MODEL_MS / 2,
+				 .bytes = 40000000,
+				 .burst = 8};
 	struct model m;
 
 	(void)state;
@@ -361,8 +367,11 @@ static void reordering_is_learnt(void **state)
 /* A bottleneck with a queue of one round trip is kept full. */
 static void fills_a_bottleneck(void **state)
 {
-	struct model_config c = {.ns_per_segment = 116000, .queue = 86, .delay_ns = 5 * MODEL_MS,
-				 .bytes = 60000000, .burst = 8};
+	struct model_config c = {.ns_per_segment = 116000,
+				 .queue = 86,
+				 .delay_ns = 5 * MODEL_MS,
+				 .bytes = 60000000,
+				 .burst = 8};
 	struct model m;
 
 	(void)state;

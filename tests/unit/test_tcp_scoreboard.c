@@ -117,7 +117,8 @@ static void nonsense_is_ignored(void **state)
 	out(10, true);
 	sacked(3, (struct blocks){{8, 6, 5}, {20, 6, 4}}); /* beyond nxt, empty, turned around */
 	assert_int_equal(d.sacked, 0);
-	sacked(3, (struct blocks){{5, 1}, {6, 2}}); /* the second is older than the acknowledgement */
+	sacked(3,
+	       (struct blocks){{5, 1}, {6, 2}}); /* the second is older than the acknowledgement */
 	assert_int_equal(d.sacked, MSS);
 	assert_int_equal(b.sacked_bytes, MSS);
 }
