@@ -7,6 +7,7 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -23,25 +24,49 @@ static bool opened[LRP_TX_DEVICES]; /* the slot's fd is a descriptor, if only a 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool packet_allowed;
 
-/*
- * Protocol 0 receives nothing to begin with. The filter, which cannot be taken
- * off again, sees to it that the socket stays deaf should anybody bind it anew.
- */
-static int packet_open(uint32_t ifindex, uint8_t priority, int vnet_hdr)
+/* The filter cannot be taken off again: whatever is done to the socket, it stays deaf. */
+static int send_only(int fd, uint8_t priority)
 {
 	struct sock_filter drop_all = BPF_STMT(BPF_RET | BPF_K, 0);
 	struct sock_fprog filter = { .len = 1, .filter = &drop_all };
+	int one = 1, prio = priority;
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)) ||
+	       setsockopt(fd, SOL_SOCKET, SO_LOCK_FILTER, &one, sizeof(one)) ||
+	       setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &prio, sizeof(prio));
+}
+
+/* Protocol 0 receives nothing to begin with. */
+static int packet_open(uint32_t ifindex, uint8_t priority, int vnet_hdr)
+{
 	struct sockaddr_ll local = { .sll_family = AF_PACKET, .sll_ifindex = (int)ifindex };
-	int one = 1, prio = priority, error;
+	int error;
 	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -errno;
-	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)) ||
-	    setsockopt(fd, SOL_SOCKET, SO_LOCK_FILTER, &one, sizeof(one)) ||
+	if (send_only(fd, priority) ||
 	    setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &vnet_hdr, sizeof(vnet_hdr)) ||
-	    setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &prio, sizeof(prio)) ||
 	    (ifindex && bind(fd, (struct sockaddr *)&local, sizeof(local)))) {
+		error = -errno;
+		close(fd);
+		return error;
+	}
+	return fd;
+}
+
+/* IPPROTO_RAW means that the IP header comes with the packet. A drop by the queueing discipline is reported
+ * with the option that asks for errors only. */
+static int raw_open(uint32_t which, uint8_t priority)
+{
+	int family = which == LRP_TX_RAW4 ? AF_INET : AF_INET6, one = 1, error;
+	int fd = socket(family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+
+	if (fd < 0)
+		return -errno;
+	if (send_only(fd, priority) ||
+	    (family == AF_INET ? setsockopt(fd, IPPROTO_IP, IP_RECVERR, &one, sizeof(one))
+			       : setsockopt(fd, IPPROTO_IPV6, IPV6_RECVERR, &one, sizeof(one)))) {
 		error = -errno;
 		close(fd);
 		return error;
@@ -127,12 +152,15 @@ static int put_fd(int *slot_fd, ino_t *ino, bool replace, int fd)
 static int publish(uint32_t slot, uint32_t ifindex, uint8_t priority)
 {
 	struct lrp_tx_device *device = &lrp_tx_devices[slot];
-	int bare_fd = -1, error, fd = packet_allowed ? packet_open(ifindex, priority, 1) : -EPERM;
-	bool tap = fd == -EPERM; /* also when the privilege was given up meanwhile */
+	bool raw = ifindex == LRP_TX_RAW4 || ifindex == LRP_TX_RAW6, tap;
+	int bare_fd = -1, error, fd = -EPERM;
 
+	if (packet_allowed)
+		fd = raw ? raw_open(ifindex, priority) : packet_open(ifindex, priority, 1);
+	tap = fd == -EPERM && !raw; /* also when the privilege was given up meanwhile */
 	if (tap)
 		fd = lrp_tx_tap_open(ifindex);
-	if (fd >= 0 && !tap) {
+	if (fd >= 0 && !tap && !raw) {
 		bare_fd = packet_open(ifindex, priority, 0);
 		if (bare_fd < 0) {
 			close(fd);

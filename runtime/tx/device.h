@@ -7,6 +7,9 @@
  * it says nothing. Else a queue of a TAP device that lrpd made for it [tap.h],
  * with a virtio_net_hdr.
  *
+ * Beside them, with CAP_NET_RAW, a raw socket of each family, which takes packets from the IP
+ * header on: the kernel routes them, resolves the neighbour and lets them wait for it.
+ *
  * A descriptor once published keeps its number, so that a sender that has read
  * it needs no lock.
  *
@@ -27,6 +30,10 @@
 #include "tap.h"
 
 #define LRP_TX_DEVICES 64u
+
+/* In place of an ifindex: the kernel's IP. */
+#define LRP_TX_RAW4 0x80000004u
+#define LRP_TX_RAW6 0x80000006u
 
 struct lrp_tx_device {
 	_Atomic uint32_t ifindex; /* 0: free */

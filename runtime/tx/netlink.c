@@ -227,7 +227,7 @@ static int route_query(const struct lrp_tx_key *key, const struct nlmsghdr **rep
 	if (key->oif)
 		mnl_attr_put_u32(h, RTA_OIF, key->oif);
 	if (key->dport) { /* policy rules and multipath may look at these */
-		mnl_attr_put_u8(h, RTA_IP_PROTO, IPPROTO_UDP);
+		mnl_attr_put_u8(h, RTA_IP_PROTO, key->proto);
 		mnl_attr_put_u16(h, RTA_SPORT, key->sport);
 		mnl_attr_put_u16(h, RTA_DPORT, key->dport);
 	}
@@ -495,6 +495,13 @@ int lrp_tx_ask_host(struct lrp_tx_host *host)
 	getsockopt(fd, IPPROTO_IP, IP_TTL, &ttl, &len);
 	close(fd);
 	host->ttl = (uint8_t)ttl;
+	fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	ttl = 64;
+	if (fd >= 0) {
+		getsockopt(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS, &ttl, &len);
+		close(fd);
+	}
+	host->hop_limit6 = (uint8_t)ttl;
 	fd = open("/proc/sys/net/ipv6/auto_flowlabels", O_RDONLY | O_CLOEXEC);
 	if (fd >= 0) {
 		if (read(fd, &mode, 1) != 1)

@@ -44,6 +44,7 @@ int lrp_tx_ask_link(uint32_t ifindex, struct lrp_tx_link *link);
 
 struct lrp_tx_host {
 	uint8_t ttl;	      /* net.ipv4.ip_default_ttl */
+	uint8_t hop_limit6;   /* net.ipv6.conf.all.hop_limit */
 	bool auto_flow_label; /* net.ipv6.auto_flowlabels */
 	bool ipsec;	      /* outgoing IPsec policies: only the kernel may send */
 };

@@ -18,9 +18,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
-#include "../base/clock.h"
 #include "../channel/broker.h"
 #include "../udp/udp_output.h"
 #include "../wire/checksum.h"
@@ -77,12 +75,11 @@ void lrp_tx_epoch_from(const volatile uint32_t *epoch)
 	epoch_source = epoch;
 }
 
-static uint64_t coarse_now_ns(void)
+uint32_t lrp_tx_epoch(void)
 {
-	struct timespec ts;
+	const volatile uint32_t *source = epoch_source;
 
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-	return (uint64_t)ts.tv_sec * LRP_NS_PER_S + (uint64_t)ts.tv_nsec;
+	return source ? *source : lrp_broker_status()->routes_epoch;
 }
 
 /*
@@ -305,32 +302,6 @@ static void chunk_reset(struct chunk *c, const struct lrp_tx_dest *dest)
 }
 
 /*
- * What an error means for the first datagram that did not go: -errno for the
- * caller, or 0 when the way is not what it was and the shadow will know.
- */
-static __attribute__((noinline)) int failed(struct lrp_tx_dest *dest, int error)
-{
-	switch (error) {
-	case -EAGAIN:
-	case -ENOBUFS:
-	case -EINTR:
-	case -ENOMEM:
-	case -EFAULT:
-		return error;
-	case -ENXIO: /* the device was removed */
-	case -ENODEV:
-	case -EBADFD: /* the TAP was removed */
-	case -EBADF: /* somebody closed descriptors that were not his */
-	case -ENOTSOCK:
-		lrp_tx_device_gone(dest->slot, dest->ifindex);
-		break;
-	}
-	/* Down, a smaller MTU, ... */
-	lrp_tx_route_stale(dest);
-	return 0;
-}
-
-/*
  * The head of a datagram without payload, to be patched for each that differs from
  * it in payload, length and identification only.
  */
@@ -420,7 +391,7 @@ send_like_last(struct lrp_tx_dest *dest, const struct lrp_tx_datagram *d, int fl
 						 dest->head.length - VNET_LEN + d->length, flags);
 	else
 		error = lrp_tx_device_write(device, bytes, dest->head.length + d->length, flags);
-	return error ? failed(dest, error) : 1;
+	return error ? lrp_tx_route_failed(dest, error) : 1;
 }
 
 /* One datagram larger than the MTU. 1, or as lrp_tx_send(). */
@@ -461,31 +432,23 @@ static int send_fragments(struct lrp_tx_dest *dest, const struct lrp_tx_datagram
 							c.messages - sent, flags);
 
 			if (n < 0)
-				return failed(dest, n);
+				return lrp_tx_route_failed(dest, n);
 			sent += (uint32_t)n;
 		}
 	} while (more);
 	return 1;
 }
 
-/* False: the slot is another device's now, or this is a forked child, which opens its own. */
-static bool same_device(const struct lrp_tx_dest *dest)
-{
-	return atomic_load_explicit(&lrp_tx_devices[dest->slot].ifindex, memory_order_acquire) ==
-	       dest->ifindex;
-}
-
 static bool prepared(struct lrp_tx_dest *dest, const struct lrp_tx_datagram *d, uint32_t epoch,
 		     uint64_t now_ns)
 {
-	if (!lrp_tx_route_fresh(dest, d, epoch, now_ns) &&
-	    !lrp_tx_route_resolve(dest, d, epoch, now_ns))
-		return false;
-	if (!same_device(dest)) {
-		lrp_tx_route_stale(dest);
-		return lrp_tx_route_resolve(dest, d, epoch, now_ns);
-	}
-	return true;
+	struct lrp_tx_key key;
+
+	if (lrp_tx_route_fresh(dest, epoch, now_ns) && lrp_tx_key_match(&dest->key, d) &&
+	    lrp_tx_route_same_device(dest))
+		return true;
+	lrp_tx_key_set(&key, d);
+	return lrp_tx_route_resolve(dest, &key, epoch, now_ns, false);
 }
 
 /* Sends some of the first datagrams over one device. As lrp_tx_send(). */
@@ -534,7 +497,7 @@ static __attribute__((noinline)) int send_some(struct lrp_tx_dest *const *dest, 
 		return send_some(dest, dgram, count, flags, epoch, now_ns);
 	}
 	if (n < 0)
-		return failed(dest[0], n);
+		return lrp_tx_route_failed(dest[0], n);
 	for (int i = 0; i < n; i++)
 		done += c.datagrams[i];
 	return (int)done;
@@ -543,13 +506,12 @@ static __attribute__((noinline)) int send_some(struct lrp_tx_dest *const *dest, 
 int lrp_tx_send(struct lrp_tx_dest *const *dest, const struct lrp_tx_datagram *dgram, uint32_t count,
 		int flags)
 {
-	const volatile uint32_t *source = epoch_source;
-	uint32_t epoch = source ? *source : lrp_broker_status()->routes_epoch, done = 0;
-	uint64_t now_ns;
+	uint32_t epoch = lrp_tx_epoch(), done = 0;
+	uint64_t now_ns = lrp_tx_now_ns();
 
 	flags &= MSG_DONTWAIT;
-	now_ns = coarse_now_ns();
-	if (count == 1 && lrp_tx_route_fresh(dest[0], dgram, epoch, now_ns) && same_device(dest[0])) {
+	if (count == 1 && lrp_tx_route_fresh(dest[0], epoch, now_ns) &&
+	    lrp_tx_key_match(&dest[0]->key, dgram) && lrp_tx_route_same_device(dest[0])) {
 		int n = send_like_last(dest[0], dgram, flags);
 
 		if (n != -EOPNOTSUPP)

@@ -8,14 +8,15 @@
 #include <sys/random.h>
 
 #include "../base/clock.h"
+#include "../channel/broker.h"
 #include "device.h"
 #include "netlink.h"
 
 enum state {
-	STATE_NEW,   /* nothing is known: the next datagram goes through the shadow */
-	STATE_SEEN,  /* one has just gone through the shadow: the next one asks */
+	STATE_NEW,   /* nothing is known: the next packet goes through the kernel's IP */
+	STATE_SEEN,  /* one has just gone that way: the next one asks */
 	STATE_READY, /* can be sent to, until probe_ns */
-	STATE_KERNEL,/* the shadow's, until probe_ns */
+	STATE_KERNEL,/* the kernel's, until probe_ns */
 };
 
 /* An answer about a link or the host is not asked for again within this time, whatever the epoch. */
@@ -96,12 +97,27 @@ static uint64_t flow_hash(const struct lrp_tx_key *key, const union lrp_address 
 	return mix(h, (uint64_t)key->sport << 16 | key->dport);
 }
 
-/* The kernel's queueing disciplines see the priority that IP_TOS stands for: ip_tos2prio[]. */
-static uint8_t tos_priority(const struct lrp_tx_key *key)
+/* The kernel's queueing disciplines see it: ip_tos2prio[]. */
+uint8_t lrp_tx_route_priority(const struct lrp_tx_key *key)
 {
 	static const uint8_t of_class[4] = { 0, 2, 6, 4 };
 
 	return key->family == AF_INET ? of_class[(key->tos & IPTOS_TOS_MASK) >> 3 & 3] : 0;
+}
+
+static uint16_t path_mtu(uint8_t family, const struct lrp_tx_route *route,
+			 const struct lrp_tx_link *link)
+{
+	uint16_t mtu = link->mtu;
+
+	if (family == AF_INET6 && link->mtu6 && link->mtu6 < mtu)
+		mtu = link->mtu6;
+	return route->mtu && route->mtu < mtu ? (uint16_t)route->mtu : mtu;
+}
+
+static uint32_t label_of(const struct lrp_tx_host *h, uint64_t hash)
+{
+	return h->auto_flow_label ? htonl((uint32_t)hash & 0xfffff) : 0;
 }
 
 static int ask(struct lrp_tx_dest *dest, uint64_t now_ns, bool *permanent)
@@ -110,7 +126,6 @@ static int ask(struct lrp_tx_dest *dest, uint64_t now_ns, bool *permanent)
 	struct lrp_tx_route route;
 	struct lrp_tx_link link = { 0 };
 	struct lrp_tx_host h;
-	uint32_t mtu;
 	uint64_t hash;
 	int error;
 
@@ -122,21 +137,22 @@ static int ask(struct lrp_tx_dest *dest, uint64_t now_ns, bool *permanent)
 	if (!error)
 		error = link_get(route.ifindex, &dest->epoch, now_ns, &link);
 	if (!error)
-		error = lrp_tx_ask_neighbour(&route, dest->l2, permanent);
-	if (!error)
-		error = lrp_tx_device_open(route.ifindex, tos_priority(key));
+		error = lrp_tx_device_open(route.ifindex, lrp_tx_route_priority(key));
 	if (error < 0)
 		return error;
-
-	mtu = key->family == AF_INET6 && link.mtu6 && link.mtu6 < link.mtu ? link.mtu6 : link.mtu;
-	if (route.mtu && route.mtu < mtu)
-		mtu = route.mtu;
+	dest->slot = (uint8_t)error;
+	/* What passes a TAP gets its link header from the kernel, which resolves and confirms. */
+	*permanent = lrp_tx_devices[dest->slot].tap;
+	if (!*permanent) {
+		error = lrp_tx_ask_neighbour(&route, dest->l2, permanent);
+		if (error)
+			return error;
+	}
 	hash = flow_hash(key, &route.src);
 	memcpy(dest->l2 + 6, link.mac, 6);
 	dest->l2[12] = key->family == AF_INET ? 0x08 : 0x86;
 	dest->l2[13] = key->family == AF_INET ? 0x00 : 0xdd;
-	dest->slot = (uint8_t)error;
-	dest->mtu = (uint16_t)mtu;
+	dest->mtu = path_mtu(key->family, &route, &link);
 	dest->gso = link.gso;
 	dest->src = route.src;
 	dest->hop_limit = key->family == AF_INET ? h.ttl : link.hop_limit6;
@@ -144,7 +160,7 @@ static int ask(struct lrp_tx_dest *dest, uint64_t now_ns, bool *permanent)
 		dest->hop_limit = route.hop_limit;
 	if (!dest->id)
 		dest->id = (uint16_t)(hash >> 32);
-	dest->flow_label = h.auto_flow_label ? htonl((uint32_t)hash & 0xfffff) : 0;
+	dest->flow_label = label_of(&h, hash);
 	dest->ifindex = route.ifindex;
 	return 0;
 }
@@ -171,31 +187,71 @@ static bool resolve(struct lrp_tx_dest *dest, uint32_t epoch, uint64_t now_ns)
 	return true;
 }
 
-bool lrp_tx_route_resolve(struct lrp_tx_dest *dest, const struct lrp_tx_datagram *d, uint32_t epoch,
-			  uint64_t now_ns)
+bool lrp_tx_route_resolve(struct lrp_tx_dest *dest, const struct lrp_tx_key *key, uint32_t epoch,
+			  uint64_t now_ns, bool confirmed)
 {
-	if (!lrp_tx_key_match(&dest->key, d)) {
+	if (memcmp(&dest->key, key, sizeof(*key))) {
 		memset(dest, 0, sizeof(*dest));
-		lrp_tx_key_set(&dest->key, d);
+		dest->key = *key;
 	}
 	switch (dest->state) {
 	case STATE_NEW:
+		if (confirmed)
+			break;
 		dest->state = STATE_SEEN;
 		return false;
-	case STATE_SEEN:
-		return resolve(dest, epoch, now_ns);
 	case STATE_READY:
-		if (now_ns >= dest->probe_ns && dest->confirm) {
-			dest->state = STATE_SEEN;
-			dest->ifindex = 0;
-			return false;
-		}
-		return resolve(dest, epoch, now_ns);
-	default:
+		if (now_ns < dest->probe_ns || !dest->confirm)
+			break;
+		dest->ifindex = 0;
+		if (confirmed)
+			break;
+		dest->state = STATE_SEEN;
+		return false;
+	case STATE_KERNEL:
 		if (dest->epoch == epoch && now_ns < dest->probe_ns)
 			return false;
-		return resolve(dest, epoch, now_ns);
+		break;
 	}
+	return resolve(dest, epoch, now_ns);
+}
+
+void lrp_tx_route_defaults(struct lrp_tx_dest *dest, const struct lrp_tx_key *key, uint64_t now_ns)
+{
+	struct lrp_tx_host h;
+
+	if (dest->hop_limit || host_get(now_ns, &h))
+		return;
+	dest->hop_limit = key->family == AF_INET ? h.ttl : h.hop_limit6;
+	dest->flow_label = label_of(&h, flow_hash(key, &key->src));
+}
+
+int lrp_tx_path(const struct lrp_tx_key *key, struct lrp_tx_path *path)
+{
+	const volatile struct lrp_status_page *status = lrp_broker_status();
+	uint64_t now_ns = lrp_tx_now_ns();
+	uint32_t epoch = lrp_tx_epoch();
+	struct lrp_tx_route route;
+	struct lrp_tx_link link;
+	struct lrp_tx_host h;
+	int error;
+
+	memset(path, 0, sizeof(*path));
+	error = host_get(now_ns, &h);
+	if (!error && h.ipsec)
+		error = -EOPNOTSUPP;
+	if (!error)
+		error = lrp_tx_ask_route(key, &route);
+	if (!error)
+		error = link_get(route.ifindex, &epoch, now_ns, &link);
+	if (error)
+		return error;
+	path->ifindex = route.ifindex;
+	path->mtu = path_mtu(key->family, &route, &link);
+	path->src = route.src;
+	for (uint32_t i = 0; i < sizeof(status->pool) / sizeof(status->pool[0]); i++)
+		path->attached |= status->pool[i].state && status->pool[i].ifindex == route.ifindex;
+	return 0;
 }
 
 void lrp_tx_route_stale(struct lrp_tx_dest *dest)
@@ -205,6 +261,28 @@ void lrp_tx_route_stale(struct lrp_tx_dest *dest)
 	pthread_mutex_lock(&lock);
 	memset(links, 0, sizeof(links));
 	pthread_mutex_unlock(&lock);
+}
+
+__attribute__((noinline)) int lrp_tx_route_failed(struct lrp_tx_dest *dest, int error)
+{
+	switch (error) {
+	case -EAGAIN:
+	case -ENOBUFS:
+	case -EINTR:
+	case -ENOMEM:
+	case -EFAULT:
+		return error;
+	case -ENXIO: /* the device was removed */
+	case -ENODEV:
+	case -EBADFD: /* the TAP was removed */
+	case -EBADF: /* somebody closed descriptors that were not his */
+	case -ENOTSOCK:
+		lrp_tx_device_gone(dest->slot, dest->ifindex);
+		break;
+	}
+	/* Down, a smaller MTU, ... */
+	lrp_tx_route_stale(dest);
+	return 0;
 }
 
 void lrp_tx_route_forked(void)

@@ -8,7 +8,9 @@
 #define LRP_TX_ROUTE_H
 
 #include <string.h>
+#include <time.h>
 
+#include "device.h"
 #include "tx.h"
 
 /* The longest that an answer is believed when no change is reported. */
@@ -31,12 +33,13 @@ static inline void lrp_tx_key_set(struct lrp_tx_key *key, const struct lrp_tx_da
 	key->dport = d->dport;
 	key->family = d->family;
 	key->tos = d->tos;
+	key->proto = IPPROTO_UDP;
 }
 
 static inline bool lrp_tx_key_match(const struct lrp_tx_key *key, const struct lrp_tx_datagram *d)
 {
 	if (key->sport != d->sport || key->dport != d->dport || key->family != d->family ||
-	    key->tos != d->tos || key->oif != d->oif)
+	    key->tos != d->tos || key->proto != IPPROTO_UDP || key->oif != d->oif)
 		return false;
 	if (d->family == AF_INET)
 		return key->dst.v4.s_addr == d->dst.v4.s_addr &&
@@ -44,24 +47,54 @@ static inline bool lrp_tx_key_match(const struct lrp_tx_key *key, const struct l
 	return !memcmp(&key->dst, &d->dst, 16) && !memcmp(&key->src, &d->src, 16);
 }
 
-/* Nothing to ask: the datagram can be sent with what `dest` says. */
-static inline bool lrp_tx_route_fresh(const struct lrp_tx_dest *dest,
-				      const struct lrp_tx_datagram *d, uint32_t epoch,
+/* Nothing to ask: what `dest` says of its key is good. */
+static inline bool lrp_tx_route_fresh(const struct lrp_tx_dest *dest, uint32_t epoch,
 				      uint64_t now_ns)
 {
-	return dest->ifindex && dest->epoch == epoch && now_ns < dest->probe_ns &&
-	       lrp_tx_key_match(&dest->key, d);
+	return dest->ifindex && dest->epoch == epoch && now_ns < dest->probe_ns;
+}
+
+/* False: the slot is another device's now, or this is a forked child, which opens its own. */
+static inline bool lrp_tx_route_same_device(const struct lrp_tx_dest *dest)
+{
+	return atomic_load_explicit(&lrp_tx_devices[dest->slot].ifindex, memory_order_acquire) ==
+	       dest->ifindex;
 }
 
 /*
  * The rest: asks the kernel if it is time to. True: `dest` is good now. False:
- * the datagram goes through the shadow.
+ * the packet goes through the kernel's own IP: the shadow, or a raw socket.
+ * `confirmed`: the neighbour needs no packet that way now, since it is known to answer, or
+ * since the kernel sees every packet [tap.h].
  */
-bool lrp_tx_route_resolve(struct lrp_tx_dest *dest, const struct lrp_tx_datagram *d, uint32_t epoch,
-			  uint64_t now_ns);
+bool lrp_tx_route_resolve(struct lrp_tx_dest *dest, const struct lrp_tx_key *key, uint32_t epoch,
+			  uint64_t now_ns, bool confirmed);
+
+/* What goes through a raw socket needs a hop limit and a flow label before anything was asked. */
+void lrp_tx_route_defaults(struct lrp_tx_dest *dest, const struct lrp_tx_key *key, uint64_t now_ns);
+
+/* The priority that IP_TOS stands for. */
+uint8_t lrp_tx_route_priority(const struct lrp_tx_key *key);
 
 /* The device did not take a frame (down, gone, smaller MTU): what is known is out of date. */
 void lrp_tx_route_stale(struct lrp_tx_dest *dest);
+
+/*
+ * What an error means for the first packet that did not go: -errno for the
+ * caller, or 0 when the way is not what it was and the kernel will know.
+ */
+int lrp_tx_route_failed(struct lrp_tx_dest *dest, int error);
+
+/* Changes when a route, address, link or neighbour does. */
+uint32_t lrp_tx_epoch(void);
+
+static inline uint64_t lrp_tx_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
+}
 
 /* In the child of fork. */
 void lrp_tx_route_forked(void);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * tx.h - sending a UDP datagram in the caller's context [design 6].
+ * tx.h - sending in the caller's context [design 6]: what is known about a destination, and UDP datagrams;
+ * TCP segments: tcp_send.h.
  *
  * A privileged process builds the frame itself and hands it to a packet socket
  * of its own (PACKET_VNET_HDR: checksum and segmentation offload), one per
@@ -38,7 +39,8 @@ struct lrp_tx_key {
 	uint32_t oif;
 	__be16 sport, dport;
 	uint8_t family, tos;
-	uint8_t pad[2];
+	uint8_t proto; /* IPPROTO_UDP, IPPROTO_TCP: policy rules may look at it */
+	uint8_t pad;
 };
 
 /*
@@ -103,6 +105,21 @@ bool lrp_tx_ready(void);
  */
 int lrp_tx_send(struct lrp_tx_dest *const *dest, const struct lrp_tx_datagram *dgram, uint32_t count,
 		int flags);
+
+/* Which way a key's packets go. */
+struct lrp_tx_path {
+	uint32_t ifindex;
+	uint16_t mtu;	/* of the path as far as the kernel knows it, from the IP header on */
+	bool attached;	/* lrpd has attached that device: what comes back by it reaches our channels */
+	union lrp_address src; /* key->src, or the kernel's choice if that is all zeros */
+};
+
+/*
+ * Asks the kernel now. 0; -EOPNOTSUPP: only the kernel can send that way (to this host itself, multicast,
+ * broadcast, tunnels, IPsec): a connection is its own TCP's; -ENETUNREACH, -EHOSTUNREACH, -EACCES,
+ * -EINVAL (key->src is not this host's), -ENETDOWN as the kernel says.
+ */
+int lrp_tx_path(const struct lrp_tx_key *key, struct lrp_tx_path *path);
 
 /* Where changes of routes are reported, instead of lrpd's status page; for tests. */
 void lrp_tx_epoch_from(const volatile uint32_t *epoch);
