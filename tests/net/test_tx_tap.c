@@ -17,6 +17,8 @@
 #include <lrp/abi.h>
 
 #include "../../loader/tap.h"
+#include "../../runtime/ip/ip_input.h"
+#include "../../runtime/tx/tcp_send.h"
 #include "../../runtime/wire/checksum.h"
 #include "tx_bed.h"
 
@@ -713,6 +715,105 @@ static void test_tap_removed_under_the_sender(void **state)
 	close(child_tap);
 }
 
+/* ---- lrp_tx_send_tcp() over it ----------------------------------------------------- */
+
+static struct lrp_tcp_flow tcp_flow(int family)
+{
+	struct lrp_tcp_flow flow = { .family = (uint8_t)family, .lport = htons(SPORT),
+				     .rport = htons(DPORT) };
+
+	flow.laddr = address(family, family == AF_INET ? "198.18.1.1" : "2001:db8:1::1");
+	flow.raddr = address(family, family == AF_INET ? "198.18.1.2" : "2001:db8:1::2");
+	return flow;
+}
+
+/* A SYN, a reset to a stranger, a run; all to a neighbour that nobody has resolved. */
+static int child_opens(void)
+{
+	lrp_tx_tap_from(opener);
+	for (int f = 0; f < 2; f++) {
+		struct lrp_tcp_flow flow = tcp_flow(f ? AF_INET6 : AF_INET);
+		struct lrp_tx_tcp how = { .flow = &flow };
+		struct lrp_tx_dest dest = { 0 };
+		struct lrp_tcp_tx syn = { .seq = 1, .flags = LRP_TCP_SYN };
+		struct lrp_tcp_tx reset = { .seq = 2, .flags = LRP_TCP_RST };
+		struct lrp_tcp_tx run = { .seq = 3, .flags = LRP_TCP_ACK | LRP_TCP_PSH, .mss = 1000,
+					  .payload_len = 3500, .payload = { { payload, 3500 } } };
+
+		if (lrp_tx_send_tcp(&dest, &how, &syn, 1, 0) != 1 ||
+		    !lrp_tx_devices[dest.slot].tap)
+			return 1;
+		if (lrp_tx_send_tcp(NULL, &how, &reset, 1, MSG_DONTWAIT) != 1)
+			return 2;
+		if (lrp_tx_send_tcp(&dest, &how, &run, 1, 0) != 1)
+			return 3;
+	}
+	return 0;
+}
+
+static void test_tcp_to_unresolved_neighbour(void **state)
+{
+	static const uint32_t seq[] = { 1, 2, 3, 1003, 2003, 3003 }, length[] = { 0, 0, 1000, 1000, 1000, 500 };
+	struct frames frames;
+
+	(void)state;
+	for (int f = 0; f < 2; f++) {
+		uint32_t index = LRP_PORT_INDEX(f, true, SPORT);
+		struct lrp_port port = { .target = 5, .flags = LRP_PORT_ANY };
+
+		put(maps.ports, &index, &port);
+	}
+	bed_sh("ethtool -K s0 tx off tso off gso off >/dev/null; ip neigh flush dev s0; "
+	       "ip neigh del 198.18.1.2 dev s0 2>/dev/null; ip neigh del 2001:db8:1::2 dev s0 2>/dev/null; "
+	       "ip netns exec client ethtool -K c0 gro off >/dev/null");
+	child_tap = tap_get(FAMILY);
+	wanted_proto = IPPROTO_TCP;
+	capture_drop(capture);
+	assert_int_equal(in_child(child_opens), 0);
+	usleep(50000);
+	capture_take(capture, &frames, 1000);
+	assert_int_equal(frames.count, 12);
+	for (uint32_t i = 0; i < 12; i++) {
+		struct lrp_packet p = { .frame = frames.bytes[i], .frame_len = frames.length[i] };
+		struct lrp_tcp_segment s;
+
+		assert_int_equal(lrp_ip_input(&p), 0);
+		assert_int_equal(lrp_tcp_segment_parse(&p, p.frame + p.l4_offset, false, &s), 0);
+		assert_int_equal(s.seq, seq[i % 6]);
+		assert_int_equal(s.len, length[i % 6]);
+		assert_memory_equal(s.payload, payload + (i % 6 < 2 ? 0 : s.seq - 3), s.len);
+		assert_int_equal(!!(s.flags & LRP_TCP_PSH), i % 6 == 5);
+	}
+	frames_free(&frames);
+	wanted_proto = IPPROTO_UDP;
+	close(child_tap);
+}
+
+static int child_has_no_way(void)
+{
+	struct lrp_tcp_flow flow = tcp_flow(AF_INET);
+	struct lrp_tx_tcp how = { .flow = &flow };
+	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tcp_tx syn = { .seq = 1, .flags = LRP_TCP_SYN };
+
+	/* No lrpd; one that has no TAP for the device; no route. */
+	if (lrp_tx_send_tcp(&dest, &how, &syn, 1, 0) != -EOPNOTSUPP)
+		return 1;
+	lrp_tx_tap_from(opener);
+	if (lrp_tx_send_tcp(&dest, &how, &syn, 1, 0) != -EOPNOTSUPP ||
+	    lrp_tx_send_tcp(NULL, &how, &syn, 1, 0) != -EOPNOTSUPP)
+		return 2;
+	flow.raddr = address(AF_INET, "203.0.113.1");
+	return lrp_tx_send_tcp(&dest, &how, &syn, 1, 0) == -ENETUNREACH ? 0 : 3;
+}
+
+static void test_tcp_without_any_way(void **state)
+{
+	(void)state;
+	child_tap = -1;
+	assert_int_equal(in_child(child_has_no_way), 0);
+}
+
 static int setup(void **state)
 {
 	char error[256] = "";
@@ -760,6 +861,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_no_runs_no_tap),
 		cmocka_unit_test(test_local_congestion),
 		cmocka_unit_test(test_tap_removed_under_the_sender),
+		cmocka_unit_test(test_tcp_to_unresolved_neighbour),
+		cmocka_unit_test(test_tcp_without_any_way),
 	};
 
 	(void)argc;

@@ -100,7 +100,9 @@ static inline int capture_open(const char *ns, const char *dev)
 	return fd;
 }
 
-/* UDP to DPORT, or a fragment, that came from the other side. */
+static uint8_t wanted_proto = IPPROTO_UDP;
+
+/* UDP, or what wanted_proto says, to DPORT, or a fragment, that came from the other side. */
 static inline bool wanted(const uint8_t *f, uint32_t len, const struct sockaddr_ll *from)
 {
 	uint32_t udp;
@@ -108,7 +110,7 @@ static inline bool wanted(const uint8_t *f, uint32_t len, const struct sockaddr_
 	if (from->sll_pkttype == PACKET_OUTGOING || len < 34)
 		return false;
 	if (f[12] == 0x08 && f[13] == 0x00) {
-		if (f[23] != IPPROTO_UDP)
+		if (f[23] != wanted_proto)
 			return false;
 		if ((f[20] & 0x1f) || f[21])
 			return true;
@@ -116,7 +118,7 @@ static inline bool wanted(const uint8_t *f, uint32_t len, const struct sockaddr_
 	} else if (f[12] == 0x86 && f[13] == 0xdd) {
 		if (f[20] == IPPROTO_FRAGMENT)
 			return true;
-		if (f[20] != IPPROTO_UDP)
+		if (f[20] != wanted_proto)
 			return false;
 		udp = 54;
 	} else {

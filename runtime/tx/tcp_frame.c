@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "tcp_frame.h"
+
+#include <netinet/ip.h>
+#include <string.h>
+
+#include "../wire/checksum.h"
+
+#define TCP_LEN	    20u
+#define HEADER4_LEN 20u
+#define HEADER6_LEN 40u
+#define CHECK_AT    16u /* in the TCP header */
+#define ECN_MASK    3u
+
+/* lrp_tcp_build() wants its header 4-byte aligned. */
+_Static_assert((LRP_TCP_FRAME_IP + HEADER4_LEN) % 4 == 0 && (LRP_TCP_FRAME_IP + HEADER6_LEN) % 4 == 0,
+	       "alignment of the TCP header");
+
+static inline uint8_t *put16(uint8_t *p, uint32_t value)
+{
+	p[0] = (uint8_t)(value >> 8);
+	p[1] = (uint8_t)value;
+	return p + 2;
+}
+
+static void write_header4(uint8_t *ip, const struct lrp_tcp_frame *f, uint8_t tos, uint32_t len)
+{
+	uint16_t sum;
+
+	ip[0] = 0x45;
+	ip[1] = tos;
+	put16(ip + 2, HEADER4_LEN + len);
+	put16(ip + 4, f->id);
+	put16(ip + 6, IP_DF);
+	ip[8] = f->ttl;
+	ip[9] = IPPROTO_TCP;
+	put16(ip + 10, 0);
+	memcpy(ip + 12, &f->flow->laddr.v4, 4);
+	memcpy(ip + 16, &f->flow->raddr.v4, 4);
+	sum = (uint16_t)~lrp_checksum_fold(lrp_checksum_header4(ip, HEADER4_LEN / 4));
+	memcpy(ip + 10, &sum, 2);
+}
+
+static void write_header6(uint8_t *ip, const struct lrp_tcp_frame *f, uint8_t tos, uint32_t len)
+{
+	uint32_t first = htonl(6u << 28 | (uint32_t)tos << 20) | (f->flow_label & htonl(0xfffff));
+
+	memcpy(ip, &first, 4);
+	put16(ip + 4, len);
+	ip[6] = IPPROTO_TCP;
+	ip[7] = f->ttl;
+	memcpy(ip + 8, &f->flow->laddr.v6, 16);
+	memcpy(ip + 24, &f->flow->raddr.v6, 16);
+}
+
+static void write_vnet(uint8_t *out, const struct lrp_tcp_frame *f, const struct lrp_tcp_tx *tx,
+		       uint32_t offset, uint32_t len, uint32_t tcp_at, uint32_t headers)
+{
+	struct virtio_net_hdr vnet = {
+		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+		.hdr_len = (uint16_t)headers,
+		.csum_start = (uint16_t)tcp_at,
+		.csum_offset = CHECK_AT,
+	};
+
+	if (tx->mss && len > tx->mss) {
+		vnet.gso_type = f->flow->family == AF_INET ? VIRTIO_NET_HDR_GSO_TCPV4
+							   : VIRTIO_NET_HDR_GSO_TCPV6;
+		vnet.gso_size = tx->mss;
+		/* A device must know that CWR is the first segment's only [RFC 3168 6.1.2]. */
+		if (tx->flags & LRP_TCP_CWR && !offset)
+			vnet.gso_type |= VIRTIO_NET_HDR_GSO_ECN;
+	}
+	memcpy(out, &vnet, sizeof(vnet));
+}
+
+uint32_t lrp_tcp_frame(uint8_t *out, const struct lrp_tcp_frame *f, const struct lrp_tcp_tx *tx,
+		       uint32_t offset, uint32_t len, enum lrp_tcp_checksum checksum)
+{
+	bool four = f->flow->family == AF_INET;
+	uint32_t tcp_at = LRP_TCP_FRAME_IP + (four ? HEADER4_LEN : HEADER6_LEN), tcp_len;
+	uint8_t tos = (uint8_t)((f->tos & ~ECN_MASK) | (tx->ecn & ECN_MASK));
+
+	tcp_len = lrp_tcp_build(out + tcp_at, f->flow, tx, offset, len, checksum);
+	if (checksum == LRP_TCP_CHECKSUM_PARTIAL)
+		write_vnet(out, f, tx, offset, len, tcp_at - LRP_TCP_FRAME_VNET,
+			   tcp_at - LRP_TCP_FRAME_VNET + tcp_len);
+	else
+		memset(out, 0, LRP_TCP_FRAME_VNET);
+	memcpy(out + LRP_TCP_FRAME_VNET, f->link, LRP_TCP_FRAME_LINK);
+	if (four)
+		write_header4(out + LRP_TCP_FRAME_IP, f, tos, tcp_len + len);
+	else
+		write_header6(out + LRP_TCP_FRAME_IP, f, tos, tcp_len + len);
+	return tcp_at + tcp_len;
+}
+
+uint32_t lrp_tcp_frame_need(const struct lrp_tcp_flow *flow, const struct lrp_tcp_tx *tx)
+{
+	uint32_t headers = (flow->family == AF_INET ? HEADER4_LEN : HEADER6_LEN) + TCP_LEN + tx->options_len;
+
+	return headers + (tx->mss && tx->payload_len > tx->mss ? tx->mss : tx->payload_len);
+}
+
+uint32_t lrp_tcp_frame_payload(const struct lrp_tcp_tx *tx, uint32_t offset, uint32_t len,
+			       struct iovec out[2])
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < 2 && len; i++) {
+		uint32_t here = (uint32_t)tx->payload[i].iov_len;
+
+		if (offset >= here) {
+			offset -= here;
+			continue;
+		}
+		here = here - offset < len ? here - offset : len;
+		out[count].iov_base = (uint8_t *)tx->payload[i].iov_base + offset;
+		out[count++].iov_len = here;
+		offset = 0;
+		len -= here;
+	}
+	return count;
+}
