@@ -82,6 +82,11 @@ uint32_t lrp_tx_epoch(void)
 	return source ? *source : lrp_broker_status()->routes_epoch;
 }
 
+bool lrp_tx_epoch_followed(void)
+{
+	return epoch_source || lrp_broker_status()->lrpd_pid;
+}
+
 /*
  * Identification of datagrams that may be fragmented, `count` in a row: must not come
  * again for the same addresses while fragments are about [RFC 6864 4.3].

@@ -216,6 +216,16 @@ bool lrp_tx_route_resolve(struct lrp_tx_dest *dest, const struct lrp_tx_key *key
 	return resolve(dest, epoch, now_ns);
 }
 
+bool lrp_tx_route_extend(struct lrp_tx_dest *dest, uint32_t epoch, uint64_t now_ns)
+{
+	/* Asking for the device looks whether its descriptors are still what they were. */
+	if (dest->epoch != epoch || !lrp_tx_epoch_followed() ||
+	    lrp_tx_device_open(dest->ifindex, lrp_tx_route_priority(&dest->key)) != dest->slot)
+		return false;
+	dest->probe_ns = now_ns + LRP_TX_VALID_NS;
+	return true;
+}
+
 void lrp_tx_route_defaults(struct lrp_tx_dest *dest, const struct lrp_tx_key *key, uint64_t now_ns)
 {
 	struct lrp_tx_host h;

@@ -70,6 +70,12 @@ static inline bool lrp_tx_route_same_device(const struct lrp_tx_dest *dest)
 bool lrp_tx_route_resolve(struct lrp_tx_dest *dest, const struct lrp_tx_key *key, uint32_t epoch,
 			  uint64_t now_ns, bool confirmed);
 
+/*
+ * The peer is known to have heard us lately, so that this is the way: nothing has to be asked again as long as
+ * somebody reports changes. False: resolve.
+ */
+bool lrp_tx_route_extend(struct lrp_tx_dest *dest, uint32_t epoch, uint64_t now_ns);
+
 /* What goes through a raw socket needs a hop limit and a flow label before anything was asked. */
 void lrp_tx_route_defaults(struct lrp_tx_dest *dest, const struct lrp_tx_key *key, uint64_t now_ns);
 
@@ -85,8 +91,9 @@ void lrp_tx_route_stale(struct lrp_tx_dest *dest);
  */
 int lrp_tx_route_failed(struct lrp_tx_dest *dest, int error);
 
-/* Changes when a route, address, link or neighbour does. */
+/* Changes when a route, address, link or neighbour does; if anybody follows them. */
 uint32_t lrp_tx_epoch(void);
+bool lrp_tx_epoch_followed(void);
 
 static inline uint64_t lrp_tx_now_ns(void)
 {

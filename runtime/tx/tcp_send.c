@@ -259,8 +259,12 @@ static bool prepared(struct lrp_tx_dest *dest, const struct lrp_tx_key *key, int
 	if (same && lrp_tx_route_fresh(dest, epoch, now_ns) && lrp_tx_route_same_device(dest))
 		return true;
 	*slot = raw_device(key);
-	if (*slot >= 0 && confirmed && same && dest->ifindex && dest->confirm && now_ns >= dest->probe_ns)
-		raw_confirm(*slot, key);
+	if (confirmed && same && dest->ifindex && now_ns >= dest->probe_ns) {
+		if (*slot >= 0 && dest->confirm)
+			raw_confirm(*slot, key);
+		if (lrp_tx_route_extend(dest, epoch, now_ns))
+			return true;
+	}
 	return lrp_tx_route_resolve(dest, key, epoch, now_ns, confirmed || *slot < 0);
 }
 

@@ -9,7 +9,8 @@
  * without CAP_NET_RAW writes it to its TAP all the same, behind which the kernel does that.
  *
  * A neighbour that is used is confirmed once a second: with MSG_CONFIRM by telling the kernel that it answers, else
- * by a segment through the raw socket, whereupon the kernel probes it itself if it has to.
+ * by a segment through the raw socket, whereupon the kernel probes it itself if it has to, and the route is asked
+ * for again.
  *
  * Threads: as tx.h: a struct lrp_tx_dest belongs to the caller, one thread at a time; needs no descriptor of the
  * socket's, so that the APP thread may call it.
