@@ -22,6 +22,15 @@ static const struct lrp_tx_device *tap_in_use(void)
 	return NULL;
 }
 
+/* The way there is by an attached device, or not. */
+static bool attached_to(const char *dst)
+{
+	struct lrp_tx_key key = { .family = AF_INET, .dst = address(AF_INET, dst) };
+	struct lrp_tx_path path;
+
+	return !lrp_tx_path(&key, &path) && path.attached;
+}
+
 static int child(void)
 {
 	struct sockaddr_storage local, to;
@@ -34,6 +43,8 @@ static int child(void)
 	fd = lrp_socket(AF_INET, SOCK_DGRAM, 0);
 	if (fd < 0 || lrp_bind(fd, (struct sockaddr *)&local, len))
 		return 11;
+	if (!attached_to("198.18.1.2") || attached_to("198.18.2.2"))
+		return 15;
 	len = sockaddr_of(&to, AF_INET, &peer, DPORT);
 	for (uint8_t i = 0; i < 200; i += 10) {
 		uint8_t byte[10];
