@@ -5,7 +5,8 @@
 
 #include "tcp_internal.h"
 
-void lrp_tcp_ring_put(const struct lrp_tcp_buffer *b, uint32_t seq, const uint8_t *from, uint32_t len)
+void lrp_tcp_ring_put(const struct lrp_tcp_buffer *b, uint32_t seq, const uint8_t *from,
+		      uint32_t len)
 {
 	uint32_t at = seq & (b->size - 1), first = lrp_tcp_min(len, b->size - at);
 
@@ -24,8 +25,8 @@ void lrp_tcp_ring_get(const struct lrp_tcp_buffer *b, uint32_t seq, uint8_t *to,
 }
 
 /* [from, to) from one ring to another. */
-static void move(const struct lrp_tcp_buffer *source, const struct lrp_tcp_buffer *target, uint32_t from,
-		 uint32_t to)
+static void move(const struct lrp_tcp_buffer *source, const struct lrp_tcp_buffer *target,
+		 uint32_t from, uint32_t to)
 {
 	while (from != to) {
 		uint32_t at = from & (source->size - 1);
@@ -40,12 +41,14 @@ int lrp_tcp_resize(struct lrp_tcp *c, const struct lrp_tcp_buffer *snd,
 		   const struct lrp_tcp_buffer *rcv)
 {
 	/* A SYN and a FIN take no place. */
-	uint32_t out = lrp_seq_gt(c->snd_una, c->snd_end) || c->opening ? 0 : c->snd_end - c->snd_una;
+	uint32_t out =
+		lrp_seq_gt(c->snd_una, c->snd_end) || c->opening ? 0 : c->snd_end - c->snd_una;
 	uint32_t promised = lrp_seq_max(c->rcv_adv, c->rcv_nxt) - c->rcv_read;
 
 	if (snd && snd->size < out)
 		return -EBUSY;
-	/* Before the peer's SYN the window counts from 0 and nothing is there; a received FIN ends it. */
+	/* Before the peer's SYN the window counts from 0 and nothing is there; a received FIN ends
+	 * it. */
 	if (c->fin_received)
 		promised = lrp_tcp_buffered(c);
 	if (rcv && rcv->size < promised)

@@ -52,17 +52,18 @@ static const char *check_receiving(const struct lrp_tcp *c)
 		MUST(lrp_seq_gt(a.start, c->rcv_nxt));
 		MUST(lrp_seq_leq(a.end, c->rcv_adv));
 		for (uint32_t j = 0; j < i; j++)
-			MUST(lrp_seq_lt(a.end, c->range[j].start) || lrp_seq_gt(a.start, c->range[j].end));
+			MUST(lrp_seq_lt(a.end, c->range[j].start) ||
+			     lrp_seq_gt(a.start, c->range[j].end));
 	}
 	return NULL;
 }
 
 static const char *check_state(const struct lrp_tcp *c)
 {
-	const uint32_t fin = 1 << LRP_TCP_CLOSE_WAIT | 1 << LRP_TCP_LAST_ACK | 1 << LRP_TCP_CLOSING |
-			     1 << LRP_TCP_TIME_WAIT;
-	const uint32_t shut = 1 << LRP_TCP_FIN_WAIT_1 | 1 << LRP_TCP_FIN_WAIT_2 | 1 << LRP_TCP_CLOSING |
-			      1 << LRP_TCP_LAST_ACK | 1 << LRP_TCP_TIME_WAIT;
+	const uint32_t fin = 1 << LRP_TCP_CLOSE_WAIT | 1 << LRP_TCP_LAST_ACK |
+			     1 << LRP_TCP_CLOSING | 1 << LRP_TCP_TIME_WAIT;
+	const uint32_t shut = 1 << LRP_TCP_FIN_WAIT_1 | 1 << LRP_TCP_FIN_WAIT_2 |
+			      1 << LRP_TCP_CLOSING | 1 << LRP_TCP_LAST_ACK | 1 << LRP_TCP_TIME_WAIT;
 
 	MUST(c->state >= LRP_TCP_ESTABLISHED && c->state <= LRP_TCP_CLOSING);
 	MUST(power_of_two(c->snd.size) && power_of_two(c->rcv.size));

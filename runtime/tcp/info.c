@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* info.c - TCP_INFO, as Linux fills it; counts of segments are bytes divided by the MSS, rounded up. */
+/* info.c - TCP_INFO, as Linux fills it; counts of segments are bytes divided by the MSS, rounded
+ * up. */
 #include <string.h>
 
 #include "tcp_internal.h"
@@ -58,7 +59,8 @@ void lrp_tcp_info(const struct lrp_tcp *c, int64_t now, struct tcp_info *info)
 	info->tcpi_rtt = us(r->rtt.srtt_ns);
 	info->tcpi_rttvar = us(r->rtt.rttvar_ns);
 	info->tcpi_min_rtt = us(r->rtt.min_ns);
-	info->tcpi_snd_ssthresh = c->cc.ssthresh == LRP_TCP_CC_UNKNOWN ? 0x7fffffff : c->cc.ssthresh / c->mss;
+	info->tcpi_snd_ssthresh =
+		c->cc.ssthresh == LRP_TCP_CC_UNKNOWN ? 0x7fffffff : c->cc.ssthresh / c->mss;
 	info->tcpi_snd_cwnd = c->cc.cwnd / c->mss;
 	info->tcpi_reordering = r->reordering;
 	info->tcpi_rcv_rtt = us(c->rcv_rtt_ns);

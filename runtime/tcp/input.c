@@ -7,8 +7,9 @@
 
 #include "tcp_internal.h"
 
-#define STALE	 LRP_DROPPED(LRP_DROP_STALE)
-#define PAWS_AGE (24 * 86400 * 1000000000ll) /* RFC 7323 5.5: then ts_recent says nothing any more */
+#define STALE LRP_DROPPED(LRP_DROP_STALE)
+#define PAWS_AGE                                                                                   \
+	(24 * 86400 * 1000000000ll) /* RFC 7323 5.5: then ts_recent says nothing any more */
 
 /* An ACK in answer to what cannot be right, at most one in half a second (RFC 5961 7). */
 static void challenge(struct lrp_tcp *c, int64_t now)
@@ -247,10 +248,11 @@ static int synchronized(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_seg
 	struct lrp_tcp_segment plain;
 	uint32_t edge = lrp_seq_max(c->rcv_adv, c->rcv_nxt);
 
-	if (c->state == LRP_TCP_SYN_RCVD && (s->flags & (LRP_TCP_SYN | LRP_TCP_ACK | LRP_TCP_RST)) ==
-						    (LRP_TCP_SYN | LRP_TCP_ACK) &&
+	if (c->state == LRP_TCP_SYN_RCVD &&
+	    (s->flags & (LRP_TCP_SYN | LRP_TCP_ACK | LRP_TCP_RST)) == (LRP_TCP_SYN | LRP_TCP_ACK) &&
 	    s->seq == c->irs && s->ack == c->snd_nxt) {
-		/* Both opened at once and the peer's SYN came again with its ACK (RFC 9293, figure 8). */
+		/* Both opened at once and the peer's SYN came again with its ACK (RFC 9293, figure
+		 * 8). */
 		plain = *s;
 		plain.seq++;
 		plain.flags &= (uint8_t)~LRP_TCP_SYN;
@@ -260,8 +262,8 @@ static int synchronized(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_seg
 	}
 	if (!(s->flags & LRP_TCP_RST) && paws_rejects(c, now, s))
 		return unacceptable(c, now, s);
-	/* From the last ACK sent on, rather than from rcv_nxt: what left before our last ACK reached
-	 * the peer may acknowledge something. */
+	/* From the last ACK sent on, rather than from rcv_nxt: what left before our last ACK
+	 * reached the peer may acknowledge something. */
 	if (lrp_seq_lt(s->seq + lrp_tcp_seg_len(s), c->rcv_wup) || lrp_seq_gt(s->seq, edge))
 		return unacceptable(c, now, s);
 	if (s->flags & LRP_TCP_RST)
@@ -286,7 +288,9 @@ static int synchronized(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_seg
 		lrp_tcp_established(c, now);
 	if (c->state == LRP_TCP_CLOSED || c->state == LRP_TCP_TIME_WAIT)
 		return 0;
-	return s->len || s->flags & (LRP_TCP_FIN | LRP_TCP_URG | LRP_TCP_CWR) ? lrp_tcp_receive(c, now, s, into) : 0;
+	return s->len || s->flags & (LRP_TCP_FIN | LRP_TCP_URG | LRP_TCP_CWR)
+		       ? lrp_tcp_receive(c, now, s, into)
+		       : 0;
 }
 
 /* Header prediction (Van Jacobson): in order, nothing unusual about it or the connection. */
@@ -296,8 +300,8 @@ static inline bool expected(const struct lrp_tcp *c, const struct lrp_tcp_segmen
 
 	return c->state == LRP_TCP_ESTABLISHED && (s->flags & unusual) == LRP_TCP_ACK &&
 	       s->seq == c->rcv_nxt && !lrp_seq_gt(s->seq + s->len, c->rcv_adv) &&
-	       (!c->timestamps || (s->options & LRP_TCP_HAS_TIMESTAMP &&
-				   (int32_t)(s->ts_val - c->ts_recent) >= 0));
+	       (!c->timestamps ||
+		(s->options & LRP_TCP_HAS_TIMESTAMP && (int32_t)(s->ts_val - c->ts_recent) >= 0));
 }
 
 int lrp_tcp_input(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *s,

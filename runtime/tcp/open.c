@@ -6,7 +6,7 @@
 #include "tcp_internal.h"
 
 #define TCP_LEN	     20u
-#define MSS_DEFAULT4 536u  /* RFC 9293 3.7.1 */
+#define MSS_DEFAULT4 536u /* RFC 9293 3.7.1 */
 #define MSS_DEFAULT6 1220u
 
 void lrp_tcp_options_default(struct lrp_tcp_options *o)
@@ -93,7 +93,8 @@ void lrp_tcp_connect(struct lrp_tcp *c, int64_t now, uint8_t family, uint32_t mt
 	c->snd_end = iss + 1;
 	c->opening = true;
 	c->state = LRP_TCP_SYN_SENT;
-	c->wscale_offer = c->opt.wscale ? lrp_tcp_wscale(lrp_tcp_max(c->opt.rcv_max, c->rcv.size)) : 0;
+	c->wscale_offer =
+		c->opt.wscale ? lrp_tcp_wscale(lrp_tcp_max(c->opt.rcv_max, c->rcv.size)) : 0;
 	/* Counted from 0 until the peer says where it begins: what the SYN offers. */
 	c->rcv_adv = lrp_tcp_min(lrp_tcp_min(c->rcv.size, c->rcv_quota), 0xffff);
 }
@@ -126,8 +127,9 @@ void lrp_tcp_negotiate(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segm
 		c->peer_mss = s->mss;
 	if (c->timestamps)
 		c->ts_recent = s->ts_val;
-	c->ecn = c->opt.ecn && (s->flags & (LRP_TCP_ECE | LRP_TCP_CWR)) ==
-				       (s->flags & LRP_TCP_ACK ? LRP_TCP_ECE : LRP_TCP_ECE | LRP_TCP_CWR);
+	c->ecn = c->opt.ecn &&
+		 (s->flags & (LRP_TCP_ECE | LRP_TCP_CWR)) ==
+			 (s->flags & LRP_TCP_ACK ? LRP_TCP_ECE : LRP_TCP_ECE | LRP_TCP_CWR);
 	c->snd_wnd = c->max_wnd = s->window; /* a SYN's is never scaled (RFC 7323 2.2) */
 	c->snd_wl1 = s->seq;
 	agreed(c, now);

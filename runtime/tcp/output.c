@@ -10,7 +10,7 @@
 
 #include "tcp_internal.h"
 
-#define DEFER_NS    1000000ll /* as Linux: no longer than this without sending */
+#define DEFER_NS 1000000ll /* as Linux: no longer than this without sending */
 
 /* ---- the fields of a segment -------------------------------------------- */
 
@@ -60,7 +60,8 @@ static void header(const struct lrp_tcp *c, int64_t now, struct lrp_tcp_tx *tx, 
 	tx->options_len = 0;
 	tx->kind = (uint8_t)kind;
 	if (c->timestamps)
-		tx->options_len = (uint8_t)lrp_tcp_put_timestamp(tx->options, lrp_tcp_clock(c, now), c->ts_recent);
+		tx->options_len = (uint8_t)lrp_tcp_put_timestamp(tx->options, lrp_tcp_clock(c, now),
+								 c->ts_recent);
 	if (__builtin_expect(c->sack && (c->ranges || c->dsack.start != c->dsack.end), 0))
 		put_sacks(c, tx);
 	if (__builtin_expect(c->ece_pending, 0))
@@ -77,7 +78,8 @@ static void payload(const struct lrp_tcp *c, struct lrp_tcp_tx *tx, uint32_t len
 	tx->mss = (uint16_t)(c->mss - sack_len(c));
 	if (tx->seq + len == c->snd_end)
 		tx->flags |= LRP_TCP_PSH;
-	/* RFC 9293 3.8.5, as Linux: what is out of the pointer's reach says so as well as it can. */
+	/* RFC 9293 3.8.5, as Linux: what is out of the pointer's reach says so as well as it can.
+	 */
 	if (__builtin_expect(c->snd_urgent, 0) && lrp_seq_lt(tx->seq, c->snd_up)) {
 		tx->flags |= LRP_TCP_URG;
 		tx->urgent = (uint16_t)lrp_tcp_min(c->snd_up - tx->seq, 0xffff);
@@ -105,11 +107,12 @@ static void syn(const struct lrp_tcp *c, int64_t now, struct lrp_tcp_tx *tx)
 	if (reply ? c->sack : c->opt.sack)
 		tx->options_len += (uint8_t)lrp_tcp_put_sack_ok(tx->options + tx->options_len);
 	if (reply ? c->timestamps : c->opt.timestamps)
-		tx->options_len += (uint8_t)lrp_tcp_put_timestamp(tx->options + tx->options_len,
-								  lrp_tcp_clock(c, now), c->ts_recent);
+		tx->options_len += (uint8_t)lrp_tcp_put_timestamp(
+			tx->options + tx->options_len, lrp_tcp_clock(c, now), c->ts_recent);
 	/* In reply only to the peer's: what rcv_wscale says then, which may be 0. */
 	if (c->opt.wscale && (!reply || c->wscale_ok))
-		tx->options_len += (uint8_t)lrp_tcp_put_wscale(tx->options + tx->options_len, c->wscale_offer);
+		tx->options_len +=
+			(uint8_t)lrp_tcp_put_wscale(tx->options + tx->options_len, c->wscale_offer);
 	/* RFC 3168 6.1.1; a SYN that was lost may have been refused for it (6.1.1.1). */
 	if (reply ? c->ecn : c->opt.ecn && tx->kind == LRP_TCP_TX_NEW)
 		tx->flags |= reply ? LRP_TCP_ECE : LRP_TCP_ECE | LRP_TCP_CWR;
@@ -142,8 +145,8 @@ static uint32_t peer_room(const struct lrp_tcp *c)
 	return lrp_seq_gt(edge, c->snd_nxt) ? edge - c->snd_nxt : 0;
 }
 
-/* May the last piece go, though it is no full segment? Nagle's algorithm with Minshall's change (RFC
- * 9293 3.7.4): not while one like it is out. */
+/* May the last piece go, though it is no full segment? Nagle's algorithm with Minshall's change
+ * (RFC 9293 3.7.4): not while one like it is out. */
 static bool tail_may_go(const struct lrp_tcp *c)
 {
 	if (c->due & LRP_TCP_DUE_PUSH || c->shut_write || c->snd_urgent)
@@ -151,7 +154,8 @@ static bool tail_may_go(const struct lrp_tcp *c)
 	if (c->opt.cork || c->more)
 		return false;
 	/* With nothing out, or after 2 GB, snd_sml lies outside. */
-	return c->opt.nodelay || lrp_seq_leq(c->snd_sml, c->snd_una) || lrp_seq_gt(c->snd_sml, c->snd_nxt);
+	return c->opt.nodelay || lrp_seq_leq(c->snd_sml, c->snd_una) ||
+	       lrp_seq_gt(c->snd_sml, c->snd_nxt);
 }
 
 /* Better wait for the next ACK than send a small run now? Only while more ACKs must come soon. */
@@ -161,7 +165,8 @@ static bool defer(const struct lrp_tcp *c, int64_t now, uint32_t n, uint32_t max
 
 	if (c->recovery.state != LRP_TCP_OPEN || now - c->sent_ns >= DEFER_NS)
 		return false;
-	return out > n && out >= 2 * mss && n + mss <= lrp_tcp_min(max, lrp_tcp_min(c->cc.cwnd, c->snd_wnd) / 3);
+	return out > n && out >= 2 * mss &&
+	       n + mss <= lrp_tcp_min(max, lrp_tcp_min(c->cc.cwnd, c->snd_wnd) / 3);
 }
 
 /* Bytes of new data that may go now; *fin: with the FIN. 0 and no FIN: nothing. */
@@ -229,8 +234,8 @@ static bool again(const struct lrp_tcp *c, int64_t now, struct lrp_tcp_tx *tx, u
 	return true;
 }
 
-static bool fresh(const struct lrp_tcp *c, int64_t now, struct lrp_tcp_tx *tx, uint32_t len, bool fin,
-		  enum lrp_tcp_tx_kind kind)
+static bool fresh(const struct lrp_tcp *c, int64_t now, struct lrp_tcp_tx *tx, uint32_t len,
+		  bool fin, enum lrp_tcp_tx_kind kind)
 {
 	header(c, now, tx, c->snd_nxt, kind);
 	if (len)
@@ -245,7 +250,8 @@ static bool fresh(const struct lrp_tcp *c, int64_t now, struct lrp_tcp_tx *tx, u
 	return true;
 }
 
-/* RFC 8985 7.3: new data if there is any and the peer's window allows, whatever the congestion window. */
+/* RFC 8985 7.3: new data if there is any and the peer's window allows, whatever the congestion
+ * window. */
 static bool tail_probe(const struct lrp_tcp *c, int64_t now, struct lrp_tcp_tx *tx)
 {
 	uint32_t mss = c->mss - sack_len(c), seq, len;
@@ -265,7 +271,8 @@ static bool data(const struct lrp_tcp *c, int64_t now, uint32_t max, struct lrp_
 	if (c->snd_una != c->snd_nxt) {
 		uint32_t mss = c->mss - sack_len(c), run = c->snd_urgent ? mss : max - max % mss;
 
-		if (lrp_tcp_recovery_again(&c->recovery, &c->cc, lrp_tcp_max(run, mss), &seq, &len) &&
+		if (lrp_tcp_recovery_again(&c->recovery, &c->cc, lrp_tcp_max(run, mss), &seq,
+					   &len) &&
 		    again(c, now, tx, seq, len, LRP_TCP_TX_AGAIN))
 			return true;
 		if (c->due & LRP_TCP_DUE_TAIL_PROBE && tail_probe(c, now, tx))
@@ -312,7 +319,8 @@ bool lrp_tcp_output(const struct lrp_tcp *c, int64_t now, uint32_t max, struct l
 
 static void ack_sent(struct lrp_tcp *c, const struct lrp_tcp_tx *tx)
 {
-	uint32_t edge = tx->ack + ((uint32_t)tx->window << (tx->flags & LRP_TCP_SYN ? 0 : c->rcv_wscale));
+	uint32_t edge =
+		tx->ack + ((uint32_t)tx->window << (tx->flags & LRP_TCP_SYN ? 0 : c->rcv_wscale));
 
 	c->rcv_adv = lrp_seq_max(c->rcv_adv, edge);
 	if (c->rcv_nxt != c->rcv_wup && c->quick)
@@ -327,7 +335,8 @@ static void ack_sent(struct lrp_tcp *c, const struct lrp_tcp_tx *tx)
 
 static void data_sent(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_tx *tx, uint32_t space)
 {
-	uint32_t end = tx->seq + space, segments = tx->payload_len ? (tx->payload_len + tx->mss - 1) / tx->mss : 1;
+	uint32_t end = tx->seq + space,
+		 segments = tx->payload_len ? (tx->payload_len + tx->mss - 1) / tx->mss : 1;
 	bool first = lrp_seq_gt(end, c->snd_nxt);
 
 	lrp_tcp_recovery_sent(&c->recovery, &c->cc, now, tx->seq, space, lrp_tcp_clock(c, now));
@@ -355,7 +364,8 @@ static void data_sent(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_tx *t
 
 void lrp_tcp_sent(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_tx *tx)
 {
-	uint32_t space = tx->payload_len + !!(tx->flags & LRP_TCP_SYN) + !!(tx->flags & LRP_TCP_FIN);
+	uint32_t space =
+		tx->payload_len + !!(tx->flags & LRP_TCP_SYN) + !!(tx->flags & LRP_TCP_FIN);
 
 	c->local_drops = 0;
 	c->retry_ns = LRP_TCP_NEVER;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* receive.c - what an acceptable segment brings: data, urgent data, FIN; and when it is acknowledged. */
+/* receive.c - what an acceptable segment brings: data, urgent data, FIN; and when it is
+ * acknowledged. */
 #include <errno.h>
 #include <string.h>
 
@@ -35,7 +36,7 @@ static void ack_later(struct lrp_tcp *c, int64_t now)
 	/* Well before the sender's timeout: it is not above our own estimate by much. */
 	if (c->recovery.rtt.srtt_ns && c->recovery.rtt.srtt_ns < delay)
 		delay = c->recovery.rtt.srtt_ns > LRP_TCP_DELACK_MIN_NS ? c->recovery.rtt.srtt_ns
-								    : LRP_TCP_DELACK_MIN_NS;
+									: LRP_TCP_DELACK_MIN_NS;
 	c->delack_ns = lrp_tcp_earlier(c->delack_ns, now + delay);
 }
 
@@ -73,8 +74,10 @@ static void urgent_announced(struct lrp_tcp *c, const struct lrp_tcp_segment *s)
 		return;
 	if (c->rcv_urgent && lrp_seq_leq(up, c->rcv_up))
 		return;
-	/* The reader stands at an old mark whose byte it was never given as data: it must not be now. */
-	if (c->rcv_urgent && c->rcv_up == c->rcv_read && !c->opt.oob_inline && c->rcv_read != c->rcv_nxt)
+	/* The reader stands at an old mark whose byte it was never given as data: it must not be
+	 * now. */
+	if (c->rcv_urgent && c->rcv_up == c->rcv_read && !c->opt.oob_inline &&
+	    c->rcv_read != c->rcv_nxt)
 		c->rcv_read++;
 	c->rcv_urgent = LRP_TCP_URGENT_ANNOUNCED;
 	c->rcv_up = up;
@@ -155,7 +158,8 @@ static void fin(struct lrp_tcp *c, int64_t now)
 }
 
 /* Cuts what came before and what does not fit. False: nothing is left. */
-static bool trim(struct lrp_tcp *c, const uint8_t **from, uint32_t *seq, uint32_t *end, bool *has_fin)
+static bool trim(struct lrp_tcp *c, const uint8_t **from, uint32_t *seq, uint32_t *end,
+		 bool *has_fin)
 {
 	/* What was advertised was room in the buffer; more so after a resize. */
 	uint32_t limit = lrp_seq_min(c->rcv_adv, c->rcv_read + c->rcv.size);
@@ -192,7 +196,8 @@ int lrp_tcp_receive(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment
 {
 	const uint8_t *from = s->payload;
 	uint32_t seq = s->seq, end = seq + s->len, before = c->rcv_nxt;
-	bool has_fin = s->flags & LRP_TCP_FIN, ordered = seq == c->rcv_nxt && !c->ranges && !c->fin_early;
+	bool has_fin = s->flags & LRP_TCP_FIN,
+	     ordered = seq == c->rcv_nxt && !c->ranges && !c->fin_early;
 
 	if (__builtin_expect(c->fin_received, 0)) {
 		/* The stream has ended (RFC 9293 3.10.7.4): the FIN again, or rubbish. */
@@ -206,7 +211,8 @@ int lrp_tcp_receive(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment
 		lrp_tcp_reset(c, c->orphan ? 0 : ECONNRESET);
 		return STALE;
 	}
-	if (__builtin_expect(s->flags & LRP_TCP_URG || c->rcv_urgent == LRP_TCP_URGENT_ANNOUNCED, 0))
+	if (__builtin_expect(s->flags & LRP_TCP_URG || c->rcv_urgent == LRP_TCP_URGENT_ANNOUNCED,
+			     0))
 		urgent(c, s);
 	if (__builtin_expect(c->ecn, 0))
 		congestion_marks(c, s);
@@ -236,7 +242,9 @@ int lrp_tcp_receive(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment
 	in_order(c, now, from, end - seq, into);
 	if (__builtin_expect(c->ranges, 0))
 		lrp_tcp_reorder_advance(c);
-	if (__builtin_expect((has_fin && c->rcv_nxt == end) || (c->fin_early && c->rcv_nxt == c->rcv_fin), 0))
+	if (__builtin_expect((has_fin && c->rcv_nxt == end) ||
+				     (c->fin_early && c->rcv_nxt == c->rcv_fin),
+			     0))
 		fin(c, now);
 	if (__builtin_expect(!ordered || seq != s->seq, 0))
 		acknowledge_disorder(c, false);

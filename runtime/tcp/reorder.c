@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* reorder.c - ranges of the receive buffer that came before what precedes them, as SACK reports them:
- * the latest first (RFC 2018 4), duplicates before all (RFC 2883). */
+/* reorder.c - ranges of the receive buffer that came before what precedes them, as SACK reports
+ * them: the latest first (RFC 2018 4), duplicates before all (RFC 2883). */
 #include <string.h>
 
 #include "tcp_internal.h"

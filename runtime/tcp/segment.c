@@ -91,7 +91,9 @@ static void parse_option(struct lrp_tcp_segment *s, const uint8_t *o, uint32_t l
 static void parse_options(struct lrp_tcp_segment *s, const uint8_t *o, uint32_t len)
 {
 	/* What nearly every segment has: NOP, NOP, timestamps (RFC 7323, appendix A). */
-	if (__builtin_expect(len == 12 && get32(o) == (OPT_NOP << 24 | OPT_NOP << 16 | OPT_TIME << 8 | 10), 1)) {
+	if (__builtin_expect(
+		    len == 12 && get32(o) == (OPT_NOP << 24 | OPT_NOP << 16 | OPT_TIME << 8 | 10),
+		    1)) {
 		s->ts_val = get32(o + 4);
 		s->ts_ecr = get32(o + 8);
 		s->options = LRP_TCP_HAS_TIMESTAMP;
@@ -177,8 +179,9 @@ static uint64_t sum_payload(const struct lrp_tcp_tx *tx, uint32_t offset, uint32
 			  : lrp_checksum_iov(piece, count, SIZE_MAX);
 }
 
-uint32_t lrp_tcp_build(uint8_t *header, const struct lrp_tcp_flow *flow, const struct lrp_tcp_tx *tx,
-		       uint32_t offset, uint32_t len, enum lrp_tcp_checksum checksum)
+uint32_t lrp_tcp_build(uint8_t *header, const struct lrp_tcp_flow *flow,
+		       const struct lrp_tcp_tx *tx, uint32_t offset, uint32_t len,
+		       enum lrp_tcp_checksum checksum)
 {
 	uint32_t header_len = TCP_LEN + tx->options_len, all = header_len + len;
 	uint8_t flags = tx->flags;

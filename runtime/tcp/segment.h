@@ -29,8 +29,8 @@ enum lrp_tcp_option {
 	LRP_TCP_HAS_TIMESTAMP = 1 << 3,
 };
 
-#define LRP_TCP_SACKS_MAX 4 /* blocks that fit in 40 bytes of options */
-#define LRP_TCP_HEADER_MAX 60
+#define LRP_TCP_SACKS_MAX   4 /* blocks that fit in 40 bytes of options */
+#define LRP_TCP_HEADER_MAX  60
 #define LRP_TCP_OPTIONS_MAX 40
 
 struct lrp_tcp_sack {
@@ -48,16 +48,16 @@ struct lrp_tcp_flow {
 /* A received segment; all in host order. */
 struct lrp_tcp_segment {
 	uint32_t seq, ack;
-	uint32_t len;	  /* bytes of payload; SYN and FIN not counted */
+	uint32_t len; /* bytes of payload; SYN and FIN not counted */
 	const uint8_t *payload;
-	uint16_t window;  /* as in the header, unscaled */
-	uint16_t urgent;  /* pointer, valid with LRP_TCP_URG */
-	uint8_t flags;	  /* LRP_TCP_* */
-	uint8_t ecn;	  /* of the IP header: 0..3 (3: congestion experienced) */
-	uint8_t options;  /* LRP_TCP_HAS_* */
-	uint8_t wscale;	  /* as sent; more than 14 means 14 (RFC 7323 2.3) */
+	uint16_t window; /* as in the header, unscaled */
+	uint16_t urgent; /* pointer, valid with LRP_TCP_URG */
+	uint8_t flags;	 /* LRP_TCP_* */
+	uint8_t ecn;	 /* of the IP header: 0..3 (3: congestion experienced) */
+	uint8_t options; /* LRP_TCP_HAS_* */
+	uint8_t wscale;	 /* as sent; more than 14 means 14 (RFC 7323 2.3) */
 	uint16_t mss;
-	uint8_t sacks;	  /* blocks in `sack`, the first of which may be a D-SACK */
+	uint8_t sacks; /* blocks in `sack`, the first of which may be a D-SACK */
 	uint32_t ts_val, ts_ecr;
 	struct lrp_tcp_sack sack[LRP_TCP_SACKS_MAX];
 };
@@ -71,8 +71,8 @@ static inline uint32_t lrp_tcp_seg_len(const struct lrp_tcp_segment *s)
 /*
  * `p` as lrp_ip_input() or reassembly left it, `l4` its p->l4_len bytes from the
  * TCP header on. Sets p->sport, dport, payload, payload_len and *s. `partial_ok`: as in
- * lrp_udp_input(). Options that are malformed end the walk, as Linux has it; what came before counts.
- * Returns 0 or LRP_DROPPED(PROTOCOL, LENGTH, CHECKSUM).
+ * lrp_udp_input(). Options that are malformed end the walk, as Linux has it; what came before
+ * counts. Returns 0 or LRP_DROPPED(PROTOCOL, LENGTH, CHECKSUM).
  */
 int lrp_tcp_segment_parse(struct lrp_packet *p, const uint8_t *l4, bool partial_ok,
 			  struct lrp_tcp_segment *s);
@@ -83,14 +83,14 @@ int lrp_tcp_segment_parse(struct lrp_packet *p, const uint8_t *l4, bool partial_
 struct lrp_tcp_tx {
 	uint32_t seq, ack;
 	uint32_t payload_len;
-	struct iovec payload[2]; /* in the send buffer; valid until the next call on the connection */
+	struct iovec payload[2]; /* in the send buffer; valid until the connection's next call */
 	uint16_t window;	 /* as it stands in the header */
 	uint16_t urgent;
 	uint16_t mss;
 	uint8_t flags;
-	uint8_t ecn;		 /* for the IP header */
-	uint8_t options_len;	 /* a multiple of 4 */
-	uint8_t kind;		 /* for lrp_tcp_sent(): enum lrp_tcp_tx_kind of tcp.h */
+	uint8_t ecn;	     /* for the IP header */
+	uint8_t options_len; /* a multiple of 4 */
+	uint8_t kind;	     /* for lrp_tcp_sent(): enum lrp_tcp_tx_kind of tcp.h */
 	uint8_t options[LRP_TCP_OPTIONS_MAX] __attribute__((aligned(4)));
 };
 
@@ -101,11 +101,12 @@ enum lrp_tcp_checksum {
 
 /*
  * Writes the TCP header of the `len` bytes of payload from `offset` on (both 0 and
- * tx->payload_len: all of it) to `header`, at least LRP_TCP_HEADER_MAX bytes, 4-byte aligned; returns its length.
- * For a run in one piece (segmentation offload) the checksum must be partial.
+ * tx->payload_len: all of it) to `header`, at least LRP_TCP_HEADER_MAX bytes, 4-byte aligned;
+ * returns its length. For a run in one piece (segmentation offload) the checksum must be partial.
  */
-uint32_t lrp_tcp_build(uint8_t *header, const struct lrp_tcp_flow *flow, const struct lrp_tcp_tx *tx,
-		       uint32_t offset, uint32_t len, enum lrp_tcp_checksum checksum);
+uint32_t lrp_tcp_build(uint8_t *header, const struct lrp_tcp_flow *flow,
+		       const struct lrp_tcp_tx *tx, uint32_t offset, uint32_t len,
+		       enum lrp_tcp_checksum checksum);
 
 /* The reset that answers a segment that belongs to no connection (RFC 9293 3.10.7.1). False: none
  * is due (the segment is a reset itself). */

@@ -5,11 +5,11 @@
 
 #include "tcp.h"
 
-#define LRP_TCP_ORPHAN_RETRIES 8     /* of a closed socket, as Linux */
-#define LRP_TCP_MSS_MIN	       48u   /* less than this is an attack, as Linux has it */
-#define LRP_TCP_TS_LEN	       12u   /* timestamp option */
+#define LRP_TCP_ORPHAN_RETRIES 8   /* of a closed socket, as Linux */
+#define LRP_TCP_MSS_MIN	       48u /* less than this is an attack, as Linux has it */
+#define LRP_TCP_TS_LEN	       12u /* timestamp option */
 #define LRP_TCP_CHALLENGE_NS   500000000ll
-#define LRP_TCP_ECT0	       2     /* RFC 3168 5 */
+#define LRP_TCP_ECT0	       2 /* RFC 3168 5 */
 #define LRP_TCP_CE	       3
 
 static inline uint32_t lrp_tcp_min(uint32_t a, uint32_t b)
@@ -91,14 +91,16 @@ void lrp_tcp_reset(struct lrp_tcp *c, int error);
 void lrp_tcp_time_wait(struct lrp_tcp *c, int64_t now);
 
 /* ---- reorder.c */
-/* [start, end) was received out of order and is in the buffer from now on. False: no range is free. */
+/* [start, end) was received out of order and is in the buffer from now on. False: no range is free.
+ */
 bool lrp_tcp_reorder_insert(struct lrp_tcp *c, uint32_t start, uint32_t end);
 /* rcv_nxt moved: over what is there already. */
 void lrp_tcp_reorder_advance(struct lrp_tcp *c);
 void lrp_tcp_dsack(struct lrp_tcp *c, uint32_t start, uint32_t end);
 
 /* ---- buffer.c */
-void lrp_tcp_ring_put(const struct lrp_tcp_buffer *b, uint32_t seq, const uint8_t *from, uint32_t len);
+void lrp_tcp_ring_put(const struct lrp_tcp_buffer *b, uint32_t seq, const uint8_t *from,
+		      uint32_t len);
 void lrp_tcp_ring_get(const struct lrp_tcp_buffer *b, uint32_t seq, uint8_t *to, uint32_t len);
 
 /* ---- window.c */
@@ -110,7 +112,8 @@ void lrp_tcp_tune_segment(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_s
 void lrp_tcp_tune_read(struct lrp_tcp *c, int64_t now, uint32_t len);
 
 /* ---- receive.c */
-/* Payload, urgent pointer, FIN and ECN marks of an acceptable segment whose ACK was dealt with. As lrp_tcp_input(). */
+/* Payload, urgent pointer, FIN and ECN marks of an acceptable segment whose ACK was dealt with. As
+ * lrp_tcp_input(). */
 int lrp_tcp_receive(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *s,
 		    struct lrp_tcp_into *into);
 

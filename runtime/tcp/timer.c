@@ -8,7 +8,7 @@
 
 #include "tcp_internal.h"
 
-#define BLACK_HOLE_TIMEOUTS 2 /* with large segments, until a smaller one is tried (RFC 2923 2.1) */
+#define BLACK_HOLE_TIMEOUTS 2 /* of large segments, until smaller ones are tried (RFC 2923 2.1) */
 #define BLACK_HOLE_GIVE_UP  6 /* it was none */
 
 static void fail(struct lrp_tcp *c)
@@ -48,7 +48,7 @@ static void black_hole(struct lrp_tcp *c)
 
 static void timeout(struct lrp_tcp *c, int64_t now)
 {
-	uint32_t most = c->opening ? c->opt.syn_retries
+	uint32_t most = c->opening  ? c->opt.syn_retries
 			: c->orphan ? LRP_TCP_ORPHAN_RETRIES
 				    : c->opt.retries;
 
@@ -134,7 +134,8 @@ static void probe(struct lrp_tcp *c, int64_t now)
 
 static void keepalive(struct lrp_tcp *c, int64_t now)
 {
-	int64_t idle = c->opt.keep_idle_s * 1000000000ll, interval = c->opt.keep_interval_s * 1000000000ll;
+	int64_t idle = c->opt.keep_idle_s * 1000000000ll,
+		interval = c->opt.keep_interval_s * 1000000000ll;
 	int64_t limit = c->opt.user_timeout_ms * 1000000ll;
 
 	/* What is out or waits is asked about already; and if the peer was heard it lives. */
@@ -142,7 +143,8 @@ static void keepalive(struct lrp_tcp *c, int64_t now)
 		c->keep_ns = (lrp_tcp_pending(c) ? now : c->heard_ns) + idle;
 		return;
 	}
-	if (unanswered(c) >= c->opt.keep_count || (limit && c->unanswered && now - c->heard_ns >= limit)) {
+	if (unanswered(c) >= c->opt.keep_count ||
+	    (limit && c->unanswered && now - c->heard_ns >= limit)) {
 		lrp_tcp_reset(c, c->soft_error ? c->soft_error : ETIMEDOUT);
 		return;
 	}
@@ -192,7 +194,8 @@ void lrp_tcp_timer(struct lrp_tcp *c, int64_t now)
 			c->pingpong = false;
 			c->ack_delay_ns = LRP_TCP_DELACK_MIN_NS;
 		} else {
-			c->ack_delay_ns = lrp_tcp_earlier(2 * c->ack_delay_ns, LRP_TCP_DELACK_MAX_NS);
+			c->ack_delay_ns =
+				lrp_tcp_earlier(2 * c->ack_delay_ns, LRP_TCP_DELACK_MAX_NS);
 		}
 	}
 	if (due(c, c->probe_ns, now))

@@ -46,7 +46,8 @@ static size_t total(const struct iovec *iov, uint32_t count)
 	return len;
 }
 
-ssize_t lrp_tcp_write(struct lrp_tcp *c, int64_t now, const struct iovec *iov, uint32_t count, int io)
+ssize_t lrp_tcp_write(struct lrp_tcp *c, int64_t now, const struct iovec *iov, uint32_t count,
+		      int io)
 {
 	uint32_t room, done;
 
@@ -204,7 +205,8 @@ static void copy_out(const struct lrp_tcp *c, uint32_t at, uint32_t len, const s
 	}
 }
 
-ssize_t lrp_tcp_read(struct lrp_tcp *c, int64_t now, const struct iovec *iov, uint32_t count, int io)
+ssize_t lrp_tcp_read(struct lrp_tcp *c, int64_t now, const struct iovec *iov, uint32_t count,
+		     int io)
 {
 	uint32_t at = c->rcv_read, done = 0, end = c->rcv_nxt - c->fin_received;
 	size_t len = total(iov, count);
@@ -282,7 +284,8 @@ uint32_t lrp_tcp_unsent(const struct lrp_tcp *c)
 
 void lrp_tcp_options_set(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_options *o)
 {
-	bool keepalive = o->keepalive && (!c->opt.keepalive || o->keep_idle_s != c->opt.keep_idle_s);
+	bool keepalive =
+		o->keepalive && (!c->opt.keepalive || o->keep_idle_s != c->opt.keep_idle_s);
 	const struct lrp_tcp_cc_ops *before = c->opt.cc;
 
 	c->opt = *o;
@@ -313,7 +316,8 @@ void lrp_tcp_quickack(struct lrp_tcp *c, bool on)
 /* Could a router have seen it? Else it is made up (RFC 5927 4.1). */
 static bool is_out(const struct lrp_tcp *c, uint32_t seq)
 {
-	return c->state != LRP_TCP_CLOSED && lrp_seq_geq(seq, c->snd_una) && lrp_seq_lt(seq, c->snd_nxt);
+	return c->state != LRP_TCP_CLOSED && lrp_seq_geq(seq, c->snd_una) &&
+	       lrp_seq_lt(seq, c->snd_nxt);
 }
 
 void lrp_tcp_unreachable(struct lrp_tcp *c, int64_t now, uint32_t seq, int error, bool hard)

@@ -3,9 +3,9 @@
  * window.c - the window that is offered (RFC 9293 3.8.6.2.2), and how large the
  * receive buffer should be (dynamic right-sizing, Fisk and Feng 2001, as Linux does it).
  *
- * The right edge does not move left, but for less than one unit of the window scale when nothing else is
- * left (RFC 7323 2.4): an edge is a multiple of the unit away from the acknowledgement,
- * and may not lie beyond the buffer. What was promised once is accepted in any case (rcv_adv).
+ * The right edge does not move left, but for less than one unit of the window scale when nothing
+ * else is left (RFC 7323 2.4): an edge is a multiple of the unit away from the acknowledgement, and
+ * may not lie beyond the buffer. What was promised once is accepted in any case (rcv_adv).
  */
 #include "tcp_internal.h"
 
@@ -39,8 +39,8 @@ uint16_t lrp_tcp_window(const struct lrp_tcp *c)
 
 void lrp_tcp_window_update(struct lrp_tcp *c)
 {
-	const uint32_t states = 1 << LRP_TCP_ESTABLISHED | 1 << LRP_TCP_FIN_WAIT_1 |
-				1 << LRP_TCP_FIN_WAIT_2;
+	const uint32_t states =
+		1 << LRP_TCP_ESTABLISHED | 1 << LRP_TCP_FIN_WAIT_1 | 1 << LRP_TCP_FIN_WAIT_2;
 	uint32_t left, bytes;
 
 	if (!(states >> c->state & 1))

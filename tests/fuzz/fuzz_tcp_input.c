@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Whole lives of a connection: calls, segments and time from the fuzzer's bytes, invariants after each.
- * Segments are named relative to what the connection expects, so that most are near something that matters.
+ * Whole lives of a connection: calls, segments and time from the fuzzer's bytes, invariants after
+ * each. Segments are named relative to what the connection expects, so that most are near something
+ * that matters.
  *
- * What is sent is checked as a peer would: within the window that it offered, the right edge of ours
- * never further left than a unit of the window scale.
+ * What is sent is checked as a peer would: within the window that it offered, the right edge of
+ * ours never further left than a unit of the window scale.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,9 +13,9 @@
 
 #include "runtime/tcp/tcp.h"
 
-#define MS	1000000ll
-#define BUFFER	(32u << 10)
-#define RUNS	32
+#define MS     1000000ll
+#define BUFFER (32u << 10)
+#define RUNS   32
 #define ENSURE(condition)                                                                          \
 	do {                                                                                       \
 		if (!(condition)) {                                                                \
@@ -68,9 +69,15 @@ static uint32_t offset(void)
 
 static void segment(void)
 {
-	static const uint8_t common[] = {LRP_TCP_ACK, LRP_TCP_ACK | LRP_TCP_PSH, LRP_TCP_SYN | LRP_TCP_ACK, LRP_TCP_SYN,
-					 LRP_TCP_FIN | LRP_TCP_ACK, LRP_TCP_RST, LRP_TCP_RST | LRP_TCP_ACK};
-	struct lrp_tcp_segment s = {.payload = bytes, .window = (uint16_t)take(2), .ecn = take(1) & 3};
+	static const uint8_t common[] = {LRP_TCP_ACK,
+					 LRP_TCP_ACK | LRP_TCP_PSH,
+					 LRP_TCP_SYN | LRP_TCP_ACK,
+					 LRP_TCP_SYN,
+					 LRP_TCP_FIN | LRP_TCP_ACK,
+					 LRP_TCP_RST,
+					 LRP_TCP_RST | LRP_TCP_ACK};
+	struct lrp_tcp_segment s = {
+		.payload = bytes, .window = (uint16_t)take(2), .ecn = take(1) & 3};
 	struct iovec iov = {got, take(1) * 8};
 	struct lrp_tcp_into into = {&iov, iov.iov_len != 0, 0};
 	uint32_t how = take(1), v = take(1);
@@ -103,7 +110,9 @@ static void segment(void)
 
 static void sent(const struct lrp_tcp_tx *tx)
 {
-	uint32_t space = tx->payload_len + !!(tx->flags & LRP_TCP_SYN) + !!(tx->flags & LRP_TCP_FIN), right;
+	uint32_t space = tx->payload_len + !!(tx->flags & LRP_TCP_SYN) +
+			 !!(tx->flags & LRP_TCP_FIN),
+		 right;
 
 	ENSURE(tx->payload_len == tx->payload[0].iov_len + tx->payload[1].iov_len);
 	ENSURE(tx->options_len <= 40 && tx->options_len % 4 == 0);
@@ -137,7 +146,8 @@ static void output(void)
 			check();
 			return;
 		}
-		ENSURE(lrp_tcp_output(&c, now, max, &same) && same.seq == tx.seq && same.payload_len == tx.payload_len);
+		ENSURE(lrp_tcp_output(&c, now, max, &same) && same.seq == tx.seq &&
+		       same.payload_len == tx.payload_len);
 		sent(&tx);
 		lrp_tcp_sent(&c, now, &tx);
 		check();
@@ -148,7 +158,8 @@ static void resize(void)
 {
 	static uint8_t spare[4][4 * BUFFER];
 	static uint32_t turn;
-	struct lrp_tcp_buffer snd = {spare[turn & 1], BUFFER << (take(1) % 3)}, rcv = {spare[2 + (turn & 1)], BUFFER << (take(1) % 3)};
+	struct lrp_tcp_buffer snd = {spare[turn & 1], BUFFER << (take(1) % 3)},
+			      rcv = {spare[2 + (turn & 1)], BUFFER << (take(1) % 3)};
 
 	if (!lrp_tcp_resize(&c, &snd, &rcv))
 		turn++;
@@ -259,10 +270,19 @@ static void begin(void)
 	lrp_tcp_init(&c, &o, &m);
 	check();
 	if (how & 128) {
-		struct lrp_tcp_opened opened = {.iss = 0xffffff00, .irs = 0xfffffff0, .peer_mss = (uint16_t)take(2),
-						.snd_wscale = more >> 2 & 7, .rcv_wscale = more >> 5, .wscale = o.wscale,
-						.timestamps = o.timestamps, .sack = o.sack, .ecn = o.ecn, .ts_offset = 7,
-						.ts_recent = 0xfffffff0, .window = (uint16_t)take(2), .rcv_window = BUFFER,
+		struct lrp_tcp_opened opened = {.iss = 0xffffff00,
+						.irs = 0xfffffff0,
+						.peer_mss = (uint16_t)take(2),
+						.snd_wscale = more >> 2 & 7,
+						.rcv_wscale = more >> 5,
+						.wscale = o.wscale,
+						.timestamps = o.timestamps,
+						.sack = o.sack,
+						.ecn = o.ecn,
+						.ts_offset = 7,
+						.ts_recent = 0xfffffff0,
+						.window = (uint16_t)take(2),
+						.rcv_window = BUFFER,
 						.rtt_ns = (int64_t)take(1) * MS - MS};
 
 		lrp_tcp_accept(&c, now, more & 4 ? AF_INET6 : AF_INET, 1500, &opened);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* First byte: bit 0: IPv6; bit 1: partial checksums are accepted; bit 2: the checksum is made right,
- * so that the fuzzer gets behind it. The rest: TCP header, options, payload. */
+/* First byte: bit 0: IPv6; bit 1: partial checksums are accepted; bit 2: the checksum is made
+ * right, so that the fuzzer gets behind it. The rest: TCP header, options, payload. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,12 +30,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ENSURE(l4);
 	memcpy(l4, data + 1, size - 1);
 	if (data[0] & 4 && size >= 19) {
-		uint64_t sum = data[0] & 1 ? lrp_checksum_pseudo6(&p.src.v6, &p.dst.v6, IPPROTO_TCP, p.l4_len)
-					   : lrp_checksum_pseudo4(p.src.v4, p.dst.v4, IPPROTO_TCP, p.l4_len);
+		uint64_t sum =
+			data[0] & 1
+				? lrp_checksum_pseudo6(&p.src.v6, &p.dst.v6, IPPROTO_TCP, p.l4_len)
+				: lrp_checksum_pseudo4(p.src.v4, p.dst.v4, IPPROTO_TCP, p.l4_len);
 		uint16_t check;
 
 		memset(l4 + 16, 0, 2);
-		check = (uint16_t)~lrp_checksum_fold(lrp_checksum_add(sum, lrp_checksum_sum(l4, p.l4_len)));
+		check = (uint16_t)~lrp_checksum_fold(
+			lrp_checksum_add(sum, lrp_checksum_sum(l4, p.l4_len)));
 		memcpy(l4 + 16, &check, 2);
 	}
 	memset(&s, 0xee, sizeof(s));

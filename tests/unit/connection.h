@@ -42,8 +42,12 @@ static bool peer_has_ts;
 /* A segment of the peer. */
 static inline struct lrp_tcp_segment seg(uint8_t flags, uint32_t seq, uint32_t ack, uint32_t len)
 {
-	struct lrp_tcp_segment s = {
-		.seq = IRS + seq, .ack = ISS + ack, .len = len, .payload = bytes + seq % 251, .flags = flags, .window = 0xffff};
+	struct lrp_tcp_segment s = {.seq = IRS + seq,
+				    .ack = ISS + ack,
+				    .len = len,
+				    .payload = bytes + seq % 251,
+				    .flags = flags,
+				    .window = 0xffff};
 
 	if (peer_has_ts) {
 		s.options |= LRP_TCP_HAS_TIMESTAMP;
@@ -68,7 +72,8 @@ static inline int in(uint8_t flags, uint32_t seq, uint32_t ack, uint32_t len)
 	return input(&s);
 }
 
-static inline int in_window(uint8_t flags, uint32_t seq, uint32_t ack, uint32_t len, uint16_t window)
+static inline int in_window(uint8_t flags, uint32_t seq, uint32_t ack, uint32_t len,
+			    uint16_t window)
 {
 	struct lrp_tcp_segment s = seg(flags, seq, ack, len);
 
@@ -96,7 +101,7 @@ static inline bool out(void)
 #define expect(f, s, l)                                                                            \
 	do {                                                                                       \
 		assert_true(out());                                                                \
-		assert_int_equal(tx.flags & ~LRP_TCP_PSH, (f));                                     \
+		assert_int_equal(tx.flags & ~LRP_TCP_PSH, (f));                                    \
 		assert_int_equal(tx.seq - ISS, (uint32_t)(s));                                     \
 		assert_int_equal(tx.payload_len, (l));                                             \
 	} while (0)
@@ -137,7 +142,10 @@ static inline int64_t wait_output(int64_t limit)
 
 static inline void fresh(void)
 {
-	struct lrp_tcp_memory m = {.snd = {snd_memory, BUFFER}, .rcv = {rcv_memory, BUFFER}, .run = runs, .runs = RUNS};
+	struct lrp_tcp_memory m = {.snd = {snd_memory, BUFFER},
+				   .rcv = {rcv_memory, BUFFER},
+				   .run = runs,
+				   .runs = RUNS};
 
 	for (uint32_t i = 0; i < BUFFER; i++)
 		bytes[i] = (uint8_t)(i % 251);

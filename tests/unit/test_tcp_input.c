@@ -66,7 +66,8 @@ static void matrix(void **state)
 {
 	static const struct {
 		int state;
-		/* ACK of all, data, FIN, FIN and ACK of all, RST exact, RST near, RST far, SYN, ACK beyond, no ACK */
+		/* ACK of all, data, FIN, FIN and ACK of all, RST exact, RST near, RST far, SYN, ACK
+		 * beyond, no ACK */
 		int next[10];
 		int error; /* after the exact reset */
 	} table[] = {
@@ -134,7 +135,8 @@ static void matrix(void **state)
 	}
 }
 
-/* RFC 5961 3, 4, 5: only what is exact is believed; the rest is asked about, at most twice a second (7). */
+/* RFC 5961 3, 4, 5: only what is exact is believed; the rest is asked about, at most twice a second
+ * (7). */
 static void challenges(void **state)
 {
 	(void)state;
@@ -179,7 +181,8 @@ static void reset(void **state)
 	assert_int_equal(in(RST, 11, 1, 0), 0);
 	expect_nothing();
 	assert_int_equal(lrp_tcp_deadline(&conn), LRP_TCP_NEVER);
-	assert_int_equal(lrp_tcp_ready(&conn), LRP_TCP_READABLE | LRP_TCP_WRITABLE | LRP_TCP_ERROR | LRP_TCP_HUNG_UP | LRP_TCP_READ_CLOSED);
+	assert_int_equal(lrp_tcp_ready(&conn), LRP_TCP_READABLE | LRP_TCP_WRITABLE | LRP_TCP_ERROR |
+						       LRP_TCP_HUNG_UP | LRP_TCP_READ_CLOSED);
 	/* as Linux: what was received first, then the error once, then the end */
 	assert_int_equal(read_io(100, 0), 10);
 	assert_int_equal(read_io(100, 0), -ECONNRESET);
@@ -398,10 +401,16 @@ static void straight_to_the_reader(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(matrix),	    cmocka_unit_test(challenges),  cmocka_unit_test(reset),
-		cmocka_unit_test(paws),		    cmocka_unit_test(timestamp_echoed),
-		cmocka_unit_test(window_updates),   cmocka_unit_test(half_closed), cmocka_unit_test(peer_first),
-		cmocka_unit_test(reset_on_close),   cmocka_unit_test(orphan),
+		cmocka_unit_test(matrix),
+		cmocka_unit_test(challenges),
+		cmocka_unit_test(reset),
+		cmocka_unit_test(paws),
+		cmocka_unit_test(timestamp_echoed),
+		cmocka_unit_test(window_updates),
+		cmocka_unit_test(half_closed),
+		cmocka_unit_test(peer_first),
+		cmocka_unit_test(reset_on_close),
+		cmocka_unit_test(orphan),
 		cmocka_unit_test(straight_to_the_reader),
 	};
 

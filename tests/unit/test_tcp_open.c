@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #include "connection.h"
 
-#define SYN LRP_TCP_SYN
-#define ACK LRP_TCP_ACK
-#define FIN LRP_TCP_FIN
-#define RST LRP_TCP_RST
+#define SYN   LRP_TCP_SYN
+#define ACK   LRP_TCP_ACK
+#define FIN   LRP_TCP_FIN
+#define RST   LRP_TCP_RST
 #define STALE LRP_DROPPED(LRP_DROP_STALE)
 
 static void start(void)
@@ -15,7 +15,8 @@ static void start(void)
 	assert_int_equal(conn.state, LRP_TCP_SYN_SENT);
 }
 
-/* The options of a SYN, and what is agreed if the peer knows them all or none (RFC 7323 1.3, 2.2; RFC 2018 2). */
+/* The options of a SYN, and what is agreed if the peer knows them all or none (RFC 7323 1.3, 2.2;
+ * RFC 2018 2). */
 static void agreement(void **state)
 {
 	const uint8_t all = LRP_TCP_HAS_WSCALE | LRP_TCP_HAS_SACK_OK | LRP_TCP_HAS_TIMESTAMP;
@@ -66,7 +67,8 @@ static void segment_size(void **state)
 	assert_int_equal(conn.mss, 48);
 }
 
-/* RFC 9293 3.10.7.3: an ACK of what was not sent is refused, and a reset believed only with the right one. */
+/* RFC 9293 3.10.7.3: an ACK of what was not sent is refused, and a reset believed only with the
+ * right one. */
 static void syn_sent(void **state)
 {
 	(void)state;
@@ -126,8 +128,8 @@ static void slow_after_loss(void **state)
 	}
 }
 
-/* What ICMP said meanwhile is the better reason (RFC 1122 4.2.3.9); a hard one ends it at once, unless it speaks
- * of what was never sent (RFC 5927). */
+/* What ICMP said meanwhile is the better reason (RFC 1122 4.2.3.9); a hard one ends it at once,
+ * unless it speaks of what was never sent (RFC 5927). */
 static void unreachable(void **state)
 {
 	(void)state;
@@ -218,9 +220,19 @@ static void data_with_syn(void **state)
 
 static void passive(void **state)
 {
-	struct lrp_tcp_opened o = {.iss = ISS, .irs = IRS, .peer_mss = MSS, .snd_wscale = 4, .rcv_wscale = 2, .wscale = true,
-				   .timestamps = true, .sack = true, .ts_offset = TS_OFFSET, .ts_recent = 0xfffffff0,
-				   .window = 500, .rcv_window = 32768, .rtt_ns = 7 * MS};
+	struct lrp_tcp_opened o = {.iss = ISS,
+				   .irs = IRS,
+				   .peer_mss = MSS,
+				   .snd_wscale = 4,
+				   .rcv_wscale = 2,
+				   .wscale = true,
+				   .timestamps = true,
+				   .sack = true,
+				   .ts_offset = TS_OFFSET,
+				   .ts_recent = 0xfffffff0,
+				   .window = 500,
+				   .rcv_window = 32768,
+				   .rtt_ns = 7 * MS};
 
 	(void)state;
 	plain();
@@ -295,10 +307,12 @@ static void closed_early(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(agreement),   cmocka_unit_test(segment_size),	  cmocka_unit_test(syn_sent),
-		cmocka_unit_test(syn_again),   cmocka_unit_test(unreachable), cmocka_unit_test(slow_after_loss),	  cmocka_unit_test(at_once),
-		cmocka_unit_test(at_once_refused), cmocka_unit_test(data_with_syn), cmocka_unit_test(passive),
-		cmocka_unit_test(ecn),	       cmocka_unit_test(closed_early),
+		cmocka_unit_test(agreement),	 cmocka_unit_test(segment_size),
+		cmocka_unit_test(syn_sent),	 cmocka_unit_test(syn_again),
+		cmocka_unit_test(unreachable),	 cmocka_unit_test(slow_after_loss),
+		cmocka_unit_test(at_once),	 cmocka_unit_test(at_once_refused),
+		cmocka_unit_test(data_with_syn), cmocka_unit_test(passive),
+		cmocka_unit_test(ecn),		 cmocka_unit_test(closed_early),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

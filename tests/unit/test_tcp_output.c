@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What is sent, and when it is not: windows, Nagle, silly windows, runs for segmentation offload. */
+/* What is sent, and when it is not: windows, Nagle, silly windows, runs for segmentation offload.
+ */
 #include "connection.h"
 
 #define ACK LRP_TCP_ACK
@@ -84,7 +85,8 @@ static void windows(void **state)
 	assert_int_equal(tx.payload_len, 4000);
 }
 
-/* RFC 9293 3.8.6.2.1: less than a segment goes if it is half of the largest window there was, or all there is. */
+/* RFC 9293 3.8.6.2.1: less than a segment goes if it is half of the largest window there was, or
+ * all there is. */
 static void silly_window(void **state)
 {
 	(void)state;
@@ -234,7 +236,8 @@ static void urgent(void **state)
 	assert_false(conn.snd_urgent);
 }
 
-/* What is lost is sent again from the buffer, with the FIN, never past a window that has shrunk but for the first. */
+/* What is lost is sent again from the buffer, with the FIN, never past a window that has shrunk but
+ * for the first. */
 static void again(void **state)
 {
 	(void)state;
@@ -254,7 +257,8 @@ static void again(void **state)
 	assert_int_equal(lrp_tcp_deadline(&conn), LRP_TCP_NEVER);
 }
 
-/* What is lost beyond a window that has shrunk waits (RFC 9293 3.8.6: not to send, but to be ready). */
+/* What is lost beyond a window that has shrunk waits (RFC 9293 3.8.6: not to send, but to be
+ * ready). */
 static void shrunk(void **state)
 {
 	(void)state;
@@ -273,7 +277,8 @@ static void shrunk(void **state)
 	expect_nothing();
 }
 
-/* While ACKs keep coming, a few of them are waited for: one large run costs less than many small ones. */
+/* While ACKs keep coming, a few of them are waited for: one large run costs less than many small
+ * ones. */
 static void deferred(void **state)
 {
 	(void)state;
@@ -319,7 +324,8 @@ static void pause(void **state)
 	assert_true(tx.payload_len <= 10000);
 }
 
-/* RFC 3168 6.1.2: ECT on new data only; an echo reduces the window once and is answered with CWR. */
+/* RFC 3168 6.1.2: ECT on new data only; an echo reduces the window once and is answered with CWR.
+ */
 static void ecn(void **state)
 {
 	const uint8_t ece = LRP_TCP_ECE, cwr = LRP_TCP_CWR;
@@ -375,10 +381,21 @@ static void room_for_options(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(all_of_it),	cmocka_unit_test(runs_of_segments), cmocka_unit_test(windows),
-		cmocka_unit_test(silly_window), cmocka_unit_test(nagle),	    cmocka_unit_test(cork),
-		cmocka_unit_test(fin_with_data), cmocka_unit_test(local_drop),	    cmocka_unit_test(urgent),
-		cmocka_unit_test(again), cmocka_unit_test(shrunk), cmocka_unit_test(deferred), cmocka_unit_test(pause),	cmocka_unit_test(ecn),		    cmocka_unit_test(room_for_options),
+		cmocka_unit_test(all_of_it),
+		cmocka_unit_test(runs_of_segments),
+		cmocka_unit_test(windows),
+		cmocka_unit_test(silly_window),
+		cmocka_unit_test(nagle),
+		cmocka_unit_test(cork),
+		cmocka_unit_test(fin_with_data),
+		cmocka_unit_test(local_drop),
+		cmocka_unit_test(urgent),
+		cmocka_unit_test(again),
+		cmocka_unit_test(shrunk),
+		cmocka_unit_test(deferred),
+		cmocka_unit_test(pause),
+		cmocka_unit_test(ecn),
+		cmocka_unit_test(room_for_options),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

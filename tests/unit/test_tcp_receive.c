@@ -175,7 +175,8 @@ static void edge_of_window(void **state)
 	wait_output(S);
 	expect_ack(65536);
 	assert_int_equal(tx.window, 0);
-	assert_int_equal(in(ACK, 65536, 1, 1), MEMORY); /* the probe of a closed window is answered */
+	assert_int_equal(in(ACK, 65536, 1, 1),
+			 MEMORY); /* the probe of a closed window is answered */
 	expect_ack(65536);
 	assert_int_equal(in(ACK, 65537, 1, 1), STALE);
 	assert_int_equal(read_io(BUFFER, 0), 65535);
@@ -214,7 +215,8 @@ static void early_fin(void **state)
 
 /* ---- when ------------------------------------------------------------------ */
 
-/* RFC 9293 3.8.6.3: every second full segment, 40 ms otherwise; at once when something is missing. */
+/* RFC 9293 3.8.6.3: every second full segment, 40 ms otherwise; at once when something is missing.
+ */
 static void delayed(void **state)
 {
 	(void)state;
@@ -286,7 +288,8 @@ static void in_turns(void **state)
 	assert_true(conn.pingpong);
 }
 
-/* A sender that waits for the ACK of its small segment before the next one (Nagle) gets it when all is read. */
+/* A sender that waits for the ACK of its small segment before the next one (Nagle) gets it when all
+ * is read. */
 static void all_read(void **state)
 {
 	(void)state;
@@ -311,7 +314,8 @@ static void all_read(void **state)
 	}
 }
 
-/* The delay follows the sender's pace, and a reply that did not come in time ends the waiting for replies. */
+/* The delay follows the sender's pace, and a reply that did not come in time ends the waiting for
+ * replies. */
 static void pace(void **state)
 {
 	(void)state;
@@ -437,10 +441,19 @@ static void ecn(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sack),	      cmocka_unit_test(dsack),		 cmocka_unit_test(duplicates),
-		cmocka_unit_test(any_order),  cmocka_unit_test(too_many_ranges), cmocka_unit_test(edge_of_window),
-		cmocka_unit_test(early_fin),  cmocka_unit_test(delayed),	 cmocka_unit_test(quick),
-		cmocka_unit_test(in_turns),   cmocka_unit_test(all_read), cmocka_unit_test(pace),	 cmocka_unit_test(urgent),
+		cmocka_unit_test(sack),
+		cmocka_unit_test(dsack),
+		cmocka_unit_test(duplicates),
+		cmocka_unit_test(any_order),
+		cmocka_unit_test(too_many_ranges),
+		cmocka_unit_test(edge_of_window),
+		cmocka_unit_test(early_fin),
+		cmocka_unit_test(delayed),
+		cmocka_unit_test(quick),
+		cmocka_unit_test(in_turns),
+		cmocka_unit_test(all_read),
+		cmocka_unit_test(pace),
+		cmocka_unit_test(urgent),
 		cmocka_unit_test(ecn),
 	};
 

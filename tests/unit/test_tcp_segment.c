@@ -14,7 +14,8 @@ static uint8_t wire[PACKET_MAX] __attribute__((aligned(4)));
 
 static struct lrp_tcp_flow flow_of(int family)
 {
-	struct lrp_tcp_flow flow = {.family = (uint8_t)family, .lport = htons(1000), .rport = htons(2000)};
+	struct lrp_tcp_flow flow = {
+		.family = (uint8_t)family, .lport = htons(1000), .rport = htons(2000)};
 
 	memcpy(&flow.laddr, family == AF_INET ? addr4[0] : addr6[0], family == AF_INET ? 4 : 16);
 	memcpy(&flow.raddr, family == AF_INET ? addr4[1] : addr6[1], family == AF_INET ? 4 : 16);
@@ -69,7 +70,10 @@ static void there_and_back(void **state)
 		struct lrp_tcp_flow flow = flow_of(family);
 
 		for (uint32_t i = 0; i < 2000; i++) {
-			struct lrp_tcp_tx tx = {.seq = rnd(), .ack = rnd(), .window = (uint16_t)rnd(), .urgent = (uint16_t)rnd(),
+			struct lrp_tcp_tx tx = {.seq = rnd(),
+						.ack = rnd(),
+						.window = (uint16_t)rnd(),
+						.urgent = (uint16_t)rnd(),
 						.flags = (uint8_t)rnd()};
 			uint32_t cut = rnd_below(1400), header, ts = rnd(), ecr = rnd();
 			struct lrp_tcp_segment s;
@@ -80,8 +84,10 @@ static void there_and_back(void **state)
 			tx.payload[0] = (struct iovec){payload, cut};
 			tx.payload[1] = (struct iovec){payload + cut, tx.payload_len - cut};
 			if (i & 1)
-				tx.options_len = (uint8_t)lrp_tcp_put_timestamp(tx.options, ts, ecr);
-			header = lrp_tcp_build(wire, &flow, &tx, 0, tx.payload_len, LRP_TCP_CHECKSUM_FULL);
+				tx.options_len =
+					(uint8_t)lrp_tcp_put_timestamp(tx.options, ts, ecr);
+			header = lrp_tcp_build(wire, &flow, &tx, 0, tx.payload_len,
+					       LRP_TCP_CHECKSUM_FULL);
 			assert_int_equal(header, 20 + tx.options_len);
 			memcpy(wire + header, payload, tx.payload_len);
 			assert_int_equal(parse(family, header + tx.payload_len, false, &s), 0);
@@ -109,7 +115,10 @@ static void run_cut(void **state)
 {
 	static uint8_t payload[3001];
 	struct lrp_tcp_flow flow = flow_of(AF_INET);
-	struct lrp_tcp_tx tx = {.seq = 0xfffffff0, .payload_len = 3001, .mss = 1000, .flags = LRP_TCP_ACK | LRP_TCP_PSH | LRP_TCP_FIN | LRP_TCP_CWR};
+	struct lrp_tcp_tx tx = {.seq = 0xfffffff0,
+				.payload_len = 3001,
+				.mss = 1000,
+				.flags = LRP_TCP_ACK | LRP_TCP_PSH | LRP_TCP_FIN | LRP_TCP_CWR};
 
 	(void)state;
 	rnd_fill(payload, sizeof(payload));
@@ -142,7 +151,8 @@ static void partial(void **state)
 
 		lrp_tcp_build(wire, &flow, &tx, 0, 3, LRP_TCP_CHECKSUM_PARTIAL);
 		memcpy(wire + 20, "abc", 3);
-		assert_int_equal((uint32_t)wire[16] << 8 | wire[17], naive_pseudo(family, IPPROTO_TCP, 23));
+		assert_int_equal((uint32_t)wire[16] << 8 | wire[17],
+				 naive_pseudo(family, IPPROTO_TCP, 23));
 		assert_int_equal(parse(family, 23, true, &s), 0);
 		assert_int_equal(parse(family, 23, false, &s), LRP_DROPPED(LRP_DROP_CHECKSUM));
 		checksum(family, 23);
@@ -192,7 +202,8 @@ static void options(void **state)
 
 	(void)state;
 	OPTIONS(LRP_TCP_SYN, "\2\4\5\xb4\4\2\x8\xa\0\0\0\1\0\0\0\2\1\3\3\7", &s);
-	assert_int_equal(s.options, LRP_TCP_HAS_MSS | LRP_TCP_HAS_SACK_OK | LRP_TCP_HAS_TIMESTAMP | LRP_TCP_HAS_WSCALE);
+	assert_int_equal(s.options, LRP_TCP_HAS_MSS | LRP_TCP_HAS_SACK_OK | LRP_TCP_HAS_TIMESTAMP |
+					    LRP_TCP_HAS_WSCALE);
 	assert_int_equal(s.mss, 1460);
 	assert_int_equal(s.wscale, 7);
 	assert_int_equal(s.ts_val, 1);
@@ -274,8 +285,9 @@ static void scale(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(there_and_back), cmocka_unit_test(run_cut), cmocka_unit_test(partial),
-		cmocka_unit_test(too_short),	  cmocka_unit_test(options), cmocka_unit_test(sacks),
+		cmocka_unit_test(there_and_back), cmocka_unit_test(run_cut),
+		cmocka_unit_test(partial),	  cmocka_unit_test(too_short),
+		cmocka_unit_test(options),	  cmocka_unit_test(sacks),
 		cmocka_unit_test(no_connection),  cmocka_unit_test(scale),
 	};
 

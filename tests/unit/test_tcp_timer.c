@@ -6,7 +6,8 @@
 #define FIN LRP_TCP_FIN
 #define RST LRP_TCP_RST
 
-/* RFC 9293 3.8.6.1: a closed window is asked about, less and less often, and never given up while it answers. */
+/* RFC 9293 3.8.6.1: a closed window is asked about, less and less often, and never given up while
+ * it answers. */
 static void closed_window(void **state)
 {
 	int64_t wait = S; /* no RTT sample counts: it is below the least RTO */
@@ -341,10 +342,17 @@ static void tail_probe(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(closed_window), cmocka_unit_test(closed_window_unanswered),
-		cmocka_unit_test(closed_window_of_an_orphan), cmocka_unit_test(keepalive),
-		cmocka_unit_test(user_timeout), cmocka_unit_test(retries), cmocka_unit_test(closed_over_data), cmocka_unit_test(black_hole),
-		cmocka_unit_test(too_big), cmocka_unit_test(retransmission), cmocka_unit_test(tail_probe),
+		cmocka_unit_test(closed_window),
+		cmocka_unit_test(closed_window_unanswered),
+		cmocka_unit_test(closed_window_of_an_orphan),
+		cmocka_unit_test(keepalive),
+		cmocka_unit_test(user_timeout),
+		cmocka_unit_test(retries),
+		cmocka_unit_test(closed_over_data),
+		cmocka_unit_test(black_hole),
+		cmocka_unit_test(too_big),
+		cmocka_unit_test(retransmission),
+		cmocka_unit_test(tail_probe),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

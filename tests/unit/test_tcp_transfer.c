@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Two ends, a wire between them that loses and reorders, a pattern that must arrive. Invariants after each call. */
+/* Two ends, a wire between them that loses and reorders, a pattern that must arrive. Invariants
+ * after each call. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -61,8 +62,9 @@ static void fly(int from, const struct lrp_tcp_tx *tx, uint32_t offset, uint32_t
 	}
 	header = lrp_tcp_build(l4, &flow[from], tx, offset, len, LRP_TCP_CHECKSUM_FULL);
 	for (uint32_t i = 0; i < len; i++)
-		l4[header + i] = offset + i < first ? ((uint8_t *)tx->payload[0].iov_base)[offset + i]
-						    : ((uint8_t *)tx->payload[1].iov_base)[offset + i - first];
+		l4[header + i] = offset + i < first
+					 ? ((uint8_t *)tx->payload[0].iov_base)[offset + i]
+					 : ((uint8_t *)tx->payload[1].iov_base)[offset + i - first];
 	p.src = flow[from].laddr;
 	p.dst = flow[from].raddr;
 	p.l4_len = header + len;
@@ -118,7 +120,8 @@ static void application(int i)
 	ssize_t n;
 
 	while (e->written < e->to_write) {
-		iov.iov_len = e->to_write - e->written < BUFFER ? e->to_write - e->written : 1 + rnd_below(BUFFER);
+		iov.iov_len = e->to_write - e->written < BUFFER ? e->to_write - e->written
+								: 1 + rnd_below(BUFFER);
 		for (uint32_t k = 0; k < iov.iov_len; k++)
 			bytes[k] = pattern(e->written + k);
 		n = lrp_tcp_write(&e->c, now, &iov, 1, 0);
@@ -189,10 +192,13 @@ static void open_both(const struct lrp_tcp_options *o)
 	now = 1000 * MS;
 	lost = 0;
 	for (int i = 0; i < 2; i++) {
-		struct lrp_tcp_memory m = {{end[i].snd, BUFFER}, {end[i].rcv, BUFFER}, end[i].run, RUNS};
+		struct lrp_tcp_memory m = {
+			{end[i].snd, BUFFER}, {end[i].rcv, BUFFER}, end[i].run, RUNS};
 
 		end[i].written = end[i].read = end[i].to_write = 0;
-		flow[i] = (struct lrp_tcp_flow){.family = AF_INET, .lport = htons((uint16_t)(1 + i)), .rport = htons((uint16_t)(2 - i))};
+		flow[i] = (struct lrp_tcp_flow){.family = AF_INET,
+						.lport = htons((uint16_t)(1 + i)),
+						.rport = htons((uint16_t)(2 - i))};
 		memcpy(&flow[i].laddr, addr4[i], 4);
 		memcpy(&flow[i].raddr, addr4[!i], 4);
 		lrp_tcp_init(&end[i].c, o, &m);
@@ -265,7 +271,8 @@ static void reordered(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(clean), cmocka_unit_test(lossy), cmocka_unit_test(reordered)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(clean), cmocka_unit_test(lossy),
+					   cmocka_unit_test(reordered)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

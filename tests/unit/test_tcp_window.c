@@ -2,7 +2,7 @@
 /* The window that is offered, the buffers behind it, and how large they should be. */
 #include "connection.h"
 
-#define ACK LRP_TCP_ACK
+#define ACK    LRP_TCP_ACK
 #define MEMORY LRP_DROPPED(LRP_DROP_MEMORY)
 
 static uint32_t edge(void)
@@ -107,7 +107,8 @@ static void scaled(void **state)
 static void resized(void **state)
 {
 	static uint8_t more[2][2 * BUFFER];
-	struct lrp_tcp_buffer snd = {more[0], 2 * BUFFER}, rcv = {more[1], 2 * BUFFER}, small = {more[1], BUFFER / 2};
+	struct lrp_tcp_buffer snd = {more[0], 2 * BUFFER}, rcv = {more[1], 2 * BUFFER},
+			      small = {more[1], BUFFER / 2};
 
 	(void)state;
 	plain();
@@ -117,7 +118,8 @@ static void resized(void **state)
 	in(ACK, 1001, 1, 500);
 	assert_int_equal(write_bytes(30000), 30000);
 	assert_int_equal(lrp_tcp_resize(&conn, NULL, &small), -EBUSY);
-	assert_int_equal(lrp_tcp_resize(&conn, &(struct lrp_tcp_buffer){more[0], 16384}, NULL), -EBUSY);
+	assert_int_equal(lrp_tcp_resize(&conn, &(struct lrp_tcp_buffer){more[0], 16384}, NULL),
+			 -EBUSY);
 	assert_int_equal(lrp_tcp_resize(&conn, &snd, &rcv), 0);
 	holds();
 	memset(snd_memory, 0, sizeof(snd_memory));
@@ -203,8 +205,12 @@ static void info(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(closes_and_opens), cmocka_unit_test(quota), cmocka_unit_test(scaled),
-		cmocka_unit_test(resized),	    cmocka_unit_test(tuned), cmocka_unit_test(info),
+		cmocka_unit_test(closes_and_opens),
+		cmocka_unit_test(quota),
+		cmocka_unit_test(scaled),
+		cmocka_unit_test(resized),
+		cmocka_unit_test(tuned),
+		cmocka_unit_test(info),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
