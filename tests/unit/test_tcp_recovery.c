@@ -265,6 +265,28 @@ static void ecn_echo(void **state)
 	assert_true(s.cc.ssthresh < 5 * MSS);
 }
 
+/* A mark and a loss in one window are one congestion: what echoes the mark at the end of recovery
+ * is old. */
+static void ecn_echo_of_the_same_window(void **state)
+{
+	uint32_t ssthresh;
+
+	(void)state;
+	sender_init(&s, &lrp_tcp_newreno, 20);
+	lose_one(&s, 0, 20);
+	ssthresh = s.cc.ssthresh;
+	s.ece = true;
+	s.now += RTT;
+	ack(&s, 20);
+	assert_int_equal(s.r.state, LRP_TCP_OPEN);
+	transmit(&s, 20, 22);
+	ack(&s, 20);
+	assert_int_equal(s.cc.ssthresh, ssthresh);
+	s.now += RTT;
+	ack(&s, 21);
+	assert_true(s.cc.ssthresh < ssthresh);
+}
+
 /* RFC 9661: a window that the application does not fill does not grow, and is given up. */
 static void application_limited(void **state)
 {
@@ -393,6 +415,7 @@ int main(void)
 		cmocka_unit_test(doubled),
 		cmocka_unit_test(reneging),
 		cmocka_unit_test(ecn_echo),
+		cmocka_unit_test(ecn_echo_of_the_same_window),
 		cmocka_unit_test(application_limited),
 		cmocka_unit_test(restart_after_idle),
 		cmocka_unit_test(limited_transmit),

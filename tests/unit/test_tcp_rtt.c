@@ -128,6 +128,25 @@ static void retransmissions_give_no_sample(void **state)
 	}
 }
 
+/* Nor does one that is sacked. */
+static void sacked_retransmissions_give_no_sample(void **state)
+{
+	struct sender s;
+
+	(void)state;
+	sender_init(&s, &lrp_tcp_newreno, 20);
+	transmit(&s, 0, 10);
+	s.now += RTT;
+	sack(&s, 0, 2, 6);
+	assert_int_equal(s.acked.rtt_ns > 0, true);
+	assert_int_equal(again(&s), 0);
+	assert_int_equal(again(&s), 1);
+	s.now += RTT / 2;
+	sack(&s, 0, 1, 6);
+	assert_int_equal(s.acked.sacked, MSS);
+	assert_int_equal(s.acked.rtt_ns, -1);
+}
+
 /* Without SACK, what arrived long ago is acknowledged when the hole before it is filled. */
 static void filled_hole_gives_no_sample(void **state)
 {
@@ -155,6 +174,7 @@ int main(void)
 		cmocka_unit_test(backed_off),
 		cmocka_unit_test(minimum_grows_old),
 		cmocka_unit_test(retransmissions_give_no_sample),
+		cmocka_unit_test(sacked_retransmissions_give_no_sample),
 		cmocka_unit_test(filled_hole_gives_no_sample),
 	};
 
