@@ -72,6 +72,9 @@ int bench_quiet(struct bench *b); /* flood off */
  */
 double bench_drop_cost(struct bench *b, uint64_t rate, double seconds, struct bed_window *w);
 
+/* One way of a cache line from one CPU to another, ns. Takes some 20 ms of both. */
+double bench_bounce_ns(int cpu_a, int cpu_b);
+
 int bench_error(struct bench *b, const char *what); /* prints bed.error, returns -EIO */
 
 /* The experiments: 0 or -errno. */

@@ -67,10 +67,13 @@ static void describe(const struct bench *b)
 
 static int run(struct bench *b, const struct experiment *e)
 {
+	double before = bench_bounce_ns(b->bed.cpu_server, b->bed.cpu_load);
 	uint64_t t = bed_now();
 	int err = e->run(b);
 
-	result_note("%s: %.0f s", e->name, (double)(bed_now() - t) / 1e9);
+	result_note("%s: %.0f s; a cache line between the CPUs: %.0f ns before, %.0f ns after", e->name,
+		    (double)(bed_now() - t) / 1e9, before,
+		    bench_bounce_ns(b->bed.cpu_server, b->bed.cpu_load));
 	if (!err && b->json_dir && strcmp(e->name, "fig3") == 0)
 		plot_fig3(b->json_dir);
 	if (!err && b->json_dir && strcmp(e->name, "fig4") == 0)
