@@ -13,7 +13,8 @@
 #define ECN_MASK    3u
 
 /* lrp_tcp_build() wants its header 4-byte aligned. */
-_Static_assert((LRP_TCP_FRAME_IP + HEADER4_LEN) % 4 == 0 && (LRP_TCP_FRAME_IP + HEADER6_LEN) % 4 == 0,
+_Static_assert((LRP_TCP_FRAME_IP + HEADER4_LEN) % 4 == 0 &&
+		       (LRP_TCP_FRAME_IP + HEADER6_LEN) % 4 == 0,
 	       "alignment of the TCP header");
 
 static inline uint8_t *put16(uint8_t *p, uint32_t value)
@@ -97,7 +98,8 @@ uint32_t lrp_tcp_frame(uint8_t *out, const struct lrp_tcp_frame *f, const struct
 
 uint32_t lrp_tcp_frame_need(const struct lrp_tcp_flow *flow, const struct lrp_tcp_tx *tx)
 {
-	uint32_t headers = (flow->family == AF_INET ? HEADER4_LEN : HEADER6_LEN) + TCP_LEN + tx->options_len;
+	uint32_t headers =
+		(flow->family == AF_INET ? HEADER4_LEN : HEADER6_LEN) + TCP_LEN + tx->options_len;
 
 	return headers + (tx->mss && tx->payload_len > tx->mss ? tx->mss : tx->payload_len);
 }

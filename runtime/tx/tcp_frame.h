@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * tcp_frame.h - headers of a TCP segment, or of a run of segments, that is to be sent: what a packet socket
- * or a TAP takes before the payload. A struct virtio_net_hdr, the link header, IP, TCP, without a gap.
- * The payload is never copied here.
+ * tcp_frame.h - headers of a TCP segment, or of a run of segments, that is to
+ * be sent: what a packet socket or a TAP takes before the payload. A struct
+ * virtio_net_hdr, the link header, IP, TCP, without a gap. The payload is never
+ * copied here.
  *
  * Pure. Any thread.
  */
@@ -15,7 +16,8 @@
 
 #define LRP_TCP_FRAME_VNET ((uint32_t)sizeof(struct virtio_net_hdr))
 #define LRP_TCP_FRAME_LINK 14u
-#define LRP_TCP_FRAME_IP (LRP_TCP_FRAME_VNET + LRP_TCP_FRAME_LINK) /* where the IP header begins */
+#define LRP_TCP_FRAME_IP   (LRP_TCP_FRAME_VNET + LRP_TCP_FRAME_LINK) /* where the IP header begins \
+								      */
 /* Room for the longest. */
 #define LRP_TCP_FRAME_MAX (LRP_TCP_FRAME_IP + 40u + LRP_TCP_HEADER_MAX)
 
@@ -30,9 +32,10 @@ struct lrp_tcp_frame {
 };
 
 /*
- * Writes the headers of the `len` bytes of payload from `offset` on to `out`, LRP_TCP_FRAME_MAX bytes, 4-byte
- * aligned; returns their length. A checksum that is partial, and the cutting up of what is longer than tx->mss
- * (then the checksum must be partial), is asked for in the virtio_net_hdr.
+ * Writes the headers of the `len` bytes of payload from `offset` on to `out`,
+ * LRP_TCP_FRAME_MAX bytes, 4-byte aligned; returns their length. A checksum that
+ * is partial, and the cutting up of what is longer than tx->mss (then the
+ * checksum must be partial), is asked for in the virtio_net_hdr.
  */
 uint32_t lrp_tcp_frame(uint8_t *out, const struct lrp_tcp_frame *f, const struct lrp_tcp_tx *tx,
 		       uint32_t offset, uint32_t len, enum lrp_tcp_checksum checksum);

@@ -88,7 +88,8 @@ static void raw_init(struct raw *raw, const struct lrp_tx_key *key)
 	raw->m.msg_name = &raw->to;
 	raw->m.msg_control = raw->control.bytes;
 	if (key->family == AF_INET) {
-		struct in_pktinfo info = { .ipi_ifindex = (int)key->oif, .ipi_spec_dst = key->src.v4 };
+		struct in_pktinfo info = {.ipi_ifindex = (int)key->oif,
+					  .ipi_spec_dst = key->src.v4};
 		int tos = key->tos;
 
 		raw->to.v4.sin_family = AF_INET;
@@ -98,7 +99,7 @@ static void raw_init(struct raw *raw, const struct lrp_tx_key *key)
 		if (tos)
 			raw_control(raw, IPPROTO_IP, IP_TOS, &tos, sizeof(tos));
 	} else {
-		struct in6_pktinfo info = { .ipi6_addr = key->src.v6, .ipi6_ifindex = key->oif };
+		struct in6_pktinfo info = {.ipi6_addr = key->src.v6, .ipi6_ifindex = key->oif};
 
 		raw->to.v6.sin6_family = AF_INET6;
 		raw->to.v6.sin6_addr = key->dst.v6;
@@ -186,7 +187,7 @@ static int send_by_kernel(int slot, struct lrp_tx_dest *dest, const struct lrp_t
 
 /* ---- ours ------------------------------------------------------------------------ */
 
-/* One small segment is summed up here: that costs less than to tell the kernel of it. 1 or -errno. */
+/* One small segment is summed up here, which costs less than to tell the kernel. 1 or -errno. */
 static int send_small(struct lrp_tx_dest *dest, const struct lrp_tcp_frame *f,
 		      const struct lrp_tcp_tx *tx, int flags)
 {
@@ -236,7 +237,8 @@ static int send_frames(struct lrp_tx_dest *dest, const struct lrp_tx_tcp *how,
 	struct chunk c;
 	int sent;
 
-	if (count == 1 && tx->payload_len <= BARE_MAX && segments_of(tx) == 1 && device->bare_fd >= 0)
+	if (count == 1 && tx->payload_len <= BARE_MAX && segments_of(tx) == 1 &&
+	    device->bare_fd >= 0)
 		return send_small(dest, &f, tx, flags);
 	for (c.count = 0; c.count < count && c.count < MESSAGES;) {
 		f.id = dest->id;
@@ -249,7 +251,7 @@ static int send_frames(struct lrp_tx_dest *dest, const struct lrp_tx_tcp *how,
 	return sent ? sent : 1;
 }
 
-/* True: `dest` says how to send. False: the kernel has to, by the raw socket *slot (-errno: there is none). */
+/* True: `dest` says how to send. False: the kernel has to, by the raw socket *slot, if >= 0. */
 static bool prepared(struct lrp_tx_dest *dest, const struct lrp_tx_key *key, int flags, int *slot)
 {
 	uint64_t now_ns = lrp_tx_now_ns();
@@ -322,7 +324,7 @@ static int send_some(struct lrp_tx_dest *dest, const struct lrp_tx_key *key,
 int lrp_tx_send_tcp(struct lrp_tx_dest *dest, const struct lrp_tx_tcp *how,
 		    const struct lrp_tcp_tx *tx, uint32_t count, int flags)
 {
-	struct lrp_tx_dest forgotten = { 0 };
+	struct lrp_tx_dest forgotten = {0};
 	struct lrp_tx_key key = key_of(how);
 	uint32_t done = 0;
 

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What lrp_tx_send_tcp() puts on the wire, read there by the receiving side's own parsers, which check
- * every length and checksum: over the packet socket, and over the raw socket that stands in while nothing is
- * known of the way. Without privilege: test_tx_tap.c.
+ * What lrp_tx_send_tcp() puts on the wire, read there by the receiving side's own parsers, which
+ * check every length and checksum: over the packet socket, and over the raw socket that stands in
+ * while nothing is known of the way. Without privilege: test_tx_tap.c.
  */
 #include "../../runtime/ip/ip_input.h"
 #include "../../runtime/tx/tcp_send.h"
 #include "tx_bed.h"
 
 #define MSS4 1448u
-#define SEQ 0xffffe000u /* runs go over 2^32 */
+#define SEQ  0xffffe000u /* runs go over 2^32 */
 
 static uint8_t stream[LRP_TX_RUN_MAX + 1];
 static int capture;
@@ -18,8 +18,8 @@ enum way { PACKET, RAW };
 
 static struct lrp_tcp_flow flow_to(int family, const char *dst)
 {
-	struct lrp_tcp_flow flow = { .family = (uint8_t)family, .lport = htons(SPORT),
-				     .rport = htons(DPORT) };
+	struct lrp_tcp_flow flow = {
+		.family = (uint8_t)family, .lport = htons(SPORT), .rport = htons(DPORT)};
 
 	flow.laddr = address(family, family == AF_INET ? "198.18.1.1" : "2001:db8:1::1");
 	flow.raddr = address(family, dst);
@@ -34,11 +34,15 @@ static struct lrp_tcp_flow flow_of(int family)
 /* `len` bytes of the stream that wrap around the end of the send buffer after a third. */
 static struct lrp_tcp_tx segment(uint8_t flags, uint32_t len, uint16_t mss)
 {
-	struct lrp_tcp_tx tx = { .seq = SEQ, .ack = 99, .window = 501, .flags = flags, .mss = mss,
-				 .payload_len = len };
+	struct lrp_tcp_tx tx = {.seq = SEQ,
+				.ack = 99,
+				.window = 501,
+				.flags = flags,
+				.mss = mss,
+				.payload_len = len};
 
-	tx.payload[0] = (struct iovec){ stream, len / 3 };
-	tx.payload[1] = (struct iovec){ stream + len / 3, len - len / 3 };
+	tx.payload[0] = (struct iovec){stream, len / 3};
+	tx.payload[1] = (struct iovec){stream + len / 3, len - len / 3};
 	tx.options_len = (uint8_t)lrp_tcp_put_timestamp(tx.options, 0x11223344, 0x55667788);
 	return tx;
 }
@@ -63,15 +67,16 @@ static struct lrp_tcp_segment parse(const struct frames *frames, uint32_t i, str
 	struct lrp_tcp_segment s;
 
 	assert_true(i < frames->count);
-	*p = (struct lrp_packet){ .frame = frames->bytes[i], .frame_len = frames->length[i] };
+	*p = (struct lrp_packet){.frame = frames->bytes[i], .frame_len = frames->length[i]};
 	assert_int_equal(lrp_ip_input(p), 0);
 	assert_int_equal(lrp_tcp_segment_parse(p, p->frame + p->l4_offset, false, &s), 0);
 	return s;
 }
 
 /* The frames from *at on are the segments of `tx`. */
-static void expect_segments(const struct frames *frames, uint32_t *at, const struct lrp_tcp_flow *flow,
-			    const struct lrp_tcp_tx *tx, uint8_t tos)
+static void expect_segments(const struct frames *frames, uint32_t *at,
+			    const struct lrp_tcp_flow *flow, const struct lrp_tcp_tx *tx,
+			    uint8_t tos)
 {
 	uint32_t step = tx->mss ? tx->mss : tx->payload_len, offset = 0;
 
@@ -84,7 +89,7 @@ static void expect_segments(const struct frames *frames, uint32_t *at, const str
 		if (offset)
 			flags &= (uint8_t)~LRP_TCP_CWR;
 		if (offset + len < tx->payload_len)
-			flags &= (uint8_t)~(LRP_TCP_PSH | LRP_TCP_FIN);
+			flags &= (uint8_t) ~(LRP_TCP_PSH | LRP_TCP_FIN);
 		assert_int_equal(s.flags, flags);
 		assert_int_equal(s.seq, tx->seq + offset);
 		assert_int_equal(s.ack, tx->ack);
@@ -137,12 +142,14 @@ static uint16_t mss_of(int family)
 
 static void single(enum way way, int family)
 {
-	static const uint32_t sizes[] = { 0, 1, 2, 3, 127, 128, 129, 130, 500, 1000, 1427, 1428, 1448 };
+	static const uint32_t sizes[] = {0,   1,   2,	 3,    127,  128, 129,
+					 130, 500, 1000, 1427, 1428, 1448};
 	struct lrp_tcp_flow flow = flow_of(family);
-	struct lrp_tx_tcp how = { .flow = &flow, .tos = 0x2b };
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_tcp how = {.flow = &flow, .tos = 0x2b};
+	struct lrp_tx_dest dest = {0};
 
-	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]) && sizes[i] <= mss_of(family); i++) {
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]) && sizes[i] <= mss_of(family);
+	     i++) {
 		struct lrp_tcp_tx tx = segment(LRP_TCP_ACK | LRP_TCP_PSH, sizes[i], mss_of(family));
 
 		tx.ecn = 2;
@@ -159,14 +166,15 @@ static void test_single_segments(void **state)
 static void runs(enum way way, int family)
 {
 	struct lrp_tcp_flow flow = flow_of(family);
-	struct lrp_tx_tcp how = { .flow = &flow };
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_tcp how = {.flow = &flow};
+	struct lrp_tx_dest dest = {0};
 	uint32_t mss = mss_of(family);
 
 	for (uint32_t segments = 2; segments <= 44; segments += 7)
 		for (uint32_t last = 1; last <= mss; last += mss - 1) {
-			struct lrp_tcp_tx tx = segment(LRP_TCP_ACK | LRP_TCP_PSH | LRP_TCP_FIN | LRP_TCP_CWR,
-						       (segments - 1) * mss + last, (uint16_t)mss);
+			struct lrp_tcp_tx tx =
+				segment(LRP_TCP_ACK | LRP_TCP_PSH | LRP_TCP_FIN | LRP_TCP_CWR,
+					(segments - 1) * mss + last, (uint16_t)mss);
 
 			tx.ecn = 2;
 			send_and_expect(way, &dest, &how, &tx, 1);
@@ -183,12 +191,13 @@ static void test_runs(void **state)
 static void many(enum way way, int family)
 {
 	struct lrp_tcp_flow flow = flow_of(family);
-	struct lrp_tx_tcp how = { .flow = &flow };
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_tcp how = {.flow = &flow};
+	struct lrp_tx_dest dest = {0};
 	struct lrp_tcp_tx tx[40];
 
 	for (uint32_t i = 0; i < 40; i++) {
-		tx[i] = segment(LRP_TCP_ACK, i % 3 ? 200 * i % 1400 : 3u * mss_of(family), mss_of(family));
+		tx[i] = segment(LRP_TCP_ACK, i % 3 ? 200 * i % 1400 : 3u * mss_of(family),
+				mss_of(family));
 		tx[i].seq += i;
 	}
 	send_and_expect(way, &dest, &how, tx, 40);
@@ -205,16 +214,18 @@ static void test_many_at_once(void **state)
 static void no_neighbours(void)
 {
 	bed_sh("ip neigh flush dev s0 && ip neigh flush all; ip -6 neigh flush dev s0");
-	bed_sh("ip neigh del 198.18.1.2 dev s0 2>/dev/null; ip neigh del 2001:db8:1::2 dev s0 2>/dev/null; true");
+	bed_sh("ip neigh del 198.18.1.2 dev s0 2>/dev/null; ip neigh del 2001:db8:1::2 dev s0 "
+	       "2>/dev/null; true");
 	epoch++;
 }
 
-/* The kernel resolves the neighbour and keeps the SYN until then; without memory (a stranger) as well. */
+/* The kernel resolves the neighbour and keeps the SYN until then; without memory (a stranger) as
+ * well. */
 static void unresolved(enum way way, int family)
 {
 	struct lrp_tcp_flow flow = flow_of(family);
-	struct lrp_tx_tcp how = { .flow = &flow };
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_tcp how = {.flow = &flow};
+	struct lrp_tx_dest dest = {0};
 	struct lrp_tcp_tx tx = segment(LRP_TCP_SYN, 0, 0);
 	struct frames frames;
 	uint32_t at = 0;
@@ -233,12 +244,13 @@ static void test_unresolved_neighbour(void **state)
 	for_each_way(unresolved);
 }
 
-/* A connection's whole beginning goes out in order, though the neighbour is resolved in the middle of it. */
+/* A connection's whole beginning goes out in order, though the neighbour is resolved in the middle
+ * of it. */
 static void in_order(enum way way, int family)
 {
 	struct lrp_tcp_flow flow = flow_of(family);
-	struct lrp_tx_tcp how = { .flow = &flow };
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_tcp how = {.flow = &flow};
+	struct lrp_tx_dest dest = {0};
 	struct frames frames;
 
 	if (way == RAW)
@@ -266,7 +278,8 @@ static void in_order(enum way way, int family)
 static void test_order_while_resolving(void **state)
 {
 	(void)state;
-	bed_sh("sysctl -qw net.ipv4.neigh.s0.unres_qlen_bytes=1000000 net.ipv6.neigh.s0.unres_qlen_bytes=1000000");
+	bed_sh("sysctl -qw net.ipv4.neigh.s0.unres_qlen_bytes=1000000 "
+	       "net.ipv6.neigh.s0.unres_qlen_bytes=1000000");
 	for_each_way(in_order);
 }
 
@@ -274,8 +287,8 @@ static void test_order_while_resolving(void **state)
 static void test_nobody_there(void **state)
 {
 	struct lrp_tcp_flow flow = flow_to(AF_INET, "198.18.1.77");
-	struct lrp_tx_tcp how = { .flow = &flow };
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_tcp how = {.flow = &flow};
+	struct lrp_tx_dest dest = {0};
 	struct lrp_tcp_tx tx = segment(LRP_TCP_SYN, 0, 0);
 
 	(void)state;
@@ -292,10 +305,10 @@ static void test_nobody_there(void **state)
 static bool probed_while_sending(int flags, uint32_t seconds)
 {
 	struct lrp_tcp_flow flow = flow_of(AF_INET);
-	struct lrp_tx_tcp how = { .flow = &flow };
+	struct lrp_tx_tcp how = {.flow = &flow};
 	struct lrp_tcp_tx tx = segment(LRP_TCP_ACK, 10, 0);
 	int arp = socket_in("client", AF_PACKET, SOCK_RAW, htons(ETH_P_ARP));
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_dest dest = {0};
 	uint8_t buf[64];
 	bool asked = false;
 
@@ -323,21 +336,24 @@ static void test_neighbour_confirmed(void **state)
 {
 	(void)state;
 	/* An entry lives for 1.5 to 4.5 seconds by itself, and a second more when it is used. */
-	bed_sh("sysctl -qw net.ipv4.neigh.s0.base_reachable_time_ms=3000 net.ipv4.neigh.s0.delay_first_probe_time=1");
+	bed_sh("sysctl -qw net.ipv4.neigh.s0.base_reachable_time_ms=3000 "
+	       "net.ipv4.neigh.s0.delay_first_probe_time=1");
 	/* Progress is confirmation: nobody has to be asked. */
 	assert_false(probed_while_sending(MSG_CONFIRM, 7));
 	/* Without it the kernel asks. */
 	assert_true(probed_while_sending(0, 12));
-	bed_sh("sysctl -qw net.ipv4.neigh.s0.base_reachable_time_ms=30000 net.ipv4.neigh.s0.delay_first_probe_time=5");
+	bed_sh("sysctl -qw net.ipv4.neigh.s0.base_reachable_time_ms=30000 "
+	       "net.ipv4.neigh.s0.delay_first_probe_time=5");
 }
 
 static void too_long(enum way way, int family)
 {
 	struct lrp_tcp_flow flow = flow_of(family);
-	struct lrp_tx_tcp how = { .flow = &flow };
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_tcp how = {.flow = &flow};
+	struct lrp_tx_dest dest = {0};
 	uint16_t mss = (uint16_t)(1300 - (1500 - mss_of(family)));
-	struct lrp_tcp_tx fits = segment(LRP_TCP_ACK, 5u * mss, mss), one = segment(LRP_TCP_ACK, mss + 1u, 0);
+	struct lrp_tcp_tx fits = segment(LRP_TCP_ACK, 5u * mss, mss),
+			  one = segment(LRP_TCP_ACK, mss + 1u, 0);
 	struct lrp_tcp_tx run = segment(LRP_TCP_ACK, 5u * mss, (uint16_t)(mss + 1));
 	struct lrp_tx_path path;
 
@@ -363,7 +379,7 @@ static void too_long(enum way way, int family)
 static void test_path_mtu(void **state)
 {
 	struct lrp_tcp_flow flow = flow_of(AF_INET);
-	struct lrp_tx_tcp how = { .flow = &flow };
+	struct lrp_tx_tcp how = {.flow = &flow};
 	struct lrp_tcp_tx tx = segment(LRP_TCP_ACK, LRP_TX_RUN_MAX + 1, 1000);
 
 	(void)state;
@@ -374,7 +390,7 @@ static void test_path_mtu(void **state)
 static int path_to(int family, const char *dst, bool bound, struct lrp_tx_path *path)
 {
 	struct lrp_tcp_flow flow = flow_to(family, dst);
-	struct lrp_tx_tcp how = { .flow = &flow };
+	struct lrp_tx_tcp how = {.flow = &flow};
 
 	if (!bound)
 		memset(&flow.laddr, 0, sizeof(flow.laddr));
@@ -383,7 +399,8 @@ static int path_to(int family, const char *dst, bool bound, struct lrp_tx_path *
 
 static void test_path(void **state)
 {
-	union lrp_address four = address(AF_INET, "198.18.2.1"), six = address(AF_INET6, "2001:db8:2::1");
+	union lrp_address four = address(AF_INET, "198.18.2.1"),
+			  six = address(AF_INET6, "2001:db8:2::1");
 	struct lrp_tx_path path;
 
 	(void)state;
@@ -411,8 +428,8 @@ static void test_path(void **state)
 static void test_no_route(void **state)
 {
 	struct lrp_tcp_flow flow = flow_to(AF_INET, "203.0.113.1");
-	struct lrp_tx_tcp how = { .flow = &flow };
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_tcp how = {.flow = &flow};
+	struct lrp_tx_dest dest = {0};
 	struct lrp_tcp_tx tx = segment(LRP_TCP_SYN, 0, 0);
 
 	(void)state;
@@ -445,8 +462,8 @@ static uint32_t arrived(int wait_ms)
 static void congested(enum way way, int family)
 {
 	struct lrp_tcp_flow flow = flow_of(family);
-	struct lrp_tx_tcp how = { .flow = &flow };
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_tcp how = {.flow = &flow};
+	struct lrp_tx_dest dest = {0};
 	struct lrp_tcp_tx tx = segment(LRP_TCP_ACK, 1000, 1000), batch[8];
 	uint32_t handed = 0, refused = 0;
 
@@ -458,7 +475,8 @@ static void congested(enum way way, int family)
 	capture_drop(capture);
 	for (int i = 0; i < 20; i++) {
 		uint32_t count = i % 2 ? 8 : 1;
-		int n = lrp_tx_send_tcp(way == PACKET ? &dest : NULL, &how, batch, count, MSG_CONFIRM);
+		int n = lrp_tx_send_tcp(way == PACKET ? &dest : NULL, &how, batch, count,
+					MSG_CONFIRM);
 
 		assert_true(n > 0 || n == -ENOBUFS);
 		handed += n > 0 ? (uint32_t)n : 0;
@@ -481,8 +499,8 @@ static void test_dropped_by_the_qdisc(void **state)
 static void test_dropped_run(void **state)
 {
 	struct lrp_tcp_flow flow = flow_of(AF_INET);
-	struct lrp_tx_tcp how = { .flow = &flow };
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_tcp how = {.flow = &flow};
+	struct lrp_tx_dest dest = {0};
 	struct lrp_tcp_tx tx = segment(LRP_TCP_ACK, 10 * 1000, 1000);
 	uint32_t handed = 0;
 	int n;
@@ -504,8 +522,8 @@ static void test_dropped_run(void **state)
 static void full_buffer(enum way way, int family)
 {
 	struct lrp_tcp_flow flow = flow_of(family);
-	struct lrp_tx_tcp how = { .flow = &flow };
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_tcp how = {.flow = &flow};
+	struct lrp_tx_dest dest = {0};
 	struct lrp_tcp_tx tx = segment(LRP_TCP_ACK, 1000, 1000);
 	uint32_t handed = 0;
 	int n;
@@ -515,13 +533,15 @@ static void full_buffer(enum way way, int family)
 	epoch++;
 	capture_drop(capture);
 	do {
-		n = lrp_tx_send_tcp(way == PACKET ? &dest : NULL, &how, &tx, 1, MSG_DONTWAIT | MSG_CONFIRM);
+		n = lrp_tx_send_tcp(way == PACKET ? &dest : NULL, &how, &tx, 1,
+				    MSG_DONTWAIT | MSG_CONFIRM);
 		handed += n > 0;
 	} while (n > 0 && handed < 5000);
 	assert_int_equal(n, -EAGAIN);
 	assert_true(handed >= 10);
 	/* Waited for. */
-	assert_int_equal(lrp_tx_send_tcp(way == PACKET ? &dest : NULL, &how, &tx, 1, MSG_CONFIRM), 1);
+	assert_int_equal(lrp_tx_send_tcp(way == PACKET ? &dest : NULL, &how, &tx, 1, MSG_CONFIRM),
+			 1);
 	assert_int_equal(arrived(300), handed + 1);
 	bed_sh("tc qdisc del dev s0 root");
 	epoch++;

@@ -18,9 +18,13 @@ static uint8_t packet[LRP_TCP_FRAME_MAX + sizeof(stream)] __attribute__((aligned
 static struct lrp_tcp_tx data(uint32_t first, uint32_t len, uint16_t mss)
 {
 	struct lrp_tcp_tx tx = {
-		.seq = 0xfffffff0u, .ack = 77, .window = 1234, .flags = LRP_TCP_ACK | LRP_TCP_PSH,
-		.payload_len = len, .mss = mss,
-		.payload = { { stream + 1000, first }, { stream, len - first } },
+		.seq = 0xfffffff0u,
+		.ack = 77,
+		.window = 1234,
+		.flags = LRP_TCP_ACK | LRP_TCP_PSH,
+		.payload_len = len,
+		.mss = mss,
+		.payload = {{stream + 1000, first}, {stream, len - first}},
 	};
 
 	tx.options_len = (uint8_t)lrp_tcp_put_timestamp(tx.options, 5, 6);
@@ -31,8 +35,12 @@ static struct lrp_tcp_frame frame_for(const struct lrp_tcp_flow *flow)
 {
 	link_header[12] = flow->family == AF_INET ? 0x08 : 0x86;
 	link_header[13] = flow->family == AF_INET ? 0x00 : 0xdd;
-	return (struct lrp_tcp_frame){ .flow = flow, .link = link_header, .flow_label = htonl(0x12345),
-				       .id = 0xabcd, .ttl = 61, .tos = 0x1b };
+	return (struct lrp_tcp_frame){.flow = flow,
+				      .link = link_header,
+				      .flow_label = htonl(0x12345),
+				      .id = 0xabcd,
+				      .ttl = 61,
+				      .tos = 0x1b};
 }
 
 static uint32_t build(const struct lrp_tcp_frame *f, const struct lrp_tcp_tx *tx, uint32_t offset,
@@ -59,14 +67,16 @@ static void test_round_trip(void **state)
 				struct lrp_tcp_flow flow = flow_of(family, 3);
 				struct lrp_tcp_frame f = frame_for(&flow);
 				struct lrp_tcp_tx tx = data(first, len, 1448);
-				struct lrp_packet p = { .frame = packet + LRP_TCP_FRAME_VNET };
+				struct lrp_packet p = {.frame = packet + LRP_TCP_FRAME_VNET};
 				struct lrp_tcp_segment s;
 
 				tx.ecn = 2;
 				p.frame_len = build(&f, &tx, 0, len, LRP_TCP_CHECKSUM_FULL) -
 					      LRP_TCP_FRAME_VNET;
 				assert_int_equal(lrp_ip_input(&p), 0);
-				assert_int_equal(lrp_tcp_segment_parse(&p, p.frame + p.l4_offset, false, &s), 0);
+				assert_int_equal(
+					lrp_tcp_segment_parse(&p, p.frame + p.l4_offset, false, &s),
+					0);
 				assert_int_equal(p.ttl, 61);
 				assert_int_equal(p.tos, 0x1a); /* ECN is the segment's */
 				assert_int_equal(s.seq, tx.seq);
@@ -77,11 +87,14 @@ static void test_round_trip(void **state)
 				assert_memory_equal(s.payload, stream + 1000, first);
 				assert_memory_equal(s.payload + first, stream, len - first);
 				assert_int_equal(p.sport, flow.lport);
-				assert_memory_equal(&p.src, &flow.laddr, family == AF_INET ? 4 : 16);
+				assert_memory_equal(&p.src, &flow.laddr,
+						    family == AF_INET ? 4 : 16);
 				if (family == AF_INET)
-					assert_int_equal(packet[LRP_TCP_FRAME_IP + 6], 0x40); /* DF */
+					assert_int_equal(packet[LRP_TCP_FRAME_IP + 6],
+							 0x40); /* DF */
 				else
-					assert_int_equal(p.flow_label & htonl(0xfffff), htonl(0x12345));
+					assert_int_equal(p.flow_label & htonl(0xfffff),
+							 htonl(0x12345));
 			}
 }
 
@@ -100,7 +113,8 @@ static void test_offload_request(void **state)
 		struct lrp_tcp_flow flow = flow_of(family, 3);
 		struct lrp_tcp_frame f = frame_for(&flow);
 		struct lrp_tcp_tx tx = data(100, 3000, 1000);
-		uint8_t gso = family == AF_INET ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6;
+		uint8_t gso =
+			family == AF_INET ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6;
 		uint32_t headers = TCP_AT(family) - LRP_TCP_FRAME_VNET + 32;
 
 		build(&f, &tx, 0, 3000, LRP_TCP_CHECKSUM_PARTIAL);
