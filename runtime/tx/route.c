@@ -123,7 +123,7 @@ static uint32_t label_of(const struct lrp_tx_host *h, uint64_t hash)
 static int ask(struct lrp_tx_dest *dest, uint64_t now_ns, bool *permanent)
 {
 	const struct lrp_tx_key *key = &dest->key;
-	struct lrp_tx_route route;
+	struct lrp_tx_route route = { 0 };
 	struct lrp_tx_link link = { 0 };
 	struct lrp_tx_host h;
 	uint64_t hash;
@@ -241,7 +241,7 @@ int lrp_tx_path(const struct lrp_tx_key *key, struct lrp_tx_path *path)
 	const volatile struct lrp_status_page *status = lrp_broker_status();
 	uint64_t now_ns = lrp_tx_now_ns();
 	uint32_t epoch = lrp_tx_epoch();
-	struct lrp_tx_route route;
+	struct lrp_tx_route route = { 0 };
 	struct lrp_tx_link link;
 	struct lrp_tx_host h;
 	int error;

@@ -14,12 +14,11 @@
 
 #include "../tcp/segment.h"
 
+/* Where the link and the IP header begin, and room for the longest. */
 #define LRP_TCP_FRAME_VNET ((uint32_t)sizeof(struct virtio_net_hdr))
 #define LRP_TCP_FRAME_LINK 14u
-#define LRP_TCP_FRAME_IP   (LRP_TCP_FRAME_VNET + LRP_TCP_FRAME_LINK) /* where the IP header begins \
-								      */
-/* Room for the longest. */
-#define LRP_TCP_FRAME_MAX (LRP_TCP_FRAME_IP + 40u + LRP_TCP_HEADER_MAX)
+#define LRP_TCP_FRAME_IP   (LRP_TCP_FRAME_VNET + LRP_TCP_FRAME_LINK)
+#define LRP_TCP_FRAME_MAX  (LRP_TCP_FRAME_IP + 40u + LRP_TCP_HEADER_MAX)
 
 /* What the headers say beside the segment itself. */
 struct lrp_tcp_frame {

@@ -283,6 +283,23 @@ static void test_order_while_resolving(void **state)
 	for_each_way(in_order);
 }
 
+/* The device that its scope names, on either way. */
+static void test_link_local(void **state)
+{
+	struct lrp_tcp_flow flow = flow_to(AF_INET6, "fe80::5:2");
+	struct lrp_tx_tcp how = {.flow = &flow, .oif = if_nametoindex("s0")};
+	struct lrp_tcp_tx tx = segment(LRP_TCP_ACK, 500, 0);
+	struct lrp_tx_dest dest = {0};
+
+	(void)state;
+	bed_sh("ip addr add fe80::5:1/64 dev s0 nodad && "
+	       "ip -n client addr add fe80::5:2/64 dev c0 nodad");
+	flow.laddr = address(AF_INET6, "fe80::5:1");
+	send_and_expect(RAW, NULL, &how, &tx, 1);
+	send_and_expect(PACKET, &dest, &how, &tx, 1);
+	assert_int_equal(dest.ifindex, how.oif);
+}
+
 /* Nobody is there: the kernel gives up after its time, and the caller's timers go on. */
 static void test_nobody_there(void **state)
 {
@@ -582,6 +599,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_many_at_once),
 		cmocka_unit_test(test_unresolved_neighbour),
 		cmocka_unit_test(test_order_while_resolving),
+		cmocka_unit_test(test_link_local),
 		cmocka_unit_test(test_nobody_there),
 		cmocka_unit_test(test_neighbour_confirmed),
 		cmocka_unit_test(test_path_mtu),
