@@ -37,6 +37,7 @@ uint64_t lrp_siphash(const uint64_t key[2], const void *data, uint32_t len)
 	uint64_t word, last = (uint64_t)len << 56;
 
 	for (; len >= 8; p += 8, len -= 8) {
+		/* cppcheck-suppress uninitvar ; it takes data for unset */
 		memcpy(&word, p, 8);
 		sip_word(v, le64toh(word));
 	}

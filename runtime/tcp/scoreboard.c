@@ -487,6 +487,7 @@ void lrp_tcp_scoreboard_sacked(struct lrp_tcp_scoreboard *b, uint32_t ack,
 		if (!unseen(b, &s) || block_sacked(b, s.start, s.end, d))
 			now[kept++] = sack[i];
 	}
+	/* cppcheck-suppress uninitvar ; the first `kept` are set */
 	memcpy(b->block, now, kept * sizeof(now[0]));
 	b->seen = (uint8_t)kept;
 }
