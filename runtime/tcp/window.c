@@ -41,7 +41,7 @@ void lrp_tcp_window_update(struct lrp_tcp *c)
 {
 	const uint32_t states =
 		1 << LRP_TCP_ESTABLISHED | 1 << LRP_TCP_FIN_WAIT_1 | 1 << LRP_TCP_FIN_WAIT_2;
-	uint32_t left, bytes;
+	uint32_t left, bytes, step;
 
 	if (!(states >> c->state & 1))
 		return;
@@ -50,7 +50,11 @@ void lrp_tcp_window_update(struct lrp_tcp *c)
 	if (left >= c->rcv.size / 2)
 		return;
 	bytes = offer(c);
-	if (bytes >= 2 * left && bytes >= left + lrp_tcp_min(c->rcv_mss, c->rcv.size / 2) && bytes)
+	/* Worth a segment of its own, and the sender's waking up: a part of all that can be
+	 * offered. */
+	step = lrp_tcp_max(lrp_tcp_min(c->rcv_mss, c->rcv.size / 2),
+			   lrp_tcp_min(c->rcv.size, c->rcv_quota) / 8);
+	if (bytes && bytes >= 2 * left && bytes >= left + step)
 		c->due |= LRP_TCP_DUE_ACK;
 }
 
