@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Both streams arrive whole and in order whatever the network does: seeds choose the network, the
- * applications and the options. LRP_SIM_SEED runs one of them, LRP_SIM_COUNT so many.
+ * applications and the options. LRP_SIM_SEED runs one of them, LRP_SIM_COUNT so many; otherwise
+ * there are as many as LRP_SOAK_SECONDS allows.
  */
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -90,7 +91,13 @@ static void one(uint64_t seed)
 int main(void)
 {
 	const char *seed = getenv("LRP_SIM_SEED"), *count = getenv("LRP_SIM_COUNT");
-	uint64_t n = count ? strtoull(count, NULL, 0) : COUNT;
+	const char *soak = getenv("LRP_SOAK_SECONDS");
+	uint64_t n = COUNT;
+
+	if (soak && strtoull(soak, NULL, 0) > 30)
+		n = COUNT * strtoull(soak, NULL, 0) / 30;
+	if (count)
+		n = strtoull(count, NULL, 0);
 
 	if (seed) {
 		one(strtoull(seed, NULL, 0));
