@@ -328,7 +328,8 @@ static void reclaim_predecessors(struct lrp_core *core, uint32_t endpoint,
 		const struct lrp_published *pub = published(core, e);
 		size_t i;
 
-		if (e == endpoint || pub->proto != new->proto || count == 256)
+		if (e == endpoint || pub->proto != new->proto || count == 256 ||
+		    !lrp_core_shadow_visible(pub))
 			continue;
 		for (i = count++; i && cookie[i - 1] > pub->cookie; i--) {
 			cookie[i] = cookie[i - 1];
@@ -344,16 +345,36 @@ static void reclaim_predecessors(struct lrp_core *core, uint32_t endpoint,
 			lrp_core_release(core, found[i]);
 }
 
-int lrp_core_publish(struct lrp_core *core, uint32_t endpoint, int shadow_fd,
-		     const struct lrp_membership_request *memberships, uint32_t count,
+/* A connection of which the kernel knows one end only. The port is the shadow's, so it is ours. */
+static int set_peer(struct lrp_published *pub, const struct lrp_request *request)
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+	if (!(request->publish.flags & LRP_PUBLISH_PEER))
+		return pub->proto == IPPROTO_TCP && !pub->listens ? -EDESTADDRREQ : 0;
+	if (pub->proto != IPPROTO_TCP || pub->listens || pub->connected || pub->wildcard ||
+	    !request->publish.peer_port)
+		return -EINVAL;
+	pub->raddr = request->publish.peer;
+	pub->rport = request->publish.peer_port;
+	if (pub->v4 != !memcmp(&pub->raddr, mapped, sizeof(mapped)))
+		return -EAFNOSUPPORT;
+	pub->connected = 1;
+	return 0;
+}
+
+int lrp_core_publish(struct lrp_core *core, const struct lrp_request *request, int shadow_fd,
 		     uint32_t *refused)
 {
+	uint32_t endpoint = request->publish.endpoint, count = request->count;
 	struct lrp_published *pub = published(core, endpoint), new, old;
 	int err;
 
 	if (core->map_fd[LRP_MAP_PORTS] < 0)
 		return -ENETDOWN;
 	err = lrp_core_shadow_read(core, shadow_fd, &new);
+	if (!err)
+		err = set_peer(&new, request);
 	if (err)
 		return err;
 	for_each_on_port(core, new.lport,
@@ -362,7 +383,7 @@ int lrp_core_publish(struct lrp_core *core, uint32_t endpoint, int shadow_fd,
 					new.cookie) return -EEXIST; /* one socket, one endpoint */
 	reclaim_predecessors(core, endpoint, &new);
 	new.membership_count = count;
-	memcpy(new.membership, memberships, count * sizeof(*memberships));
+	memcpy(new.membership, request->publish.membership, count * sizeof(*new.membership));
 	new.sequence = ++core->state->sequence;
 	old = *pub;
 	if (old.on) {

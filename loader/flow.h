@@ -5,11 +5,11 @@
 
 #include "internal.h"
 
-/* 0 or -errno, see lrp_core_shadow_read(); EEXIST: the socket has another endpoint; ENOSPC: a
- * map is full.
+/* LRP_REQ_PUBLISH. 0 or -errno, see lrp_core_shadow_read(); EEXIST: the socket has another
+ * endpoint; ENOSPC: a map is full; of TCP also EDESTADDRREQ: it neither listens nor has a peer; EINVAL,
+ * EAFNOSUPPORT: the peer does not fit.
  * *refused: memberships that the kernel serves. */
-int lrp_core_publish(struct lrp_core *core, uint32_t endpoint, int shadow_fd,
-		     const struct lrp_membership_request *memberships, uint32_t count,
+int lrp_core_publish(struct lrp_core *core, const struct lrp_request *request, int shadow_fd,
 		     uint32_t *refused);
 void lrp_core_withdraw(struct lrp_core *core, uint32_t endpoint);
 

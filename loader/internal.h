@@ -20,7 +20,7 @@
 #include "../runtime/channel/fill.h"
 #include "core.h"
 
-#define LRP_CORE_STATE_VERSION 1u
+#define LRP_CORE_STATE_VERSION 2u
 #define LRP_MAX_POOLS_TOTAL    (LRP_MAX_DEVICES * 4u) /* as in struct lrp_status_page */
 #define LRP_DEFAULT_FRAMES     32768u
 #define LRP_DEFAULT_GUARANTEE  4u
@@ -57,7 +57,8 @@ struct lrp_published {
 	__u8 wildcard;
 	__u8 connected;
 	__u8 reuseport;
-	__u8 pad[2];
+	__u8 listens; /* TCP */
+	__u8 pad;
 	__u32 membership_count;
 	struct lrp_membership_request membership[LRP_MEMBERSHIPS_MAX];
 };

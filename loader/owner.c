@@ -186,7 +186,7 @@ void lrp_core_sweep(struct lrp_core *core)
 	     e++) {
 		const struct lrp_endpoint_state *ep = &core->state->endpoint[e];
 
-		if (ep->use == LRP_ENDPOINT_USED && ep->pub.on)
+		if (ep->use == LRP_ENDPOINT_USED && ep->pub.on && lrp_core_shadow_visible(&ep->pub))
 			row[count++] = (struct shadow_row){ep->pub.cookie, e};
 	}
 	if (count) {

@@ -24,7 +24,7 @@ int lrp_core_check_request(const void *message, size_t length, int fd_count)
 	switch (request.type) {
 	case LRP_REQ_PUBLISH:
 		if (request.count > LRP_MEMBERSHIPS_MAX ||
-		    request.publish.flags & ~LRP_PUBLISH_WITHDRAW)
+		    request.publish.flags & ~(LRP_PUBLISH_WITHDRAW | LRP_PUBLISH_PEER))
 			return -EINVAL;
 		fds = !(request.publish.flags & LRP_PUBLISH_WITHDRAW);
 		break;
@@ -182,8 +182,7 @@ static int member_request(struct lrp_core *core, struct lrp_core_client *client,
 			lrp_core_withdraw(core, request->publish.endpoint);
 			return 0;
 		}
-		return lrp_core_publish(core, request->publish.endpoint, in_fds[0],
-					request->publish.membership, request->count, &reply->count);
+		return lrp_core_publish(core, request, in_fds[0], &reply->count);
 	case LRP_REQ_LIMIT:
 		err = own_endpoint(core, client, request->limit.endpoint);
 		if (err)

@@ -10,8 +10,10 @@
 #include <linux/netlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "../runtime/base/log.h"
@@ -109,7 +111,7 @@ static int read_addresses(int fd, struct lrp_published *pub)
 
 int lrp_core_shadow_read(struct lrp_core *core, int fd, struct lrp_published *pub)
 {
-	int domain, type, protocol, reuse = 0, err;
+	int domain, type, protocol, reuse = 0, listens = 0, err;
 	__u64 cookie;
 
 	memset(pub, 0, sizeof(*pub));
@@ -129,9 +131,12 @@ int lrp_core_shadow_read(struct lrp_core *core, int fd, struct lrp_published *pu
 		return err;
 	if (domain != AF_INET && domain != AF_INET6)
 		return -EAFNOSUPPORT;
-	if (type != SOCK_DGRAM || protocol != IPPROTO_UDP)
+	if (!(type == SOCK_DGRAM && protocol == IPPROTO_UDP) &&
+	    !(type == SOCK_STREAM && protocol == IPPROTO_TCP))
 		return -EPROTONOSUPPORT;
-	pub->proto = IPPROTO_UDP;
+	pub->proto = (__u8)protocol;
+	get_int(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens);
+	pub->listens = listens != 0;
 	get_int(fd, SOL_SOCKET, SO_REUSEPORT, &reuse);
 	pub->reuseport = reuse != 0;
 	err = read_addresses(fd, pub);
@@ -171,7 +176,8 @@ static int on_socket(const struct nlmsghdr *nlh, void *data)
 	return MNL_CB_OK;
 }
 
-static int dump_family(struct mnl_socket *nl, uint8_t family, __be16 port, struct search *search)
+static int dump(struct mnl_socket *nl, uint8_t family, uint8_t protocol, __be16 port,
+		struct search *search)
 {
 	char buffer[32768];
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
@@ -184,8 +190,8 @@ static int dump_family(struct mnl_socket *nl, uint8_t family, __be16 port, struc
 	nlh->nlmsg_seq = ++seq;
 	req = mnl_nlmsg_put_extra_header(nlh, sizeof(*req));
 	req->sdiag_family = family;
-	req->sdiag_protocol = IPPROTO_UDP;
-	req->idiag_states = ~0u;
+	req->sdiag_protocol = protocol;
+	req->idiag_states = ~0u; /* bound and no more, too: Linux 6.8 */
 	req->id.idiag_sport = port;
 	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
 		return -errno;
@@ -213,10 +219,9 @@ int lrp_core_shadows_find(const uint64_t *cookie, bool *alive, size_t count, __b
 	memset(alive, 0, count * sizeof(*alive));
 	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0)
 		err = -errno;
-	if (!err)
-		err = dump_family(nl, AF_INET, port, &search);
-	if (!err)
-		err = dump_family(nl, AF_INET6, port, &search);
+	for (size_t i = 0; !err && i < 4; i++)
+		err = dump(nl, i & 1 ? AF_INET6 : AF_INET, i & 2 ? IPPROTO_TCP : IPPROTO_UDP, port,
+			   &search);
 	mnl_socket_close(nl);
 	if (err)
 		lrp_log_once(
@@ -225,6 +230,22 @@ int lrp_core_shadows_find(const uint64_t *cookie, bool *alive, size_t count, __b
 			"it is gone (CONFIG_INET_UDP_DIAG)",
 			strerror(-err));
 	return err;
+}
+
+/* Before Linux 6.8 sock_diag is silent about TCP sockets that are bound and neither listen nor are
+ * connected. */
+bool lrp_core_shadow_visible(const struct lrp_published *pub)
+{
+	static int shown = -1;
+	unsigned int major = 0, minor = 0;
+	struct utsname name;
+
+	if (pub->proto != IPPROTO_TCP || pub->listens)
+		return true;
+	if (shown < 0)
+		shown = !uname(&name) && sscanf(name.release, "%u.%u", &major, &minor) == 2 &&
+			(major > 6 || (major == 6 && minor >= 8));
+	return shown;
 }
 
 bool lrp_core_shadow_alive(struct lrp_core *core, uint32_t endpoint)

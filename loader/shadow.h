@@ -8,7 +8,7 @@
 /*
  * Fills all of *pub but on, sequence and memberships. 0 or -errno: EXDEV (of
  * another network namespace), EDESTADDRREQ (not bound), EAFNOSUPPORT and
- * EPROTONOSUPPORT (not UDP over IP), EOPNOTSUPP (bound to a device).
+ * EPROTONOSUPPORT (not UDP or TCP over IP), EOPNOTSUPP (bound to a device).
  */
 int lrp_core_shadow_read(struct lrp_core *core, int fd, struct lrp_published *pub);
 
@@ -18,6 +18,9 @@ int lrp_core_shadow_read(struct lrp_core *core, int fd, struct lrp_published *pu
  * nothing is known about any.
  */
 int lrp_core_shadows_find(const uint64_t *cookie, bool *alive, size_t count, __be16 port);
+
+/* False: lrp_core_shadows_find() does not find such a socket on this kernel, alive or not. */
+bool lrp_core_shadow_visible(const struct lrp_published *pub);
 
 /* False also for a socket that was never published. */
 bool lrp_core_shadow_alive(struct lrp_core *core, uint32_t endpoint);

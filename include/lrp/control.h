@@ -90,6 +90,9 @@ struct lrp_request {
 			__u32 endpoint;
 			__u32 flags; /* LRP_PUBLISH_* */
 			struct lrp_membership_request membership[16];
+			struct lrp_addr6 peer; /* with LRP_PUBLISH_PEER; IPv4 as ::ffff:a.b.c.d */
+			__be16 peer_port;
+			__u16 pad;
 		} publish;
 		struct {
 			__u32 endpoint;
@@ -107,6 +110,9 @@ _Static_assert(sizeof(struct lrp_request) == 16 + 400, "control");
 
 /* PUBLISH: withdraw the endpoint from demultiplexing, without a descriptor. */
 #define LRP_PUBLISH_WITHDRAW 1u
+/* PUBLISH of a TCP socket: it is connected to `peer`, of which the kernel knows nothing: the shadow is
+ * bound to one address and holds the port. Without it a TCP shadow listens. */
+#define LRP_PUBLISH_PEER 2u
 
 struct lrp_channel_info {
 	__u32 pool; /* index into the pools */

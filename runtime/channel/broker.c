@@ -744,6 +744,19 @@ int lrp_endpoint_publish(struct lrp_endpoint *ep, int shadow_fd,
 	return endpoint_call(ep, &request, &shadow_fd, 1, &reply);
 }
 
+int lrp_endpoint_publish_peer(struct lrp_endpoint *ep, int shadow_fd, const struct lrp_addr6 *peer,
+			      __be16 port)
+{
+	struct lrp_request request = {.type = LRP_REQ_PUBLISH};
+	struct lrp_reply reply;
+
+	request.publish.endpoint = ep->id;
+	request.publish.flags = LRP_PUBLISH_PEER;
+	request.publish.peer = *peer;
+	request.publish.peer_port = port;
+	return endpoint_call(ep, &request, &shadow_fd, 1, &reply);
+}
+
 int lrp_endpoint_withdraw(struct lrp_endpoint *ep)
 {
 	struct lrp_request request = {.type = LRP_REQ_PUBLISH};

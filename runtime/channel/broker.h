@@ -63,6 +63,9 @@ bool lrp_endpoint_leftover(const struct lrp_endpoint *ep);
 /* ESTALE, here and below: the lrpd that made the endpoint is gone for good; refresh. */
 int lrp_endpoint_publish(struct lrp_endpoint *ep, int shadow_fd,
 			 const struct lrp_membership_request *memberships, uint32_t count);
+/* The same of a TCP connection of which the shadow is one end, bound to its address and no more. */
+int lrp_endpoint_publish_peer(struct lrp_endpoint *ep, int shadow_fd, const struct lrp_addr6 *peer,
+			      __be16 port);
 int lrp_endpoint_withdraw(struct lrp_endpoint *ep);
 int lrp_endpoint_limit(struct lrp_endpoint *ep, uint32_t limit); /* actual limit or -errno */
 /* Returns all frames, unmaps, closes, frees the array, and tells lrpd that this process has let go
