@@ -80,8 +80,7 @@ static enum head input_other(struct lrp_sock *s, struct lrp_chan *chan, struct l
 }
 
 /* A packet in several frames: copies it together. */
-static enum head linearise(struct lrp_chan *chan, uint32_t avail, struct lrp_packet *p,
-			   uint32_t *descs)
+static enum head assemble(struct lrp_chan *chan, uint32_t avail, struct lrp_packet *p, uint32_t *descs)
 {
 	uint32_t n = 0, len = 0;
 	const struct xdp_desc *desc;
@@ -101,10 +100,30 @@ static enum head linearise(struct lrp_chan *chan, uint32_t avail, struct lrp_pac
 	} while (desc->options & XDP_PKT_CONTD);
 	*descs = n;
 	if (!scratch || len >= SCRATCH)
-		return drop(chan, LRP_DROPPED(LRP_DROP_MEMORY), n);
+		return HEAD_GONE;
 	p->frame = scratch;
 	p->frame_len = len;
 	return HEAD_GOOD;
+}
+
+static enum head linearise(struct lrp_chan *chan, uint32_t avail, struct lrp_packet *p,
+			   uint32_t *descs)
+{
+	enum head head = assemble(chan, avail, p, descs);
+
+	return head == HEAD_GONE ? drop(chan, LRP_DROPPED(LRP_DROP_MEMORY), *descs) : head;
+}
+
+int lrp_linear(struct lrp_chan *chan, uint32_t avail, struct lrp_packet *p, uint32_t *descs)
+{
+	switch (assemble(chan, avail, p, descs)) {
+	case HEAD_GOOD:
+		return 0;
+	case HEAD_GONE:
+		return LRP_DROPPED(LRP_DROP_MEMORY);
+	default:
+		return -EAGAIN;
+	}
 }
 
 /* Verifies the packet at the head of a channel. */

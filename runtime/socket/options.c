@@ -20,7 +20,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "socket.h"
+#include "stream.h"
 
 #ifndef SO_TIMESTAMP_NEW
 #define SO_TIMESTAMP_NEW 63
@@ -411,7 +411,8 @@ LRP_API int lrp_setsockopt(int fd, int level, int name, const void *value, sockl
 	int error = lrp_setup_lock(fd, &l);
 
 	if (!error) {
-		error = set_option(l, fd, level, name, value, len);
+		error = lrp_is_stream(l) ? lrp_stream_setsockopt(l, fd, level, name, value, len) :
+					   set_option(l, fd, level, name, value, len);
 		lrp_setup_unlock(l);
 	}
 	if (!error)
@@ -445,6 +446,8 @@ LRP_API int lrp_getsockopt(int fd, int level, int name, void *value, socklen_t *
 
 	if (!l)
 		error = -EBADF;
+	else if (lrp_is_stream(l))
+		error = lrp_stream_getsockopt(l, fd, level, name, value, len);
 	else if (level == SOL_SOCKET && name == SO_ERROR)
 		error = get_error(l, fd, value, len);
 	else if (!o)

@@ -13,7 +13,7 @@
 
 #include "../base/clock.h"
 #include "../sched/sched.h"
-#include "socket.h"
+#include "stream.h"
 
 #define READ_EVENTS (POLLIN | POLLRDNORM)
 #define ON_STACK 32
@@ -26,6 +26,8 @@ static short ready_events(struct lrp_view *l, int fd, short events)
 	struct lrp_from from;
 	short revents = 0;
 
+	if (lrp_is_stream(l))
+		return lrp_stream_events(l, fd, events);
 	if (lrp_error_queued(s))
 		revents |= POLLERR;
 	if (events & READ_EVENTS) {
@@ -80,7 +82,9 @@ static int look(struct pollfd *fds, nfds_t count, const short *kernel_revents)
 /* A single socket that is only read: its own wait set, so that the helper stays asleep. */
 static bool only_read(const struct pollfd *fds, nfds_t count)
 {
-	return count == 1 && fds[0].fd >= 0 && lrp_view_of(fds[0].fd) && fds[0].events &&
+	const struct lrp_view *l = count == 1 && fds[0].fd >= 0 ? lrp_view_of(fds[0].fd) : NULL;
+
+	return l && !lrp_is_stream(l) && fds[0].events &&
 	       !(fds[0].events & ~READ_EVENTS);
 }
 
@@ -124,6 +128,18 @@ static int poll_many(struct pollfd *fds, nfds_t count, struct pollfd *set, nfds_
 			struct lrp_view *l = fds[i].fd >= 0 ? lrp_view_of(fds[i].fd) : NULL;
 
 			set[i] = (struct pollfd){.fd = fds[i].fd, .events = fds[i].events};
+			if (l && lrp_is_stream(l)) {
+				int epfd = lrp_stream_poll_begin(l, fds[i].fd, &n);
+
+				if (n)
+					return n;
+				set[i].fd = lrp_stream_poll_fd(l, fds[i].fd);
+				if (epfd < 0)
+					continue;
+				owner[total - count] = i;
+				set[total++] = (struct pollfd){.fd = epfd, .events = POLLIN};
+				continue;
+			}
 			if (!l || !(fds[i].events & READ_EVENTS))
 				continue;
 			n = lrp_wait_set(l, fds[i].fd);
@@ -143,7 +159,9 @@ static int poll_many(struct pollfd *fds, nfds_t count, struct pollfd *set, nfds_
 		for (i = count; i < total; i++) {
 			struct lrp_view *l = lrp_view_of(fds[owner[i - count]].fd);
 
-			if (l)
+			if (l && lrp_is_stream(l))
+				lrp_stream_poll_end(l, set[i].fd);
+			else if (l)
 				atomic_fetch_sub(&l->sock->waiters, 1);
 		}
 		if (n < 0)

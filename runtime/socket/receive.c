@@ -12,7 +12,7 @@
 
 #include "../base/clock.h"
 #include "../sched/sched.h"
-#include "socket.h"
+#include "stream.h"
 
 #define SHADOW_EVERY 64u
 
@@ -184,6 +184,8 @@ ssize_t lrp_receive(struct lrp_view *l, int fd, struct msghdr *msg, int flags)
 	struct mmsghdr one;
 	int n;
 
+	if (lrp_unlikely(lrp_is_stream(l)))
+		return lrp_stream_receive(l, fd, msg, flags);
 	if (lrp_unlikely(flags & MSG_ERRQUEUE))
 		return lrp_error_receive(l, fd, msg, flags);
 	one.msg_hdr = *msg;
@@ -283,7 +285,13 @@ LRP_API int lrp_recvmmsg(int fd, struct mmsghdr *msgs, unsigned int count, int f
 		/* A timeout is looked at after each. */
 		unsigned int want = timeout ? 1 : count - done;
 
-		if (flags & MSG_ERRQUEUE) {
+		if (lrp_is_stream(l)) {
+			ssize_t len = lrp_stream_receive(l, fd, &msgs[done].msg_hdr,
+							 flags & ~MSG_WAITFORONE);
+
+			msgs[done].msg_len = (unsigned int)len;
+			n = len < 0 ? (int)len : 1;
+		} else if (flags & MSG_ERRQUEUE) {
 			ssize_t len = lrp_error_receive(l, fd, &msgs[done].msg_hdr, flags);
 
 			msgs[done].msg_len = (unsigned int)len;

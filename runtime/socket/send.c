@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 #include "../tx/tx.h"
-#include "socket.h"
+#include "stream.h"
 
 #define DESTS 64u /* destinations that a thread remembers, a power of two */
 #define BATCH 32u
@@ -183,9 +183,12 @@ static int send_direct(struct lrp_view *l, int fd, const struct msghdr *msg, int
 
 static ssize_t send_one(struct lrp_view *l, int fd, const struct msghdr *msg, int flags)
 {
-	ssize_t n = prepare(l, fd);
+	ssize_t n;
 	size_t i;
 
+	if (lrp_unlikely(lrp_is_stream(l)))
+		return lrp_stream_send(l, fd, msg, flags);
+	n = prepare(l, fd);
 	if (lrp_unlikely(n))
 		return n;
 	if (direct(l->sock, flags)) {
@@ -289,11 +292,11 @@ LRP_API int lrp_sendmmsg(int fd, struct mmsghdr *msgs, unsigned int count, int f
 		return (int)result(-EBADF);
 	if (count > 1024)
 		count = 1024;
-	n = prepare(l, fd);
+	n = lrp_is_stream(l) ? 0 : prepare(l, fd);
 	if (n)
 		return (int)result(n);
 	while (done < count) {
-		sent = send_batch(l, fd, msgs + done, count - done, flags);
+		sent = lrp_is_stream(l) ? 0 : send_batch(l, fd, msgs + done, count - done, flags);
 		if (sent > 0) {
 			done += (unsigned int)sent;
 			continue;

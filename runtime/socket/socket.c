@@ -19,7 +19,7 @@
 #include "../base/clock.h"
 #include "../base/log.h"
 #include "../sched/sched.h"
-#include "socket.h"
+#include "stream.h"
 
 #define OLD_RING_NS (200 * LRP_NS_PER_MS) /* a packet may be on its way to a replaced ring so long */
 
@@ -514,6 +514,8 @@ void lrp_sock_reap(struct lrp_sock *s)
 	s->rxq = s->old_rxq = NULL;
 	lrp_unlock(&s->rx);
 
+	if (s->is_stream)
+		lrp_stream_end(s);
 	lrp_inside++;
 	close_endpoint(&ep, q, out);
 	close_endpoint(&old, old_q, out);
@@ -557,8 +559,14 @@ void lrp_sock_leave(struct lrp_view *l)
 {
 	struct lrp_sock *s = l->sock;
 	bool out = lrp_sched_forget(l);
+	uint32_t i;
 
 	lrp_wait_close(l);
+	for (i = 0; s->is_stream && i < LRP_HOLDERS; i++) {
+		pid_t us = getpid();
+
+		atomic_compare_exchange_strong(&s->holder[i], &us, 0);
+	}
 	if (atomic_fetch_sub(&s->procs, 1) == 1) {
 		atomic_fetch_or(&s->state, LRP_SOCK_CLOSED | (out ? 0 : LRP_SOCK_HELPER_IN));
 		lrp_sock_reap(s);
@@ -586,6 +594,24 @@ static void run_deferred(void)
 	}
 }
 
+/*
+ * Processes that were forked and have ended without closing count no more. (For a UDP socket lrpd
+ * finds that out; a connection has to say goodbye.) True if this one is the last.
+ */
+static bool last_process(struct lrp_sock *s)
+{
+	uint32_t i;
+	pid_t pid;
+
+	for (i = 0; i < LRP_HOLDERS; i++) {
+		pid = atomic_load(&s->holder[i]);
+		if (pid && pid != getpid() && kill(pid, 0) && errno == ESRCH &&
+		    atomic_compare_exchange_strong(&s->holder[i], &pid, 0))
+			atomic_fetch_sub(&s->procs, 1);
+	}
+	return atomic_load(&s->procs) == 1;
+}
+
 LRP_API int lrp_close(int fd)
 {
 	struct lrp_view *l = lrp_view_of(fd);
@@ -593,6 +619,8 @@ LRP_API int lrp_close(int fd)
 
 	if (!l)
 		return fail(-EBADF);
+	if (lrp_is_stream(l) && !lrp_inside && atomic_load(&l->refs) == 1 && last_process(l->sock))
+		lrp_stream_closing(l, fd);
 	wake = atomic_load(&l->sleepers) > 0 && atomic_load(&l->refs) == 1 &&
 	       atomic_load(&l->sock->procs) == 1;
 	if (lrp_inside) {
@@ -648,7 +676,7 @@ void lrp_setup_unlock(struct lrp_view *l)
 	lrp_inside--;
 }
 
-static struct lrp_sock *sock_new(int fd, int domain)
+struct lrp_sock *lrp_sock_new(int fd, int domain)
 {
 	struct lrp_sock *s = lrp_sock_alloc();
 
@@ -685,14 +713,17 @@ LRP_API int lrp_socket(int domain, int type, int protocol)
 	fd = socket(domain, type, protocol);
 	if (fd < 0)
 		return -1;
+	type &= ~(SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if ((domain != AF_INET && domain != AF_INET6) ||
-	    (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != SOCK_DGRAM ||
-	    (protocol != 0 && protocol != IPPROTO_UDP)) {
+	    !((type == SOCK_DGRAM && (!protocol || protocol == IPPROTO_UDP)) ||
+	      (type == SOCK_STREAM && (!protocol || protocol == IPPROTO_TCP)))) {
 		close(fd);
 		return fail(-EOPNOTSUPP);
 	}
 	lrp_inside++;
-	s = sock_new(fd, domain);
+	s = lrp_sock_new(fd, domain);
+	if (s)
+		s->is_stream = type == SOCK_STREAM;
 	error = s ? lrp_table_add(fd, s, &l) : -ENOMEM;
 	lrp_inside--;
 	if (error) {
@@ -713,7 +744,7 @@ LRP_API int lrp_bind(int fd, const struct sockaddr *addr, socklen_t addrlen)
 		return fail(error);
 	if (bind(fd, addr, addrlen))
 		error = -errno;
-	else
+	else if (!lrp_is_stream(l))
 		lrp_sock_publish(l, fd);
 	lrp_setup_unlock(l);
 	return error ? fail(error) : 0;
@@ -721,9 +752,14 @@ LRP_API int lrp_bind(int fd, const struct sockaddr *addr, socklen_t addrlen)
 
 LRP_API int lrp_connect(int fd, const struct sockaddr *addr, socklen_t addrlen)
 {
-	struct lrp_view *l;
-	int error = lrp_setup_lock(fd, &l);
+	struct lrp_view *l = lrp_view_of(fd);
+	int error;
 
+	if (l && lrp_is_stream(l)) {
+		error = lrp_stream_connect(l, fd, addr, addrlen);
+		return error ? fail(error) : 0;
+	}
+	error = lrp_setup_lock(fd, &l);
 	if (error)
 		return fail(error);
 	if (connect(fd, addr, addrlen))
@@ -766,6 +802,11 @@ LRP_API int lrp_shutdown(int fd, int how)
 	if (error)
 		return fail(error);
 	s = l->sock;
+	if (lrp_is_stream(l)) {
+		error = lrp_stream_shutdown(l, fd, how);
+		lrp_setup_unlock(l);
+		return error ? fail(error) : 0;
+	}
 	r = shutdown(fd, how);
 	error = r ? -errno : 0;
 	/* Even an unconnected socket is shut down by it, and only then says ENOTCONN. */
@@ -782,12 +823,26 @@ LRP_API int lrp_shutdown(int fd, int how)
 
 LRP_API int lrp_getsockname(int fd, struct sockaddr *addr, socklen_t *addrlen)
 {
-	return lrp_view_of(fd) ? getsockname(fd, addr, addrlen) : fail(-EBADF);
+	struct lrp_view *l = lrp_view_of(fd);
+	int error = -EBADF;
+
+	if (l && !lrp_is_stream(l))
+		return getsockname(fd, addr, addrlen);
+	if (l)
+		error = lrp_stream_name(l, fd, addr, addrlen, false);
+	return error ? fail(error) : 0;
 }
 
 LRP_API int lrp_getpeername(int fd, struct sockaddr *addr, socklen_t *addrlen)
 {
-	return lrp_view_of(fd) ? getpeername(fd, addr, addrlen) : fail(-EBADF);
+	struct lrp_view *l = lrp_view_of(fd);
+	int error = -EBADF;
+
+	if (l && !lrp_is_stream(l))
+		return getpeername(fd, addr, addrlen);
+	if (l)
+		error = lrp_stream_name(l, fd, addr, addrlen, true);
+	return error ? fail(error) : 0;
 }
 
 static int dup_with(int fd, int cmd, int arg)
@@ -871,6 +926,11 @@ LRP_API int lrp_ioctl(int fd, unsigned long request, ...)
 	va_end(ap);
 	if (!l)
 		return fail(-EBADF);
+	if (lrp_is_stream(l)) {
+		int error = lrp_stream_ioctl(l, fd, request, arg);
+
+		return error ? fail(error) : 0;
+	}
 	switch (request) {
 	case FIONREAD: /* = SIOCINQ */
 		return next_length(l, fd, arg);

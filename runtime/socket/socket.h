@@ -38,6 +38,8 @@
 #define lrp_likely(x) __builtin_expect(!!(x), 1)
 #define lrp_unlikely(x) __builtin_expect(!!(x), 0)
 
+struct lrp_conn;
+struct lrp_hub;
 struct lrp_reassembly;
 struct lrp_ready;
 struct lrp_errqueue;
@@ -99,6 +101,19 @@ struct lrp_member {
 	uint32_t filtered; /* source filters: the kernel's to apply, not published */
 };
 #define LRP_MEMBERS_MAX 16
+#define LRP_HOLDERS 8
+
+enum lrp_stream_mode { LRP_STREAM_KERNEL, LRP_STREAM_LISTENER, LRP_STREAM_CONNECTION };
+
+/* What a TCP socket has besides [stream.h]. Changed under setup and hub->lock. */
+struct lrp_stream {
+	_Atomic uint32_t mode; /* enum lrp_stream_mode */
+	struct lrp_hub *hub;
+	struct lrp_conn *conn;
+	bool told;	       /* connect() has reported the outcome */
+	uint64_t set;	       /* options that were set, by index: accepted sockets inherit them */
+	_Atomic int64_t sndtimeo_ns;
+};
 
 struct lrp_sock {
 	/* receiving; written under rx */
@@ -154,6 +169,9 @@ struct lrp_sock {
 	_Atomic int64_t rcvtimeo_ns; /* 0: none */
 	uint32_t members;
 	struct lrp_member member[LRP_MEMBERS_MAX];
+	bool is_stream;
+	_Atomic pid_t holder[LRP_HOLDERS]; /* of a TCP socket: processes that got it by fork; 0: free */
+	struct lrp_stream stream; /* if so; then most of the others are not used */
 	struct lrp_sock *next_free;
 };
 
@@ -166,6 +184,7 @@ struct lrp_view {
 	uint32_t serial;      /* sock->serial of which this process has the mappings */
 	uint32_t wait_serial; /* sock->serial that epfd watches */
 	_Atomic bool shadow_ready; /* the last wait said so */
+	atomic_bool app;      /* the APP thread of this process watches its hub: stream.h */
 	atomic_bool helped;   /* the helper or the eager thread watches it */
 	int fd;		      /* a descriptor of the shadow */
 	struct lrp_view *prev, *next; /* all of this process; also the free list */
@@ -179,6 +198,11 @@ struct lrp_from {
 	uint32_t ifindex;
 	uint64_t time_ns;      /* CLOCK_REALTIME of its processing, 0: now */
 };
+
+static inline bool lrp_is_stream(const struct lrp_view *l)
+{
+	return l->sock->is_stream;
+}
 
 /* ---- table.c ------------------------------------------------------------ */
 
@@ -214,6 +238,7 @@ extern const struct lrp_allocator lrp_arena_allocator;
 /* After the shadow was bound or connected, or its memberships changed: reads its addresses, takes
  * an endpoint if there is none, publishes. Setup lock held. */
 void lrp_sock_publish(struct lrp_view *l, int fd);
+struct lrp_sock *lrp_sock_new(int fd, int domain);
 int lrp_sock_autobind(struct lrp_view *l, int fd);
 /* Changes the ceiling to s->limit, by a new ring if need be. Setup lock held. */
 void lrp_sock_resize(struct lrp_view *l, int fd);
@@ -259,6 +284,9 @@ bool lrp_input_next(struct lrp_view *l, struct lrp_packet *p, struct lrp_from *f
 void lrp_input_take(struct lrp_sock *s, const struct lrp_from *from);
 /* Returns all taken frames: before the caller may sleep elsewhere. */
 void lrp_input_return(struct lrp_view *l);
+/* A packet in several descriptors, copied together into memory of the thread. 0, a drop reason as
+ * lrp_ip_input() has it, or -EAGAIN: the rest is published with the next flush. */
+int lrp_linear(struct lrp_chan *chan, uint32_t avail, struct lrp_packet *p, uint32_t *descs);
 /* True if there is something to look at; processes nothing. */
 bool lrp_input_pending(struct lrp_view *l);
 /* The ring that a larger one replaced still holds something. */

@@ -2,7 +2,7 @@
 /* stats.c - where a socket's packets were processed: the proof of laziness. */
 #include <stddef.h>
 
-#include "socket.h"
+#include "stream.h"
 
 #ifndef LRP_VERSION
 #define LRP_VERSION "unknown"
@@ -24,6 +24,23 @@ static void add(const struct lrp_endpoint *ep, const struct lrp_rxq *q,
 	}
 }
 
+/* Of the hub: all connections on its channels. */
+static void stream_stats(struct lrp_view *l, int fd, struct lrp_stats *now)
+{
+	struct lrp_hub *hub = l->sock->stream.hub;
+
+	now->channel_fd = UINT64_MAX;
+	if (!lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION) && !lrp_hub_lock(l, fd, LRP_STREAM_LISTENER))
+		return;
+	now->call = hub->processed[LRP_CONTEXT_CALL];
+	now->app = hub->processed[LRP_CONTEXT_APP];
+	now->dropped = hub->dropped;
+	now->channels = hub->ep.channels;
+	if (hub->ep.channels)
+		now->channel_fd = (uint64_t)hub->ep.chan[0].fd;
+	lrp_hub_unlock(hub);
+}
+
 LRP_API int lrp_stats(int fd, struct lrp_stats *stats)
 {
 	uint64_t processed[LRP_CONTEXT_COUNT];
@@ -38,6 +55,10 @@ LRP_API int lrp_stats(int fd, struct lrp_stats *stats)
 		return -1;
 	}
 	s = l->sock;
+	if (lrp_is_stream(l)) {
+		stream_stats(l, fd, &now);
+		goto out;
+	}
 	lrp_rx_lock(s);
 	memcpy(processed, s->processed_before, sizeof(processed));
 	now.dropped = s->dropped_before;
@@ -52,6 +73,7 @@ LRP_API int lrp_stats(int fd, struct lrp_stats *stats)
 	now.channels = s->ep.channels;
 	now.channel_fd = s->ep.channels ? (uint64_t)s->ep.chan[0].fd : UINT64_MAX;
 	lrp_rx_unlock(s);
+out:
 	lrp_setup_unlock(l);
 	sz = stats->sz < sizeof(now) ? stats->sz : sizeof(now);
 	now.sz = sz;

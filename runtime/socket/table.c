@@ -12,8 +12,9 @@
 #include <unistd.h>
 
 #include "../base/log.h"
+#include "../sched/app.h"
 #include "../sched/sched.h"
-#include "socket.h"
+#include "stream.h"
 
 _Atomic(struct lrp_view *) *lrp_fd_table;
 __thread int lrp_inside;
@@ -41,14 +42,33 @@ static void fork_parent(void)
 	pthread_mutex_unlock(&table_lock);
 }
 
+static void hold(struct lrp_sock *s)
+{
+	pid_t none;
+	uint32_t i;
+
+	for (i = 0; i < LRP_HOLDERS; i++) {
+		none = 0;
+		if (atomic_compare_exchange_strong(&s->holder[i], &none, getpid()))
+			return;
+	}
+}
+
 static void fork_child(void)
 {
 	struct lrp_view *l;
 
 	for (l = all; l; l = l->next) {
+		if (lrp_is_stream(l))
+			hold(l->sock);
 		atomic_store(&l->sleepers, 0);
 		l->helped = false;
+		l->app = false;
 	}
+	/* What is free belongs to the parent; it would come out of both lists. */
+	free_socks = NULL;
+	lrp_hub_forked();
+	lrp_app_fork_child();
 	pthread_mutex_init(&table_lock, NULL);
 	lrp_sched_fork_child();
 }
@@ -130,6 +150,7 @@ int lrp_table_add(int fd, struct lrp_sock *s, struct lrp_view **local)
 		l->serial = l->wait_serial = atomic_load(&s->serial);
 		l->fd = fd;
 		l->helped = false;
+		l->app = false;
 		l->deferred = NULL;
 		atomic_store(&l->epfd, -1);
 		atomic_store(&l->sleepers, 0);

@@ -10,7 +10,7 @@
 
 #include "../base/clock.h"
 #include "../sched/sched.h"
-#include "socket.h"
+#include "stream.h"
 
 #define COOKIE_COPY (1ull << 63)
 #define COOKIE_POOL_SHIFT 48
@@ -134,7 +134,7 @@ LRP_API int lrp_zc_recv(int fd, struct lrp_zc *dgrams, unsigned int count, int f
 	int64_t timeo;
 	uint64_t deadline = 0;
 
-	if (!n && (flags & ~MSG_DONTWAIT))
+	if (!n && (lrp_is_stream(l) || flags & ~MSG_DONTWAIT))
 		n = -EOPNOTSUPP;
 	if (!n && !count)
 		n = -EINVAL;

@@ -50,9 +50,20 @@ static int kernel_getpeername(int fd, struct sockaddr *a, socklen_t *l)
 	return getpeername(fd, a, l);
 }
 
+static int kernel_accept(int fd, struct sockaddr *a, socklen_t *l)
+{
+	return accept(fd, a, l);
+}
+
+static int kernel_accept4(int fd, struct sockaddr *a, socklen_t *l, int f)
+{
+	return accept4(fd, a, l, f);
+}
+
 const struct ops kernel_ops = {
 	.name = "kernel",
-	.socket = socket, .bind = kernel_bind, .connect = kernel_connect, .shutdown = shutdown,
+	.socket = socket, .bind = kernel_bind, .connect = kernel_connect, .listen = listen,
+	.accept = kernel_accept, .accept4 = kernel_accept4, .shutdown = shutdown,
 	.close = close, .getsockname = kernel_getsockname, .getpeername = kernel_getpeername,
 	.setsockopt = setsockopt, .getsockopt = getsockopt, .fcntl = fcntl, .ioctl = ioctl, .dup = dup,
 	.send = send, .sendto = kernel_sendto, .sendmsg = sendmsg, .sendmmsg = sendmmsg,
@@ -62,7 +73,8 @@ const struct ops kernel_ops = {
 
 const struct ops lrp_ops = {
 	.name = "lrp",
-	.socket = lrp_socket, .bind = lrp_bind, .connect = lrp_connect, .shutdown = lrp_shutdown,
+	.socket = lrp_socket, .bind = lrp_bind, .connect = lrp_connect, .listen = lrp_listen,
+	.accept = lrp_accept, .accept4 = lrp_accept4, .shutdown = lrp_shutdown,
 	.close = lrp_close, .getsockname = lrp_getsockname, .getpeername = lrp_getpeername,
 	.setsockopt = lrp_setsockopt, .getsockopt = lrp_getsockopt, .fcntl = lrp_fcntl,
 	.ioctl = lrp_ioctl, .dup = lrp_dup, .send = lrp_send, .sendto = lrp_sendto,
@@ -375,7 +387,7 @@ static int counting_close(int fd)
 	struct lrp_stats st = {.sz = sizeof(st)};
 
 	if (lrp_stats(fd, &st) == 0)
-		channel_total += st.call + st.helper + st.eager;
+		channel_total += st.call + st.helper + st.eager + st.app;
 	return lrp_close(fd);
 }
 

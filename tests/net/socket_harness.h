@@ -32,6 +32,9 @@ struct ops {
 	int (*socket)(int, int, int);
 	int (*bind)(int, const struct sockaddr *, socklen_t);
 	int (*connect)(int, const struct sockaddr *, socklen_t);
+	int (*listen)(int, int);
+	int (*accept)(int, struct sockaddr *, socklen_t *);
+	int (*accept4)(int, struct sockaddr *, socklen_t *, int);
 	int (*shutdown)(int, int);
 	int (*close)(int);
 	int (*getsockname)(int, struct sockaddr *, socklen_t *);

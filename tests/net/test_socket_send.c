@@ -295,7 +295,7 @@ static void reuseport(struct run *r)
 
 static void other_families(struct run *r)
 {
-	static const int type[] = {SOCK_STREAM, SOCK_SEQPACKET, 77};
+	static const int type[] = {SOCK_RAW, SOCK_SEQPACKET, 77};
 	size_t i;
 
 	/* What LRP does not do is refused, not done by the kernel in secret. */

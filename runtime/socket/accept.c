@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * accept.c - listening: lrp_listen(), the accept queue, lrp_accept4().
+ *
+ * The kernel's socket listens, too, for loopback and interfaces that are not attached; what it
+ * accepts is handed out as a socket in KERNEL mode. Half-open connections, TIME_WAIT
+ * and the connections that were accepted stay on the listener's channels.
+ *
+ * More in the accept queue than the backlog allows: the channel's flag makes further SYNs die in
+ * XDP, unanswered [paper 3.4], until accept() has made room.
+ */
+#include <fcntl.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "../base/clock.h"
+#include "../base/log.h"
+#include "../sched/app.h"
+#include "stream.h"
+
+#define HALVES	  1024u
+#define TIMEWAITS 4096u
+#define LIMIT	  1024u /* frames of a listener's channel */
+
+/* ---- segments ------------------------------------------------------------- */
+
+static void backlog_flag(struct lrp_hub *hub)
+{
+	bool full = hub->queued > hub->backlog;
+	uint32_t i;
+
+	if (full == hub->listener.full)
+		return;
+	hub->listener.full = full;
+	for (i = 0; i < hub->ep.channels; i++) {
+		if (full)
+			__atomic_fetch_or(&hub->ep.chan[i].user->flags, LRP_USER_BACKLOG,
+					  __ATOMIC_RELEASE);
+		else
+			__atomic_fetch_and(&hub->ep.chan[i].user->flags, ~LRP_USER_BACKLOG,
+					   __ATOMIC_RELEASE);
+	}
+}
+
+static void opened(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *flow,
+		   const struct lrp_tcp_segment *s, const struct lrp_tcp_opened *o)
+{
+	struct lrp_conn *c = lrp_conn_new(hub, flow, &hub->listener.opt);
+
+	if (!c)
+		return; /* the peer's data will be answered by a reset */
+	lrp_tcp_accept(&c->tcp, now, flow->family, hub->listener.mtu, o);
+	lrp_tcp_input(&c->tcp, now, s, NULL);
+	c->held = true;
+	c->later = NULL;
+	*hub->queue_end = c;
+	hub->queue_end = &c->later;
+	hub->queued++;
+	backlog_flag(hub);
+	lrp_hub_touch(c);
+}
+
+void lrp_listen_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *flow,
+			const struct lrp_tcp_segment *s)
+{
+	struct lrp_tcp_opened o;
+	struct lrp_tcp_tx reply;
+	uint32_t iss = 0;
+
+	if (!hub->listening) {
+		if (lrp_tcp_reset_for(s, &reply))
+			lrp_stream_answer(flow, &reply);
+		return;
+	}
+	switch (lrp_tcp_timewait_input(&hub->timewaits, now, flow, s, &reply, &iss)) {
+	case LRP_TCP_TIMEWAIT_REPLY:
+		lrp_stream_answer(flow, &reply);
+		return;
+	case LRP_TCP_TIMEWAIT_DROP:
+		return;
+	case LRP_TCP_TIMEWAIT_NONE:
+	case LRP_TCP_TIMEWAIT_REUSE:
+		break;
+	}
+	switch (lrp_tcp_listen_input(&hub->listener, now, flow, s, iss, &reply, &o)) {
+	case LRP_TCP_LISTEN_REPLY:
+		lrp_stream_answer(flow, &reply);
+		return;
+	case LRP_TCP_LISTEN_OPENED:
+		opened(hub, now, flow, s, &o);
+		return;
+	case LRP_TCP_LISTEN_DROP:
+		return;
+	}
+}
+
+void lrp_listen_timers(struct lrp_hub *hub, int64_t now)
+{
+	struct lrp_tcp_flow flow;
+	struct lrp_tcp_tx reply;
+
+	while (lrp_tcp_listen_timer(&hub->listener, now, &flow, &reply))
+		lrp_stream_answer(&flow, &reply);
+	lrp_tcp_timewait_timer(&hub->timewaits, now);
+}
+
+/* Expired entries of TIME_WAIT are as good as gone: nobody need wake up for them. */
+int64_t lrp_listen_deadline(const struct lrp_hub *hub)
+{
+	return lrp_tcp_listen_deadline(&hub->listener);
+}
+
+bool lrp_listen_timewait(struct lrp_conn *c, int64_t now)
+{
+	if (!c->hub->shared)
+		return false;
+	/* Nobody listens any more: the port is wanted by others sooner than in a minute. */
+	if (!c->hub->listening)
+		return true;
+	lrp_tcp_timewait_timer(&c->hub->timewaits, now);
+	lrp_tcp_timewait_add(&c->hub->timewaits, now, &c->flow, &c->tcp);
+	return true;
+}
+
+void lrp_listen_stop(struct lrp_hub *hub, int64_t now)
+{
+	struct lrp_tcp_flow flow;
+	struct lrp_tcp_tx reset;
+	struct lrp_conn *c;
+
+	while (lrp_tcp_listen_close(&hub->listener, &flow, &reset))
+		lrp_stream_answer(&flow, &reset);
+	while ((c = hub->queue)) {
+		hub->queue = c->later;
+		lrp_conn_release(c, now, true);
+	}
+	hub->queue_end = &hub->queue;
+	hub->queued = 0;
+	hub->listening = false;
+	for (c = hub->conns; c; c = c->next)
+		if (c->tcp.state == LRP_TCP_TIME_WAIT)
+			lrp_hub_touch(c);
+	lrp_arena_free(hub->half, HALVES * sizeof(*hub->half));
+	lrp_arena_free(hub->timewait, TIMEWAITS * sizeof(*hub->timewait));
+}
+
+/* ---- listen() --------------------------------------------------------------- */
+
+static struct lrp_hub *make_hub(int fd, uint32_t backlog)
+{
+	struct lrp_hub *hub = lrp_hub_new();
+	struct lrp_tcp_options o;
+	uint8_t secret[32];
+	uint64_t key[2];
+
+	if (!hub)
+		return NULL;
+	hub->half = lrp_arena_alloc(HALVES * sizeof(*hub->half));
+	hub->timewait = lrp_arena_alloc(TIMEWAITS * sizeof(*hub->timewait));
+	if (!hub->half || !hub->timewait ||
+	    getrandom(secret, sizeof(secret), 0) != sizeof(secret) ||
+	    getrandom(key, sizeof(key), 0) != sizeof(key) || lrp_hub_open(hub, LIMIT))
+		goto fail;
+	lrp_stream_options(fd, &o);
+	lrp_tcp_listen_init(&hub->listener, &o, hub->half, HALVES, HALVES / 4 * 3, secret);
+	hub->listener.rcv_wscale = o.wscale ? lrp_tcp_wscale(o.rcv_max) : 0;
+	hub->listener.mtu = hub->ep.channels ? hub->ep.chan[0].pool->mtu : 1500;
+	hub->listener.defer_ns = lrp_stream_defer(fd);
+	lrp_tcp_timewait_init(&hub->timewaits, hub->timewait, TIMEWAITS, key);
+	hub->backlog = backlog;
+	hub->listening = hub->shared = true;
+	if (!lrp_endpoint_publish(&hub->ep, fd, NULL, 0))
+		return hub;
+fail:
+	lrp_arena_free(hub->half, HALVES * sizeof(*hub->half));
+	lrp_arena_free(hub->timewait, TIMEWAITS * sizeof(*hub->timewait));
+	hub->listening = false;
+	lrp_hub_discard(hub);
+	return NULL;
+}
+
+/* Setup lock held; the kernel's socket listens. What cannot be had leaves it to the kernel. */
+static void start(struct lrp_view *l, int fd, uint32_t backlog)
+{
+	struct lrp_stream *stream = &l->sock->stream;
+	struct lrp_hub *hub;
+
+	if (!lrp_broker_ready() || !lrp_tx_ready())
+		return;
+	hub = make_hub(fd, backlog);
+	if (!hub) {
+		lrp_log_once(LRP_LOG_WARN,
+			     "no channel for a listening socket: the kernel serves it");
+		return;
+	}
+	lrp_wait_close(l);
+	stream->hub = hub;
+	atomic_store(&stream->mode, LRP_STREAM_LISTENER);
+	/* Somebody must answer SYNs while nobody accepts. */
+	lrp_app_watch(l);
+}
+
+static int listen_on(struct lrp_view *l, int fd, int backlog)
+{
+	struct lrp_stream *stream = &l->sock->stream;
+	int most = lrp_stream_somaxconn();
+	uint32_t queue = (uint32_t)(backlog < 0 || backlog > most ? most : backlog);
+
+	if (!lrp_is_stream(l))
+		return -EOPNOTSUPP;
+	if (atomic_load(&stream->mode) == LRP_STREAM_CONNECTION)
+		return -EINVAL;
+	if (listen(fd, backlog))
+		return -errno;
+	if (lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {
+		stream->hub->backlog = queue;
+		backlog_flag(stream->hub);
+		lrp_hub_unlock(stream->hub);
+	} else {
+		start(l, fd, queue);
+	}
+	return 0;
+}
+
+LRP_API int lrp_listen(int fd, int backlog)
+{
+	struct lrp_view *l;
+	int error = lrp_setup_lock(fd, &l);
+
+	if (!error) {
+		error = listen_on(l, fd, backlog);
+		lrp_setup_unlock(l);
+	}
+	if (!error)
+		return 0;
+	errno = -error;
+	return -1;
+}
+
+/* ---- accept() ----------------------------------------------------------------- */
+
+/* A descriptor for what is accepted, and its socket. */
+static int socket_for(struct lrp_view *listener, int listener_fd, int fd, struct lrp_view **l)
+{
+	struct lrp_sock *s;
+	int error;
+
+	lrp_inside++;
+	s = lrp_sock_new(fd, listener->sock->domain);
+	if (s)
+		s->is_stream = true;
+	error = s ? lrp_table_add(fd, s, l) : -ENOMEM;
+	lrp_inside--;
+	if (error) {
+		if (s)
+			lrp_sock_free(s);
+		close(fd);
+		return error;
+	}
+	lrp_stream_inherit(listener, listener_fd, *l, fd);
+	return 0;
+}
+
+/* From the kernel's queue: -EAGAIN if it is empty. Our other acceptors wait for the lock. */
+static int accept_kernel(struct lrp_view *l, int fd, int flags)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	struct lrp_hub *hub = l->sock->stream.hub;
+	struct lrp_view *made;
+	int n = -EAGAIN, error;
+
+	if (poll(&p, 1, 0) <= 0)
+		return -EAGAIN;
+	if (!lrp_hub_lock(l, fd, LRP_STREAM_LISTENER))
+		return -EAGAIN;
+	if (poll(&p, 1, 0) > 0) {
+		n = accept4(fd, NULL, NULL, flags);
+		n = n < 0 ? -errno : n;
+	}
+	lrp_hub_unlock(hub);
+	if (n < 0)
+		return n;
+	error = socket_for(l, fd, n, &made);
+	return error ? error : n;
+}
+
+static bool waiting(struct lrp_view *l, int fd)
+{
+	struct lrp_hub *hub = l->sock->stream.hub;
+	bool any = false;
+
+	if (lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {
+		lrp_hub_input(hub, (int64_t)lrp_now_ns(), NULL, LRP_CONTEXT_CALL);
+		any = hub->queue != NULL;
+		lrp_hub_unlock(hub);
+	}
+	return any;
+}
+
+/* From ours. */
+static int accept_ours(struct lrp_view *l, int fd, int flags)
+{
+	struct lrp_hub *hub = l->sock->stream.hub;
+	struct lrp_conn *c;
+	struct lrp_view *made;
+	int n, error;
+
+	if (!waiting(l, fd))
+		return -EAGAIN;
+	/* First what can fail: the connection stays in the queue. */
+	n = socket(l->sock->domain, SOCK_STREAM | flags, 0);
+	if (n < 0)
+		return -errno;
+	error = socket_for(l, fd, n, &made);
+	if (error)
+		return error;
+	error = -EAGAIN;
+	if (lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {
+		c = hub->queue;
+		if (c) {
+			hub->queue = c->later;
+			if (!hub->queue)
+				hub->queue_end = &hub->queue;
+			hub->queued--;
+			backlog_flag(hub);
+			made->sock->stream.conn = c;
+			made->sock->stream.hub = hub;
+			made->sock->stream.told = true;
+			atomic_store(&made->sock->stream.mode, LRP_STREAM_CONNECTION);
+			error = 0;
+		}
+		lrp_hub_unlock(hub);
+	}
+	if (!error)
+		return n;
+	lrp_close(n);
+	return error;
+}
+
+static int accept_any(struct lrp_view *l, int fd, int flags)
+{
+	int64_t timeo = atomic_load(&l->sock->rcvtimeo_ns);
+	uint64_t deadline = timeo ? lrp_now_ns() + (uint64_t)timeo : 0;
+	struct lrp_view *made;
+	int n;
+
+	for (;;) {
+		if (lrp_view_of(fd) != l)
+			return -EBADF;
+		if (atomic_load(&l->sock->stream.mode) != LRP_STREAM_LISTENER) {
+			n = accept4(fd, NULL, NULL, flags);
+			if (n < 0)
+				return -errno;
+			return socket_for(l, fd, n, &made) ? -ENOMEM : n;
+		}
+		n = accept_ours(l, fd, flags);
+		if (n == -EAGAIN)
+			n = accept_kernel(l, fd, flags);
+		if (n != -EAGAIN)
+			return n;
+		if (lrp_nonblocking(fd, 0))
+			return -EAGAIN;
+		if (!lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {
+			if (l->sock->stream.hub->broken)
+				return -ECONNABORTED;
+			continue;
+		}
+		if (l->sock->stream.hub->queue) {
+			lrp_hub_unlock(l->sock->stream.hub);
+			continue;
+		}
+		n = lrp_stream_wait(l, fd, deadline);
+		if (n == -EINTR && !timeo && lrp_signals_restart())
+			continue;
+		if (n)
+			return n;
+	}
+}
+
+LRP_API int lrp_accept4(int fd, struct sockaddr *addr, socklen_t *addrlen, int flags)
+{
+	struct lrp_view *l = lrp_view_of(fd);
+	int n;
+
+	if (!l)
+		n = -EBADF;
+	else if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
+		n = -EINVAL;
+	else if (!lrp_is_stream(l))
+		n = -EOPNOTSUPP;
+	else
+		n = accept_any(l, fd, flags);
+	if (n < 0) {
+		errno = -n;
+		return -1;
+	}
+	if (addr && lrp_getpeername(n, addr, addrlen)) {
+		/* Gone already: it says so when it is read. */
+		*addrlen = 0;
+	}
+	return n;
+}
+
+LRP_API int lrp_accept(int fd, struct sockaddr *addr, socklen_t *addrlen)
+{
+	return lrp_accept4(fd, addr, addrlen, 0);
+}

@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * hub.c - a port's channels and its connections: TCP input in the context of whoever
+ * holds the lock [paper 3.4], demultiplexing in software, output, timers.
+ *
+ * Segments are taken in batches; what they make due is sent once per batch, so that one
+ * acknowledgement answers what arrived together.
+ */
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "../base/clock.h"
+#include "../ip/icmp_input.h"
+#include "../ip/ip_input.h"
+#include "../sched/app.h"
+#include "stream.h"
+
+#define BATCH	    64u
+#define SLOTS_FIRST 16u
+#define BUFFER	    (64u << 10) /* of each direction, to begin with */
+#define RUNS_FIRST  64u
+
+static uint64_t secret[2];
+static pthread_once_t secret_once = PTHREAD_ONCE_INIT;
+
+static void secret_make(void)
+{
+	if (getrandom(secret, sizeof(secret), 0) != sizeof(secret))
+		abort();
+}
+
+const uint64_t *lrp_secret(void)
+{
+	pthread_once(&secret_once, secret_make);
+	return secret;
+}
+
+/* ---- connections ------------------------------------------------------------ */
+
+static struct lrp_conn *find(struct lrp_hub *hub, const struct lrp_tcp_flow *flow)
+{
+	struct lrp_hub_slot *slot = lrp_tcp_flow_find(&hub->table, flow);
+
+	return slot ? slot->conn : NULL;
+}
+
+static void insert(struct lrp_hub *hub, struct lrp_conn *c)
+{
+	struct lrp_hub_slot *slot = lrp_tcp_flow_insert(&hub->table, &c->flow, 0);
+
+	slot->conn = c;
+	c->next = hub->conns;
+	if (c->next)
+		c->next->prev = c;
+	hub->conns = c;
+}
+
+static bool table_make(struct lrp_hub *hub, uint32_t slots)
+{
+	struct lrp_tcp_flow_table old = hub->table;
+	void *memory = lrp_arena_alloc(slots * sizeof(struct lrp_hub_slot));
+	struct lrp_hub_slot *from;
+	uint32_t i;
+
+	if (!memory)
+		return false;
+	lrp_tcp_flow_table_init(&hub->table, memory, sizeof(*from), slots, lrp_secret());
+	for (i = 0; old.slot && i < old.slots; i++) {
+		from = (struct lrp_hub_slot *)(old.slot + i * sizeof(*from));
+		if (from->head.flow.family)
+			((struct lrp_hub_slot *)lrp_tcp_flow_insert(&hub->table, &from->head.flow,
+								    0))
+				->conn = from->conn;
+	}
+	lrp_arena_free(old.slot, old.slots * sizeof(*from));
+	return true;
+}
+
+static void memory_free(struct lrp_conn *c)
+{
+	lrp_arena_free(c->tcp.snd.base, c->tcp.snd.size);
+	lrp_arena_free(c->tcp.rcv.base, c->tcp.rcv.size);
+	lrp_arena_free(c->tcp.recovery.board.run,
+		       c->tcp.recovery.board.runs * sizeof(struct lrp_tcp_sent_run));
+	lrp_arena_free(c, sizeof(*c));
+}
+
+struct lrp_conn *lrp_conn_new(struct lrp_hub *hub, const struct lrp_tcp_flow *flow,
+			      const struct lrp_tcp_options *o)
+{
+	struct lrp_tcp_memory m = {
+		.snd = {lrp_arena_alloc(BUFFER), BUFFER},
+		.rcv = {lrp_arena_alloc(BUFFER), BUFFER},
+		.run = lrp_arena_alloc(RUNS_FIRST * sizeof(*m.run)),
+		.runs = RUNS_FIRST,
+	};
+	struct lrp_conn *c = lrp_arena_alloc(sizeof(*c));
+
+	if (!c || !m.snd.base || !m.rcv.base || !m.run ||
+	    (hub->table.used >= lrp_tcp_flow_table_most(&hub->table) &&
+	     !table_make(hub, hub->table.slots * 2))) {
+		lrp_arena_free(m.snd.base, BUFFER);
+		lrp_arena_free(m.rcv.base, BUFFER);
+		lrp_arena_free(m.run, RUNS_FIRST * sizeof(*m.run));
+		lrp_arena_free(c, sizeof(*c));
+		return NULL;
+	}
+	c->hub = hub;
+	c->flow = *flow;
+	lrp_tcp_init(&c->tcp, o, &m);
+	/* What the channel takes, in full segments. */
+	lrp_tcp_quota(&c->tcp, hub->ep.limit * 1024u);
+	insert(hub, c);
+	return c;
+}
+
+static void conn_free(struct lrp_conn *c)
+{
+	struct lrp_hub *hub = c->hub;
+	void *slot = lrp_tcp_flow_find(&hub->table, &c->flow);
+
+	if (slot)
+		lrp_tcp_flow_remove(&hub->table, slot);
+	if (c->prev)
+		c->prev->next = c->next;
+	else
+		hub->conns = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+	memory_free(c);
+}
+
+void lrp_conn_release(struct lrp_conn *c, int64_t now, bool abort)
+{
+	c->held = false;
+	if (abort)
+		lrp_tcp_abort(&c->tcp, now);
+	else
+		lrp_tcp_close(&c->tcp, now);
+	lrp_hub_touch(c);
+}
+
+/* ---- output ------------------------------------------------------------------ */
+
+void lrp_hub_touch(struct lrp_conn *c)
+{
+	if (c->touched)
+		return;
+	c->touched = true;
+	c->next_touched = c->hub->touched;
+	c->hub->touched = c;
+}
+
+static void earlier(struct lrp_hub *hub, int64_t deadline)
+{
+	if (deadline < atomic_load_explicit(&hub->deadline_ns, memory_order_relaxed))
+		atomic_store(&hub->deadline_ns, deadline);
+}
+
+/* Buffers as auto-tuning asks for, records when they run short. What cannot be had is done without.
+ */
+static void grow(struct lrp_conn *c)
+{
+	struct lrp_tcp_scoreboard *board = &c->tcp.recovery.board;
+	struct lrp_tcp_buffer snd = c->tcp.snd, rcv = c->tcp.rcv, old;
+
+	lrp_tcp_wanted(&c->tcp, &snd.size, &rcv.size);
+	if (snd.size > c->tcp.snd.size && (snd.base = lrp_arena_alloc(snd.size))) {
+		old = c->tcp.snd;
+		if (lrp_tcp_resize(&c->tcp, &snd, NULL))
+			old = snd;
+		lrp_arena_free(old.base, old.size);
+	}
+	if (rcv.size > c->tcp.rcv.size && (rcv.base = lrp_arena_alloc(rcv.size))) {
+		old = c->tcp.rcv;
+		if (lrp_tcp_resize(&c->tcp, NULL, &rcv))
+			old = rcv;
+		lrp_arena_free(old.base, old.size);
+	}
+	if (lrp_tcp_scoreboard_crowded(board) && board->runs <= 16384) {
+		struct lrp_tcp_sent_run *run = board->run, *more;
+		uint16_t runs = board->runs;
+
+		more = lrp_arena_alloc(runs * 2u * sizeof(*more));
+		if (!more)
+			return;
+		lrp_tcp_scoreboard_grow(board, more, (uint16_t)(runs * 2));
+		lrp_arena_free(run, runs * sizeof(*run));
+	}
+}
+
+static void output(struct lrp_conn *c, int64_t now)
+{
+	struct lrp_tx_tcp how = {.flow = &c->flow};
+	struct lrp_tcp_tx tx;
+	int n;
+
+	while (lrp_tcp_output(&c->tcp, now, LRP_TX_RUN_MAX, &tx)) {
+		n = lrp_tx_send_tcp(&c->dest, &how, &tx, 1, MSG_DONTWAIT);
+		if (n == -EAGAIN || n == -ENOBUFS || n == -ENOMEM) {
+			lrp_tcp_local_drop(&c->tcp, now);
+			break;
+		}
+		if (n == -EMSGSIZE)
+			lrp_tcp_too_big(&c->tcp, now, tx.seq, c->dest.mtu);
+		/* No way there at the moment: as if the network had lost it. */
+		lrp_tcp_sent(&c->tcp, now, &tx);
+	}
+}
+
+void lrp_hub_flush(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine)
+{
+	struct lrp_conn *c;
+	bool ring = false;
+
+	while ((c = hub->touched)) {
+		hub->touched = c->next_touched;
+		c->touched = false;
+		grow(c);
+		output(c, now);
+		ring |= c != mine && c->held;
+		if (!c->held &&
+		    (c->tcp.state == LRP_TCP_CLOSED ||
+		     (c->tcp.state == LRP_TCP_TIME_WAIT && lrp_listen_timewait(c, now)))) {
+			conn_free(c);
+			continue;
+		}
+		earlier(hub, lrp_tcp_deadline(&c->tcp));
+	}
+	if (hub->listening)
+		earlier(hub, lrp_listen_deadline(hub));
+	lrp_app_deadline(atomic_load(&hub->deadline_ns));
+	if (ring && atomic_load(&hub->sleepers))
+		eventfd_write(hub->bell, 1);
+}
+
+/* ---- input --------------------------------------------------------------------- */
+
+static int icmp(struct lrp_hub *hub, int64_t now, struct lrp_packet *p, bool partial_ok)
+{
+	struct lrp_icmp_error e;
+	struct lrp_tcp_flow flow;
+	struct lrp_conn *c;
+	uint32_t seq;
+	int dropped = lrp_icmp_input(p, p->frame + p->l4_offset, partial_ok, &e);
+
+	if (dropped)
+		return dropped;
+	if (e.proto != IPPROTO_TCP)
+		return LRP_DROPPED(LRP_DROP_PROTOCOL);
+	memset(&flow, 0, sizeof(flow));
+	flow.family = e.family;
+	flow.laddr = e.src;
+	flow.raddr = e.dst;
+	flow.lport = e.sport;
+	flow.rport = e.dport;
+	memcpy(&seq, e.l4 + 4, sizeof(seq));
+	seq = ntohl(seq);
+	c = find(hub, &flow);
+	if (!c) {
+		if (hub->listening && e.error != EMSGSIZE)
+			lrp_tcp_listen_unreachable(&hub->listener, &flow, seq, e.fatal);
+		return 0;
+	}
+	if (e.error == EMSGSIZE)
+		lrp_tcp_too_big(&c->tcp, now, seq, e.info);
+	else
+		lrp_tcp_unreachable(&c->tcp, now, seq, e.error, e.fatal);
+	lrp_hub_touch(c);
+	return 0;
+}
+
+static int segment(struct lrp_hub *hub, int64_t now, struct lrp_packet *p, bool partial_ok)
+{
+	struct lrp_tcp_segment s;
+	struct lrp_tcp_flow flow;
+	struct lrp_conn *c;
+	int dropped = lrp_tcp_segment_parse(p, p->frame + p->l4_offset, partial_ok, &s);
+
+	if (dropped)
+		return dropped;
+	memset(&flow, 0, sizeof(flow));
+	flow.family = p->family;
+	if (p->family == AF_INET) {
+		flow.laddr.v4 = p->dst.v4;
+		flow.raddr.v4 = p->src.v4;
+	} else {
+		flow.laddr = p->dst;
+		flow.raddr = p->src;
+	}
+	flow.lport = p->dport;
+	flow.rport = p->sport;
+	c = find(hub, &flow);
+	if (!c) {
+		lrp_listen_segment(hub, now, &flow, &s);
+		return 0;
+	}
+	dropped = lrp_tcp_input(&c->tcp, now, &s, NULL);
+	lrp_hub_touch(c);
+	return dropped;
+}
+
+/* False: the packet has not come whole yet. */
+static bool take(struct lrp_hub *hub, int64_t now, struct lrp_chan *chan, uint32_t avail,
+		 enum lrp_context context)
+{
+	struct lrp_packet p;
+	uint32_t descs = 1;
+	int dropped = 0;
+
+	memset(&p, 0, sizeof(p));
+	p.frame = lrp_chan_data(chan, lrp_chan_desc(chan, 0));
+	p.frame_len = lrp_chan_desc(chan, 0)->len;
+	if (lrp_chan_desc(chan, 0)->options & XDP_PKT_CONTD)
+		dropped = lrp_linear(chan, avail, &p, &descs);
+	if (dropped < 0)
+		return false;
+	if (!dropped)
+		dropped = lrp_ip_input(&p);
+	if (!dropped && p.fragment)
+		dropped = LRP_DROPPED(LRP_DROP_FRAGMENT);
+	if (!dropped && (p.proto == IPPROTO_ICMP || p.proto == IPPROTO_ICMPV6))
+		dropped = icmp(hub, now, &p, chan->pool->virtual_device);
+	else if (!dropped && p.proto != IPPROTO_TCP)
+		dropped = LRP_DROPPED(LRP_DROP_STALE);
+	else if (!dropped)
+		dropped = segment(hub, now, &p, chan->pool->virtual_device);
+	chan->user->processed[context]++;
+	hub->processed[context]++;
+	if (dropped) {
+		__atomic_fetch_add(&chan->user->dropped[LRP_DROPPED_REASON(dropped)], 1,
+				   __ATOMIC_RELAXED);
+		hub->dropped++;
+	}
+	lrp_chan_take(chan, descs);
+	return true;
+}
+
+void lrp_hub_input(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine,
+		   enum lrp_context context)
+{
+	uint32_t i, n, avail;
+	bool more;
+
+	do {
+		more = false;
+		for (i = 0; i < hub->ep.channels; i++) {
+			struct lrp_chan *chan = &hub->ep.chan[i];
+
+			for (n = 0; n < BATCH; n++) {
+				avail = lrp_chan_available(chan, UINT32_MAX);
+				if (!avail || !take(hub, now, chan, avail, context))
+					break;
+			}
+			more |= n == BATCH;
+		}
+		lrp_hub_flush(hub, now, mine);
+	} while (more);
+	if (now >= atomic_load_explicit(&hub->deadline_ns, memory_order_relaxed))
+		lrp_hub_timers(hub, now);
+}
+
+bool lrp_hub_settle(struct lrp_hub *hub)
+{
+	bool empty = true;
+	uint32_t i;
+
+	for (i = 0; i < hub->ep.channels; i++)
+		empty &= lrp_chan_settle(&hub->ep.chan[i]);
+	return empty;
+}
+
+void lrp_hub_timers(struct lrp_hub *hub, int64_t now)
+{
+	int64_t next = LRP_TCP_NEVER, due;
+	struct lrp_conn *c;
+
+	for (c = hub->conns; c; c = c->next) {
+		due = lrp_tcp_deadline(&c->tcp);
+		if (due <= now) {
+			lrp_tcp_timer(&c->tcp, now);
+			lrp_hub_touch(c);
+		} else if (due < next) {
+			next = due;
+		}
+	}
+	if (hub->listening)
+		lrp_listen_timers(hub, now);
+	atomic_store(&hub->deadline_ns, next);
+	lrp_hub_flush(hub, now, NULL);
+}
+
+/* ---- life ---------------------------------------------------------------------- */
+
+static struct lrp_hub *free_hubs; /* their locks stay valid */
+static pthread_mutex_t free_lock = PTHREAD_MUTEX_INITIALIZER;
+
+struct lrp_hub *lrp_hub_new(void)
+{
+	struct lrp_hub *hub;
+
+	pthread_mutex_lock(&free_lock);
+	hub = free_hubs;
+	if (hub)
+		free_hubs = hub->next_free;
+	pthread_mutex_unlock(&free_lock);
+	if (!hub) {
+		hub = lrp_arena_alloc(sizeof(*hub));
+		if (!hub || lrp_lock_init(&hub->lock)) {
+			lrp_arena_free(hub, sizeof(*hub));
+			return NULL;
+		}
+	}
+	memset(&hub->ep, 0, sizeof(*hub) - offsetof(struct lrp_hub, ep));
+	hub->ep.id = LRP_ENDPOINT_NONE;
+	hub->hold = -1;
+	hub->queue_end = &hub->queue;
+	atomic_store(&hub->sleepers, 0);
+	atomic_store(&hub->deadline_ns, LRP_TCP_NEVER);
+	hub->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (hub->bell < 0 || !table_make(hub, SLOTS_FIRST)) {
+		if (hub->bell >= 0)
+			close(hub->bell);
+		pthread_mutex_lock(&free_lock);
+		hub->next_free = free_hubs;
+		free_hubs = hub;
+		pthread_mutex_unlock(&free_lock);
+		return NULL;
+	}
+	return hub;
+}
+
+void lrp_hub_forked(void)
+{
+	free_hubs = NULL;
+	pthread_mutex_init(&free_lock, NULL);
+}
+
+/* Whatever the dead holder was changing cannot be trusted: connections fail, the port is given up,
+ * and the kernel resets the peers when they ask. */
+static void recover(struct lrp_hub *hub)
+{
+	uint32_t i;
+
+	for (i = 0; i < hub->ep.channels; i++)
+		lrp_chan_recover(&hub->ep.chan[i]);
+	hub->broken = true;
+}
+
+static void lock(struct lrp_hub *hub)
+{
+	lrp_inside++;
+	if (lrp_unlikely(lrp_lock(&hub->lock)))
+		recover(hub);
+}
+
+bool lrp_hub_lock_if(struct lrp_hub *hub, uint32_t serial)
+{
+	lock(hub);
+	if (atomic_load(&hub->serial) == serial && !hub->broken)
+		return true;
+	lrp_unlock(&hub->lock);
+	lrp_inside--;
+	return false;
+}
+
+bool lrp_hub_lock(struct lrp_view *l, int fd, enum lrp_stream_mode mode)
+{
+	struct lrp_stream *stream = &l->sock->stream;
+	struct lrp_hub *hub = stream->hub;
+
+	if (!hub)
+		return false;
+	lock(hub);
+	if (lrp_likely(lrp_view_of(fd) == l && stream->hub == hub &&
+		       atomic_load(&stream->mode) == mode && !hub->broken)) {
+		if (lrp_unlikely(!atomic_load_explicit(&l->app, memory_order_relaxed)))
+			lrp_app_watch_inherited(l);
+		return true;
+	}
+	lrp_unlock(&hub->lock);
+	lrp_inside--;
+	return false;
+}
+
+/* Nothing is left of it. The lock is held on entry. */
+static void hub_close(struct lrp_hub *hub)
+{
+	struct lrp_endpoint ep = hub->ep;
+	uint32_t serial;
+	int bell = hub->bell, hold = hub->hold_pid == getpid() ? hub->hold : -1;
+
+	serial = atomic_fetch_add(&hub->serial, 1);
+	lrp_arena_free(hub->table.slot, hub->table.slots * sizeof(struct lrp_hub_slot));
+	hub->ep.channels = 0;
+	lrp_unlock(&hub->lock);
+	lrp_app_forget(hub, serial);
+	/* Before the port is free: its next owner is to get his segments. The shadow itself may
+	 * live on, for another connection. */
+	if (ep.id != LRP_ENDPOINT_NONE)
+		lrp_endpoint_withdraw(&ep);
+	if (hold >= 0)
+		close(hold);
+	if (ep.id != LRP_ENDPOINT_NONE)
+		lrp_endpoint_close(&ep, &lrp_arena_allocator);
+	close(bell);
+	pthread_mutex_lock(&free_lock);
+	hub->next_free = free_hubs;
+	free_hubs = hub;
+	pthread_mutex_unlock(&free_lock);
+}
+
+int lrp_hub_open(struct lrp_hub *hub, uint32_t limit)
+{
+	uint32_t i;
+	int error = lrp_endpoint_open(&hub->ep, 0, limit, &lrp_arena_allocator);
+
+	/* Flags that an earlier owner of the channel has left. */
+	for (i = 0; !error && i < hub->ep.channels; i++)
+		__atomic_store_n(&hub->ep.chan[i].user->flags, 0, __ATOMIC_RELEASE);
+	return error;
+}
+
+void lrp_hub_discard(struct lrp_hub *hub)
+{
+	lock(hub);
+	hub_close(hub);
+	lrp_inside--;
+}
+
+void lrp_hub_unlock(struct lrp_hub *hub)
+{
+	if (hub->touched)
+		lrp_hub_flush(hub, (int64_t)lrp_now_ns(), NULL);
+	if (lrp_unlikely(!hub->listening && !hub->conns))
+		hub_close(hub);
+	else
+		lrp_unlock(&hub->lock);
+	lrp_inside--;
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * stream.h - TCP sockets: what the files stream*.c, hub.c and accept.c share.
+ *
+ * A *hub* is the endpoint of a local port and whatever is demultiplexed from it
+ * in software: one connection if it was opened from here, or a listener, its half-open
+ * connections (tcp/listen.h) and those it accepted. It lies in the arena, and one
+ * robust lock guards all of it: whoever holds the lock is the consumer of the channels.
+ *
+ * A socket is in one of three modes, which never go back but from CONNECTION to KERNEL when
+ * a connect() failed:
+ *   KERNEL      not connected yet, or served by the kernel: calls go to the descriptor
+ *   LISTENER    the hub's; the kernel's socket listens, too, for all other interfaces
+ *   CONNECTION  one of the hub's
+ *
+ * Order of locks: sock->setup, hub->lock. Requests to lrpd are never made under hub->lock.
+ */
+#ifndef LRP_STREAM_H
+#define LRP_STREAM_H
+
+#include <poll.h>
+
+#include "../tcp/flowtable.h"
+#include "../tcp/listen.h"
+#include "../tcp/tcp.h"
+#include "../tcp/timewait.h"
+#include "../tx/tcp_send.h"
+#include "socket.h"
+
+struct lrp_hub;
+
+struct lrp_conn {
+	struct lrp_tcp tcp;
+	struct lrp_tcp_flow flow;
+	struct lrp_hub *hub;
+	struct lrp_tx_dest dest;
+	struct lrp_conn *prev, *next; /* all of the hub */
+	struct lrp_conn *later;	      /* in the accept queue */
+	struct lrp_conn *next_touched;
+	bool touched;
+	bool held; /* a socket has it, or the accept queue */
+};
+
+struct lrp_hub_slot {
+	struct lrp_tcp_flow_head head;
+	struct lrp_conn *conn;
+};
+
+struct lrp_hub {
+	struct lrp_lock lock;
+	_Atomic uint32_t serial;     /* changes when the hub is closed: see lrp_hub_alive() */
+	_Atomic uint32_t sleepers;   /* threads that wait for something of the hub */
+	_Atomic int64_t deadline_ns; /* of its connections and its listener, or earlier */
+	struct lrp_endpoint ep;
+	int bell; /* eventfd, edge-triggered: another thread made something ready */
+	int hold; /* descriptor of the shadow when its owner has closed his; or -1 */
+	pid_t hold_pid;
+	bool broken;			 /* a holder of the lock died: all is reset */
+	struct lrp_tcp_flow_table table; /* of struct lrp_hub_slot */
+	struct lrp_conn *conns;
+	struct lrp_conn *touched; /* since the last lrp_hub_flush() */
+
+	bool shared;	/* a listener's port: its channels get what is for nobody else there */
+	bool listening; /* still */
+	struct lrp_tcp_listener listener;
+	struct lrp_tcp_half *half;
+	struct lrp_tcp_timewaits timewaits;
+	struct lrp_tcp_timewait *timewait;
+	struct lrp_conn *queue, **queue_end;
+	uint32_t queued, backlog;
+	uint64_t processed[LRP_CONTEXT_COUNT];
+	uint64_t dropped;
+	struct lrp_hub *next_free;
+};
+
+/* ---- hub.c ---------------------------------------------------------------- */
+
+struct lrp_hub *lrp_hub_new(void);
+/* Takes the lock; false: it is not held, since the descriptor is not this socket's any more or its
+ * mode has changed. */
+bool lrp_hub_lock(struct lrp_view *l, int fd, enum lrp_stream_mode mode);
+/* For whoever knows the hub by itself: false if it has been closed since `serial`. */
+bool lrp_hub_lock_if(struct lrp_hub *hub, uint32_t serial);
+/* Sends what is due, wakes who sleeps, releases the lock, and closes the hub if nothing is left of
+ * it. */
+void lrp_hub_unlock(struct lrp_hub *hub);
+
+/* Lock held, all below. */
+/* Drains the channels: all that has arrived is processed. `mine`: nobody need be told about it. */
+void lrp_hub_input(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine,
+		   enum lrp_context context);
+/* Runs timers that are due. */
+void lrp_hub_timers(struct lrp_hub *hub, int64_t now);
+/* Something was asked of the connection: lrp_hub_flush() sends what follows from it. */
+void lrp_hub_touch(struct lrp_conn *c);
+void lrp_hub_flush(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine);
+/* Gives frames back; true if nothing new has arrived. */
+bool lrp_hub_settle(struct lrp_hub *hub);
+/* Channels for it, of `limit` frames each. -errno. */
+int lrp_hub_open(struct lrp_hub *hub, uint32_t limit);
+/* Of a hub that no other thread has seen. */
+void lrp_hub_discard(struct lrp_hub *hub);
+/* In the child of fork: what is free is the parent's. */
+void lrp_hub_forked(void);
+/* Random, the same in all processes of the family: hashes, ISNs. */
+const uint64_t *lrp_secret(void);
+/* NULL: no memory. In the hub's table; CLOSED. */
+struct lrp_conn *lrp_conn_new(struct lrp_hub *hub, const struct lrp_tcp_flow *flow,
+			      const struct lrp_tcp_options *o);
+/* The socket lets go of it: it ends by itself. */
+void lrp_conn_release(struct lrp_conn *c, int64_t now, bool abort);
+
+/* ---- accept.c --------------------------------------------------------------- */
+
+/* Lock held. A segment that belongs to no connection. */
+void lrp_listen_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *flow,
+			const struct lrp_tcp_segment *s);
+void lrp_listen_timers(struct lrp_hub *hub, int64_t now);
+int64_t lrp_listen_deadline(const struct lrp_hub *hub);
+/* Resets what was not accepted; no more is taken. */
+void lrp_listen_stop(struct lrp_hub *hub, int64_t now);
+/* The connection is in TIME_WAIT: true if the table has it now. */
+bool lrp_listen_timewait(struct lrp_conn *c, int64_t now);
+
+/* ---- stream.c --------------------------------------------------------------- */
+
+/* The mode was not what was expected: -EBADF (closed), -ECONNRESET (the hub is broken), or 0: look
+ * again. */
+int lrp_stream_changed(struct lrp_view *l, int fd);
+int lrp_stream_connect(struct lrp_view *l, int fd, const struct sockaddr *addr, socklen_t addrlen);
+int lrp_stream_shutdown(struct lrp_view *l, int fd, int how);
+int lrp_stream_name(struct lrp_view *l, int fd, struct sockaddr *addr, socklen_t *len, bool peer);
+int lrp_stream_ioctl(struct lrp_view *l, int fd, unsigned long request, void *arg);
+/* Before the last descriptor is closed; may linger. */
+void lrp_stream_closing(struct lrp_view *l, int fd);
+/* When it has been closed; whatever lrp_stream_closing() did not see. */
+void lrp_stream_end(struct lrp_sock *s);
+/* The address as a socket of `domain` has it. */
+socklen_t lrp_stream_address(struct sockaddr_storage *to, int domain, uint8_t family,
+			     const union lrp_address *addr, __be16 port);
+
+/* ---- stream_io.c ------------------------------------------------------------ */
+
+ssize_t lrp_stream_receive(struct lrp_view *l, int fd, struct msghdr *msg, int flags);
+ssize_t lrp_stream_send(struct lrp_view *l, int fd, const struct msghdr *msg, int flags);
+
+/* ---- stream_options.c -------------------------------------------------------- */
+
+int lrp_stream_setsockopt(struct lrp_view *l, int fd, int level, int name, const void *value,
+			  socklen_t len);
+int lrp_stream_getsockopt(struct lrp_view *l, int fd, int level, int name, void *value,
+			  socklen_t *len);
+/* What the shadow has been told. */
+void lrp_stream_options(int fd, struct lrp_tcp_options *o);
+int64_t lrp_stream_defer(int fd); /* TCP_DEFER_ACCEPT */
+int lrp_stream_somaxconn(void);
+/* An accepted socket has the options of its listener. */
+void lrp_stream_inherit(struct lrp_view *from, int from_fd, struct lrp_view *to, int to_fd);
+
+/* ---- stream_wait.c ----------------------------------------------------------- */
+
+/* hub->lock held on entry, not on return. Sleeps until something may have changed. 0, -EAGAIN
+ * (deadline; 0: none), -EINTR, -EBADF. */
+int lrp_stream_wait(struct lrp_view *l, int fd, uint64_t deadline_ns);
+short lrp_stream_events(struct lrp_view *l, int fd, short events);
+/* For lrp_poll(): the descriptor to sleep on, -1 if the kernel's alone will do, -errno. Then done.
+ */
+int lrp_stream_poll_begin(struct lrp_view *l, int fd, int *error);
+void lrp_stream_poll_end(struct lrp_view *l, int epfd);
+/* What lrp_poll() asks the kernel about the descriptor: nothing if it is a connection of ours. */
+static inline int lrp_stream_poll_fd(const struct lrp_view *l, int fd)
+{
+	return atomic_load(&l->sock->stream.mode) == LRP_STREAM_CONNECTION ? -1 : fd;
+}
+
+/* The answer to a stranger. */
+static inline void lrp_stream_answer(const struct lrp_tcp_flow *flow, const struct lrp_tcp_tx *tx)
+{
+	lrp_tx_send_tcp(NULL, &(struct lrp_tx_tcp){.flow = flow}, tx, 1, MSG_DONTWAIT);
+}
+
+#endif
