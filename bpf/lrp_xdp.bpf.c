@@ -90,7 +90,6 @@ __noinline int lrp_deliver(struct xdp_md *ctx, __u32 endpoint, __u32 owner, __u3
 struct lrp_receive {
 	struct lrp_transport transport;
 	struct lrp_target target;
-	__u32 l3;
 	bool ipv6;
 	bool leads; /* first fragment of a datagram that is addressed to us */
 };
@@ -115,15 +114,16 @@ static __always_inline bool lrp_tuple_get(struct lrp_receive *receive, void *dat
 
 static __always_inline enum lrp_xdp_reason lrp_demux4(struct xdp_md *ctx,
 						      const struct lrp_device *device, void *data,
-						      void *data_end, struct lrp_receive *receive)
+						      void *data_end, __u32 l3,
+						      struct lrp_receive *receive)
 {
 	struct lrp_transport *transport = &receive->transport;
-	struct iphdr *ip = data + receive->l3;
+	struct iphdr *ip = data + l3;
 	enum lrp_xdp_reason reason;
 	struct lrp_tuple tuple;
 	__u8 cast;
 
-	reason = lrp_parse_ipv4(ctx, data, data_end, receive->l3, transport);
+	reason = lrp_parse_ipv4(ctx, data, data_end, l3, transport);
 	if (reason)
 		return reason;
 	reason = lrp_ours4(device, data, ip, &cast);
@@ -133,7 +133,7 @@ static __always_inline enum lrp_xdp_reason lrp_demux4(struct xdp_md *ctx,
 	    (transport->proto == IPPROTO_TCP && cast == LRP_CAST_UNICAST)) {
 		receive->leads = transport->whole == LRP_FRAGMENT_FIRST;
 		if (transport->whole == LRP_FRAGMENT_LATER)
-			reason = lrp_fragment_follow(ctx, receive->l3, false, transport,
+			reason = lrp_fragment_follow(ctx, l3, false, transport,
 						     &receive->target);
 		else if (!lrp_tuple_get(receive, data, data_end, cast, &tuple))
 			reason = LRP_XDP_PASS_MALFORMED;
@@ -141,7 +141,7 @@ static __always_inline enum lrp_xdp_reason lrp_demux4(struct xdp_md *ctx,
 			reason = lrp_flow_find4(device, ip, &tuple, &receive->target);
 	} else if (transport->proto == IPPROTO_ICMP && transport->whole == LRP_WHOLE &&
 		   cast == LRP_CAST_UNICAST) {
-		reason = lrp_icmp4(ctx, receive->l3, transport->offset, transport->room,
+		reason = lrp_icmp4(ctx, l3, transport->offset, transport->room,
 				   &receive->target);
 	} else {
 		return LRP_XDP_PASS_PROTOCOL;
@@ -153,15 +153,16 @@ static __always_inline enum lrp_xdp_reason lrp_demux4(struct xdp_md *ctx,
 
 static __always_inline enum lrp_xdp_reason lrp_demux6(struct xdp_md *ctx,
 						      const struct lrp_device *device, void *data,
-						      void *data_end, struct lrp_receive *receive)
+						      void *data_end, __u32 l3,
+						      struct lrp_receive *receive)
 {
 	struct lrp_transport *transport = &receive->transport;
-	struct ipv6hdr *ip = data + receive->l3;
+	struct ipv6hdr *ip = data + l3;
 	enum lrp_xdp_reason reason;
 	struct lrp_tuple tuple;
 	__u8 cast;
 
-	reason = lrp_parse_ipv6(ctx, data, data_end, receive->l3, transport);
+	reason = lrp_parse_ipv6(ctx, data, data_end, l3, transport);
 	if (reason)
 		return reason;
 	reason = lrp_ours6(device, data, ip, &cast);
@@ -173,7 +174,7 @@ static __always_inline enum lrp_xdp_reason lrp_demux6(struct xdp_md *ctx,
 		if (!lrp_fragment_followed(transport, true) ||
 		    (transport->proto == IPPROTO_TCP && cast != LRP_CAST_UNICAST))
 			return LRP_XDP_PASS_PROTOCOL;
-		reason = lrp_fragment_follow(ctx, receive->l3, true, transport, &receive->target);
+		reason = lrp_fragment_follow(ctx, l3, true, transport, &receive->target);
 	} else if (transport->proto == IPPROTO_UDP ||
 		   (transport->proto == IPPROTO_TCP && cast == LRP_CAST_UNICAST)) {
 		if (!lrp_tuple_get(receive, data, data_end, cast, &tuple))
@@ -182,7 +183,7 @@ static __always_inline enum lrp_xdp_reason lrp_demux6(struct xdp_md *ctx,
 			reason = lrp_flow_find6(device, ip, &tuple, &receive->target);
 	} else if (transport->proto == IPPROTO_ICMPV6 && transport->whole == LRP_WHOLE &&
 		   cast == LRP_CAST_UNICAST) {
-		reason = lrp_icmp6(ctx, receive->l3, transport->offset, transport->room,
+		reason = lrp_icmp6(ctx, l3, transport->offset, transport->room,
 				   &receive->target);
 	} else {
 		return LRP_XDP_PASS_PROTOCOL;
@@ -198,20 +199,20 @@ static __always_inline enum lrp_xdp_reason lrp_receive(struct xdp_md *ctx)
 	struct lrp_receive receive = {};
 	enum lrp_xdp_reason reason;
 	struct lrp_device *device;
-	__u32 zero = 0;
+	__u32 zero = 0, l3; /* not in `receive`: Linux 6.1's verifier would lose what it knows about it */
 	__be16 type;
 
 	device = bpf_map_lookup_elem(&lrp_device, &zero);
 	if (!device)
 		return LRP_XDP_PASS_INACTIVE;
-	reason = lrp_parse_ethernet(device, data, data_end, &receive.l3, &type);
+	reason = lrp_parse_ethernet(device, data, data_end, &l3, &type);
 	if (reason)
 		return reason;
 	if (type == bpf_htons(ETH_P_IP)) {
-		reason = lrp_demux4(ctx, device, data, data_end, &receive);
+		reason = lrp_demux4(ctx, device, data, data_end, l3, &receive);
 	} else if (type == bpf_htons(ETH_P_IPV6)) {
 		receive.ipv6 = true;
-		reason = lrp_demux6(ctx, device, data, data_end, &receive);
+		reason = lrp_demux6(ctx, device, data, data_end, l3, &receive);
 	} else {
 		return LRP_XDP_PASS_PROTOCOL;
 	}
@@ -219,7 +220,7 @@ static __always_inline enum lrp_xdp_reason lrp_receive(struct xdp_md *ctx)
 		reason = lrp_deliver(ctx, receive.target.endpoint, receive.target.owner,
 				     receive.target.found);
 	if (receive.leads)
-		lrp_fragment_lead(ctx, receive.l3, receive.ipv6,
+		lrp_fragment_lead(ctx, l3, receive.ipv6,
 				  reason >= LRP_XDP_PASS_PROTOCOL && reason < LRP_XDP_DROP_FULL ?
 					  LRP_FRAGMENT_KERNEL : receive.target.endpoint,
 				  &receive.transport);

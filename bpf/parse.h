@@ -95,6 +95,16 @@ static __always_inline void *lrp_header_at(void *data, __u32 offset)
 	return data + (offset & LRP_OFFSET_MAX);
 }
 
+/* Whether the host uses this outer VLAN id. Linux 6.1's verifier forgets that a byte-swapped number has
+ * 16 bits: the mask tells it, and the empty asm keeps the compiler from knowing better. */
+static __always_inline bool lrp_vlan_ours(const struct lrp_device *device, __u16 vid)
+{
+	__u32 word = vid >> 6;
+
+	asm volatile("" : "+r"(word));
+	return device->vlans[word & (LRP_VLAN_WORDS - 1)] & 1ull << (vid & 63);
+}
+
 /* Steps over VLAN tags. *offset and *type are those of the network header. */
 static __always_inline enum lrp_xdp_reason lrp_parse_ethernet(const struct lrp_device *device,
 							      void *data, void *data_end,
@@ -122,7 +132,7 @@ static __always_inline enum lrp_xdp_reason lrp_parse_ethernet(const struct lrp_d
 			return LRP_XDP_PASS_MALFORMED;
 		vid = bpf_ntohs(tag->tci) & 0xfff;
 		/* id 0 is a priority tag: the frame is in no VLAN */
-		if (depth == 0 && vid && !(device->vlans[vid >> 6] & 1ull << (vid & 63)))
+		if (depth == 0 && vid && !lrp_vlan_ours(device, vid))
 			return LRP_XDP_PASS_VLAN;
 		*offset += sizeof(*tag);
 		*type = tag->type;
