@@ -3,8 +3,10 @@
 #ifndef LRP_TEST_BED_H
 #define LRP_TEST_BED_H
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 /* Called first in main(): starts this program again inside tools/testbed/bed.sh, unless it already
@@ -27,6 +29,26 @@ static inline void bed_sh(const char *command)
 		fprintf(stderr, "failed: %s\n", command);
 		exit(1);
 	}
+}
+
+/* lrpd maps rings of bound AF_XDP sockets, which Linux allows from 6.6 on; embedded mode does not. */
+static inline bool bed_has_lrpd(void)
+{
+	struct utsname u;
+	int major = 0, minor = 0;
+
+	uname(&u);
+	sscanf(u.release, "%d.%d", &major, &minor);
+	return major > 6 || (major == 6 && minor >= 6);
+}
+
+/* For tests that are about lrpd, or several processes: leaves out the whole test. */
+static inline void bed_needs_lrpd(void)
+{
+	if (bed_has_lrpd())
+		return;
+	printf("lrpd needs Linux 6.6 or later: see uname -r\n");
+	exit(77);
 }
 
 #define BED_NET "bash -c '. tools/testbed/bed.sh; set -e; bed_net'"

@@ -70,6 +70,7 @@ void fault_begin(char **argv, const char *attach_options)
 	const char *given = getenv("LRP_SEED");
 
 	bed_enter(argv);
+	bed_needs_lrpd();
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (access("build/bin/lrp", X_OK) || access("build/bin/lrp-load", X_OK)) {
 		fprintf(stderr, "build/bin/lrp or lrp-load is missing: make build-all\n");

@@ -544,6 +544,10 @@ int harness_main(int argc, char **argv, const struct test_case *cases, int count
 		printf("lrpd: %s is not built, embedded mode only\n", command);
 		return bad;
 	}
+	if (!bed_has_lrpd()) {
+		printf("lrpd: needs Linux 6.6 or later, embedded mode only\n");
+		return bad;
+	}
 	snprintf(command, sizeof(command), "%s/lrp attach s0", lrp);
 	bed_sh(command);
 	bad |= in_child(cases, count, false, only);

@@ -10,6 +10,7 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$top" || exit 1
 if [ "${LRP_BED:-}" != 1 ]; then exec tools/testbed/bed.sh "$0" "$@"; fi
 . tools/testbed/bed.sh
+bed_needs_lrpd
 build=${LRP_BUILD:-$top/build}
 export PATH=$build/bin:$PATH
 failed=0

@@ -418,6 +418,7 @@ int main(int argc, char **argv)
 {
 	(void)argc;
 	bed_enter(argv);
+	bed_needs_lrpd();
 	setenv("LRP_BUILD", "build", 0);
 	bed_sh(BED_NET);
 	bed_sh("$LRP_BUILD/bin/lrpd --quota 100 && $LRP_BUILD/bin/lrp attach s0 --frames 1024 "

@@ -262,6 +262,7 @@ int main(int argc, char **argv)
 
 	(void)argc;
 	bed_enter(argv);
+	bed_needs_lrpd();
 	setenv("LRP_BUILD", "build", 0);
 	bed_sh(BED_NET);
 	fd = socket(AF_INET6, SOCK_DGRAM, 0);

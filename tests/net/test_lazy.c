@@ -488,7 +488,7 @@ int main(int argc, char **argv)
 	bed_sh(BED_NET);
 	pin(1);
 	snprintf(command, sizeof(command), "%s/lrp", bin);
-	embedded = access(command, X_OK) != 0;
+	embedded = access(command, X_OK) != 0 || !bed_has_lrpd();
 	snprintf(command, sizeof(command), "%s/lrp attach s0", bin);
 	if (!embedded)
 		bed_sh(command);

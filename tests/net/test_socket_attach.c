@@ -114,6 +114,7 @@ int main(int argc, char **argv)
 	(void)argc;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	bed_enter(argv);
+	bed_needs_lrpd();
 	snprintf(path, sizeof(path), "%s/lrp", bin);
 	if (access(path, X_OK)) {
 		printf("%s is not built\n", path);

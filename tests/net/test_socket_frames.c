@@ -150,6 +150,7 @@ int main(int argc, char **argv)
 	(void)argc;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	bed_enter(argv);
+	bed_needs_lrpd();
 	bed_sh("bash -c '. tools/testbed/bed.sh; set -e; bed_net 4; ip link set s0 mtu 9000; "
 	       "ip -n client link set c0 mtu 9000'");
 	bed_sh("${LRP_BIN:-build/bin}/lrp attach s0");

@@ -385,6 +385,7 @@ int main(int argc, char **argv)
 	(void)argc;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	bed_enter(argv);
+	bed_needs_lrpd();
 	bed_sh(BED_NET);
 	pid = fork();
 	if (pid == 0) {

@@ -120,5 +120,6 @@ int main(int argc, char **argv)
 		return 77;
 	}
 	bed_enter(argv);
+	bed_needs_lrpd();
 	return cmocka_run_group_tests(tests, setup, teardown) ? 1 : 0;
 }

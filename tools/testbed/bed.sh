@@ -38,6 +38,14 @@ bed_pair()
 	ip -n "$ns" route add default via "198.18.$net.1" 2>/dev/null || true
 }
 
+# lrpd maps rings of bound AF_XDP sockets, which Linux allows from 6.6 on.
+bed_needs_lrpd()
+{
+	[ "$(printf '%s\n' 6.6 "$(uname -r)" | sort -V | head -n 1)" = 6.6 ] && return
+	echo "lrpd needs Linux 6.6 or later: see uname -r"
+	exit 77
+}
+
 # bed_net: client and blaster, as drawn above.
 bed_net()
 {
