@@ -74,12 +74,26 @@ static const struct receiver_calls receiver_lrp = {
 	.poll = lrp_poll,
 };
 
+/* Where there is no lrpd [bed.h: bed_embedded()], the receiver attaches the device itself. */
+static inline void receiver_embed(const char *program)
+{
+	const char *device = getenv("LRP_BENCH_EMBED");
+	struct lrp_embed_opts opts = {.sz = sizeof(opts), .mode = getenv("LRP_BENCH_EMBED_MODE")};
+
+	if (!device || lrp_embed(device, &opts) == 0)
+		return;
+	fprintf(stderr, "%s: %s\n", program, lrp_embed_error());
+	exit(1);
+}
+
 static inline const struct receiver_calls *receiver_find(const char *program, const char *name)
 {
 	if (strcmp(name, "stock") == 0)
 		return &receiver_stock;
-	if (strcmp(name, "lrp") == 0)
+	if (strcmp(name, "lrp") == 0) {
+		receiver_embed(program);
 		return &receiver_lrp;
+	}
 	fprintf(stderr, "%s: --system %s: stock or lrp\n", program, name);
 	exit(2);
 }

@@ -302,6 +302,11 @@ int bed_start(struct bed *bed, struct bed_proc *proc, enum bed_program program, 
 		child_enter(bed, BED_SERVER, bed->cpu_server, 0);
 		for (i = 0; env && env[i]; i++)
 			putenv(env[i]);
+		if (program == BED_LRP && bed_embedded() && !bed->same) {
+			setenv("LRP_BENCH_EMBED", bed->pair[program].server, 1);
+			setenv("LRP_BENCH_EMBED_MODE",
+			       bed->placement == BED_SOFTIRQ ? "skb" : "native", 1);
+		}
 		/* dup2 clears close-on-exec; all else is closed by it */
 		if (proc->memfd == BENCH_COUNTERS_FD ? fcntl(proc->memfd, F_SETFD, 0)
 						     : dup2(proc->memfd, BENCH_COUNTERS_FD) < 0)
@@ -312,8 +317,14 @@ int bed_start(struct bed *bed, struct bed_proc *proc, enum bed_program program, 
 		_exit(127);
 	}
 	for (until = bed_now() + 30000000000u; bed_now() < until; usleep(1000)) {
-		if (__atomic_load_n(&proc->counters->ready, __ATOMIC_ACQUIRE))
-			return 0;
+		if (__atomic_load_n(&proc->counters->ready, __ATOMIC_ACQUIRE)) {
+			if (program != BED_LRP || !bed_embedded() || bed->same)
+				return 0;
+			i = bed_place_embedded(bed, program);
+			if (i)
+				bed_stop(proc);
+			return i;
+		}
 		if (waitpid(proc->pid, &status, WNOHANG) == proc->pid) {
 			proc->pid = 0;
 			break;

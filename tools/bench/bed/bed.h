@@ -120,6 +120,10 @@ int bed_place(struct bed *bed, enum bed_placement placement, unsigned int progra
 /* Detaches LRP and the raw program, so that the next bed_place() attaches them anew. */
 void bed_unplace(struct bed *bed);
 
+/* lrpd needs Linux 6.6. Before it the first LRP process that is started attaches the pair's device
+ * itself, and there can be one such process at a time. */
+bool bed_embedded(void);
+
 /*
  * Starts a program of the same directory in the server's namespace on CPU S with counters
  * and waits (10 s) until it is ready. argv[0] is its name. env: NULL-terminated, may be NULL.

@@ -14,6 +14,10 @@ int bed_write(struct bed *bed, enum bed_ns ns, const char *path, const char *tex
 int bed_netns_enter(struct bed *bed, enum bed_ns ns);
 void bed_netns_leave(struct bed *bed);
 
+/* place.c: embedded mode: a process has attached the pair's device. Counts what it sees from now on, and
+ * places and verifies the pair. */
+int bed_place_embedded(struct bed *bed, enum bed_program program);
+
 /* generator.c */
 int bed_generator_open(struct bed *bed);
 int bed_generator_main(void *arg); /* struct bed */

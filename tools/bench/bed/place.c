@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <lrp/abi.h>
@@ -62,12 +63,26 @@ static int attach(struct bed *bed, struct bed_pair *pair, struct bpf_program *pr
 	return 0;
 }
 
+bool bed_embedded(void)
+{
+	struct utsname u;
+	int major = 0, minor = 0;
+
+	uname(&u);
+	sscanf(u.release, "%d.%d", &major, &minor);
+	return major < 6 || (major == 6 && minor < 6);
+}
+
 static int attach_lrp(struct bed *bed, struct bed_pair *pair, enum bed_placement placement)
 {
 	char lrp[4200], path[512];
 	struct stat st;
 	int err;
 
+	if (bed_embedded()) {
+		pair->attached = true; /* by the receiver, when it starts */
+		return 0;
+	}
 	snprintf(lrp, sizeof(lrp), "%s/lrp", bed->bin);
 	err = bed_run(bed, BED_SERVER,
 		      (char *[]){lrp, "attach", pair->server, "--mode",
@@ -115,7 +130,7 @@ static void detach_pair(struct bed *bed, struct bed_pair *pair)
 {
 	char lrp[4200];
 
-	if (pair->program == BED_LRP && pair->attached && !bed->same) {
+	if (pair->program == BED_LRP && pair->attached && !bed->same && !bed_embedded()) {
 		snprintf(lrp, sizeof(lrp), "%s/lrp", bed->bin);
 		bed_run(bed, BED_SERVER, (char *[]){lrp, "detach", pair->server, NULL});
 	}
@@ -282,6 +297,46 @@ static int verify(struct bed *bed, enum bed_program program, enum bed_placement 
 				bed_placement_name[placement], bed->pair[program].server,
 				(unsigned long long)here, (unsigned long long)there);
 	return 0;
+}
+
+/* The youngest map of that name: the process that attached has just made it, and pins nothing. */
+static int youngest_map(const char *name)
+{
+	struct bpf_map_info info;
+	uint32_t id = 0, length;
+	int fd, found = -1;
+
+	while (bpf_map_get_next_id(id, &id) == 0) {
+		fd = bpf_map_get_fd_by_id(id);
+		if (fd < 0)
+			continue;
+		length = sizeof(info);
+		memset(&info, 0, sizeof(info));
+		if (bpf_obj_get_info_by_fd(fd, &info, &length) || strcmp(info.name, name)) {
+			close(fd);
+			continue;
+		}
+		if (found >= 0)
+			close(found);
+		found = fd;
+	}
+	return found;
+}
+
+int bed_place_embedded(struct bed *bed, enum bed_program program)
+{
+	struct bed_pair *pair = &bed->pair[program];
+	int err;
+
+	if (pair->seen_fd >= 0)
+		close(pair->seen_fd);
+	pair->seen_fd = youngest_map("lrp_reasons");
+	if (pair->seen_fd < 0)
+		return bed_fail(bed, -ENOENT, "%s: no map lrp_reasons: cannot count what LRP sees",
+				pair->server);
+	pair->seen_entries = LRP_XDP_REASON_COUNT;
+	err = place_pair(bed, pair, bed->placement);
+	return err ? err : verify(bed, program, bed->placement);
 }
 
 int bed_place(struct bed *bed, enum bed_placement placement, unsigned int programs)
