@@ -136,11 +136,9 @@ static __always_inline bool lrp_loan_cover(const struct lrp_device *device,
  * frames it takes, else the reason. Looks at the length only when there is room
  * for one frame at least: a full channel costs the least.
  */
-static __always_inline enum lrp_xdp_reason lrp_discard(struct xdp_md *ctx,
-						       const struct lrp_device *device,
-						       struct lrp_channel *channel,
-						       const struct lrp_user *user, __u32 queue,
-						       __u32 *frames, __u32 *length)
+static __always_inline enum lrp_xdp_reason
+lrp_discard(struct xdp_md *ctx, const struct lrp_device *device, struct lrp_channel *channel,
+	    const struct lrp_user *user, __u32 queue, __u32 *frames, __u32 *length)
 {
 	__u64 held = lrp_occupancy(channel, user);
 	__u32 limit = channel->limit, payload = device->frame_payload;

@@ -74,9 +74,8 @@ static __always_inline bool lrp_mac_ours(const struct lrp_device *device, const 
 	return device->flags & LRP_DEVICE_ALLMULTI || lrp_mac_equal(mac, group_mac);
 }
 
-static __always_inline enum lrp_xdp_reason lrp_ours4(const struct lrp_device *device,
-						     const __u8 *mac, const struct iphdr *ip,
-						     __u8 *cast)
+static __always_inline enum lrp_xdp_reason
+lrp_ours4(const struct lrp_device *device, const __u8 *mac, const struct iphdr *ip, __u8 *cast)
 {
 	__be32 daddr = ip->daddr;
 	struct lrp_local *local;
@@ -126,9 +125,8 @@ static __always_inline bool lrp_addr6_loopback(const struct in6_addr *addr)
 	       addr->s6_addr32[3] == bpf_htonl(1);
 }
 
-static __always_inline enum lrp_xdp_reason lrp_ours6(const struct lrp_device *device,
-						     const __u8 *mac, const struct ipv6hdr *ip,
-						     __u8 *cast)
+static __always_inline enum lrp_xdp_reason
+lrp_ours6(const struct lrp_device *device, const __u8 *mac, const struct ipv6hdr *ip, __u8 *cast)
 {
 	struct lrp_local *local;
 	struct in6_addr daddr;
@@ -141,7 +139,8 @@ static __always_inline enum lrp_xdp_reason lrp_ours6(const struct lrp_device *de
 	if (ip->daddr.s6_addr[0] == 0xff) {
 		*cast = LRP_CAST_MULTICAST;
 	} else if (lrp_addr6_loopback(&ip->daddr)) {
-		return device->flags & LRP_DEVICE_LOOPBACK ? LRP_XDP_ENQUEUED : LRP_XDP_PASS_ADDRESS;
+		return device->flags & LRP_DEVICE_LOOPBACK ? LRP_XDP_ENQUEUED
+							   : LRP_XDP_PASS_ADDRESS;
 	} else {
 		/* a key on the stack: hash lookups from packet memory are refused in XDP before 6.x */
 		daddr = ip->daddr;
@@ -200,7 +199,7 @@ static __always_inline struct lrp_port lrp_port_get(bool ipv6, __u8 proto, __be1
 	union {
 		__u64 word;
 		struct lrp_port port;
-	} entry = { .word = 0 };
+	} entry = {.word = 0};
 	__u64 *found = bpf_map_lookup_elem(&lrp_ports, &index);
 
 	if (found)
@@ -220,9 +219,8 @@ static __always_inline __u32 lrp_flow_mix(__u32 hash)
 }
 
 /* The member of a SO_REUSEPORT group, always the same for one connection. */
-static __always_inline enum lrp_xdp_reason lrp_group_pick(__u32 target, __u32 addresses,
-							  const struct lrp_tuple *tuple,
-							  __u32 *endpoint)
+static __always_inline enum lrp_xdp_reason
+lrp_group_pick(__u32 target, __u32 addresses, const struct lrp_tuple *tuple, __u32 *endpoint)
 {
 	__u32 index = target & ~LRP_TARGET_GROUP, member;
 	struct lrp_group *group = bpf_map_lookup_elem(&lrp_groups, &index);
@@ -271,7 +269,11 @@ static __always_inline bool lrp_flow4_find(__be32 laddr, __be32 raddr, __be16 lp
 					   __u8 proto, struct lrp_target *target)
 {
 	struct lrp_flow4 key = {
-		.laddr = laddr, .raddr = raddr, .lport = lport, .rport = rport, .proto = proto,
+		.laddr = laddr,
+		.raddr = raddr,
+		.lport = lport,
+		.rport = rport,
+		.proto = proto,
 	};
 	struct lrp_flow *flow = bpf_map_lookup_elem(&lrp_flows4, &key);
 
@@ -283,9 +285,9 @@ static __always_inline bool lrp_flow4_find(__be32 laddr, __be32 raddr, __be16 lp
 	return true;
 }
 
-static __always_inline bool lrp_flow6_find(const struct in6_addr *laddr, const struct in6_addr *raddr,
-					   __be16 lport, __be16 rport, __u8 proto,
-					   struct lrp_target *target)
+static __always_inline bool lrp_flow6_find(const struct in6_addr *laddr,
+					   const struct in6_addr *raddr, __be16 lport, __be16 rport,
+					   __u8 proto, struct lrp_target *target)
 {
 	struct lrp_flow6 key;
 	struct lrp_flow *flow;
@@ -322,7 +324,9 @@ static __always_inline enum lrp_xdp_reason lrp_flow_find4(const struct lrp_devic
 		return LRP_XDP_PASS_PORT;
 	if (tuple->cast == LRP_CAST_MULTICAST) {
 		struct lrp_membership key = {
-			.port = tuple->dport, .proto = tuple->proto, .ifindex = device->ifindex,
+			.port = tuple->dport,
+			.proto = tuple->proto,
+			.ifindex = device->ifindex,
 		};
 
 		if (!(port.flags & LRP_PORT_MULTICAST))
@@ -337,7 +341,9 @@ static __always_inline enum lrp_xdp_reason lrp_flow_find4(const struct lrp_devic
 		return LRP_XDP_ENQUEUED;
 	if (port.flags & LRP_PORT_BINDS) {
 		struct lrp_bind4 key = {
-			.addr = ip->daddr, .port = tuple->dport, .proto = tuple->proto,
+			.addr = ip->daddr,
+			.port = tuple->dport,
+			.proto = tuple->proto,
 		};
 		__u32 *bind = bpf_map_lookup_elem(&lrp_binds4, &key);
 
@@ -363,7 +369,9 @@ static __always_inline enum lrp_xdp_reason lrp_flow_find6(const struct lrp_devic
 		return LRP_XDP_PASS_PORT;
 	if (tuple->cast == LRP_CAST_MULTICAST) {
 		struct lrp_membership key = {
-			.port = tuple->dport, .proto = tuple->proto, .ifindex = device->ifindex,
+			.port = tuple->dport,
+			.proto = tuple->proto,
+			.ifindex = device->ifindex,
 		};
 
 		if (!(port.flags & LRP_PORT_MULTICAST))
@@ -371,12 +379,13 @@ static __always_inline enum lrp_xdp_reason lrp_flow_find6(const struct lrp_devic
 		__builtin_memcpy(&key.group, &ip->daddr, sizeof(key.group));
 		return lrp_membership_find(device, &key, target);
 	}
-	if (port.flags & LRP_PORT_FLOWS &&
-	    lrp_flow6_find(&ip->daddr, &ip->saddr, tuple->dport, tuple->sport, tuple->proto, target))
+	if (port.flags & LRP_PORT_FLOWS && lrp_flow6_find(&ip->daddr, &ip->saddr, tuple->dport,
+							  tuple->sport, tuple->proto, target))
 		return LRP_XDP_ENQUEUED;
 #pragma unroll
 	for (int i = 0; i < 4; i++)
-		addresses = lrp_flow_mix(addresses ^ ip->saddr.s6_addr32[i]) ^ ip->daddr.s6_addr32[i];
+		addresses =
+			lrp_flow_mix(addresses ^ ip->saddr.s6_addr32[i]) ^ ip->daddr.s6_addr32[i];
 	if (port.flags & LRP_PORT_BINDS) {
 		struct lrp_bind6 key;
 		__u32 *bind;

@@ -55,19 +55,20 @@ static __always_inline bool lrp_fragment_followed(const struct lrp_transport *tr
 
 	if (proto == IPPROTO_UDP || proto == IPPROTO_TCP)
 		return true;
-	return ipv6 && (proto == IPPROTO_DSTOPTS || proto == IPPROTO_ROUTING || proto == IPPROTO_AH);
+	return ipv6 &&
+	       (proto == IPPROTO_DSTOPTS || proto == IPPROTO_ROUTING || proto == IPPROTO_AH);
 }
 
 /* A first fragment went to `endpoint` (or LRP_FRAGMENT_KERNEL). */
 __noinline int lrp_fragment_lead(struct xdp_md *ctx, __u32 l3, bool ipv6, __u32 endpoint,
 				 const struct lrp_transport *transport)
 {
-	struct lrp_fragment where = { .endpoint = endpoint };
+	struct lrp_fragment where = {.endpoint = endpoint};
 	struct lrp_fragment_key key;
 
 	if (!transport || l3 > LRP_OFFSET_MAX ||
-	    !lrp_fragment_key(lrp_header_at(lrp_data(ctx), l3), lrp_data_end(ctx), ipv6, transport->id,
-			      transport->fragment_proto, &key))
+	    !lrp_fragment_key(lrp_header_at(lrp_data(ctx), l3), lrp_data_end(ctx), ipv6,
+			      transport->id, transport->fragment_proto, &key))
 		return -1;
 	/* LRU: refused only when other CPUs have all elements in hand at this moment; the later
 	 * fragments then go to the fragment endpoint and are found there */
@@ -82,8 +83,8 @@ __noinline int lrp_fragment_follow(struct xdp_md *ctx, __u32 l3, bool ipv6,
 	struct lrp_fragment *where;
 
 	if (!transport || !target || l3 > LRP_OFFSET_MAX ||
-	    !lrp_fragment_key(lrp_header_at(lrp_data(ctx), l3), lrp_data_end(ctx), ipv6, transport->id,
-			      transport->fragment_proto, &key))
+	    !lrp_fragment_key(lrp_header_at(lrp_data(ctx), l3), lrp_data_end(ctx), ipv6,
+			      transport->id, transport->fragment_proto, &key))
 		return LRP_XDP_PASS_MALFORMED;
 	where = bpf_map_lookup_elem(&lrp_fragments, &key);
 	if (!where) {

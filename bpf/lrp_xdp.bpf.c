@@ -133,16 +133,14 @@ static __always_inline enum lrp_xdp_reason lrp_demux4(struct xdp_md *ctx,
 	    (transport->proto == IPPROTO_TCP && cast == LRP_CAST_UNICAST)) {
 		receive->leads = transport->whole == LRP_FRAGMENT_FIRST;
 		if (transport->whole == LRP_FRAGMENT_LATER)
-			reason = lrp_fragment_follow(ctx, l3, false, transport,
-						     &receive->target);
+			reason = lrp_fragment_follow(ctx, l3, false, transport, &receive->target);
 		else if (!lrp_tuple_get(receive, data, data_end, cast, &tuple))
 			reason = LRP_XDP_PASS_MALFORMED;
 		else
 			reason = lrp_flow_find4(device, ip, &tuple, &receive->target);
 	} else if (transport->proto == IPPROTO_ICMP && transport->whole == LRP_WHOLE &&
 		   cast == LRP_CAST_UNICAST) {
-		reason = lrp_icmp4(ctx, l3, transport->offset, transport->room,
-				   &receive->target);
+		reason = lrp_icmp4(ctx, l3, transport->offset, transport->room, &receive->target);
 	} else {
 		return LRP_XDP_PASS_PROTOCOL;
 	}
@@ -168,8 +166,8 @@ static __always_inline enum lrp_xdp_reason lrp_demux6(struct xdp_md *ctx,
 	reason = lrp_ours6(device, data, ip, &cast);
 	if (reason)
 		return reason;
-	receive->leads = transport->whole == LRP_FRAGMENT_FIRST &&
-			 lrp_fragment_followed(transport, true);
+	receive->leads =
+		transport->whole == LRP_FRAGMENT_FIRST && lrp_fragment_followed(transport, true);
 	if (transport->whole == LRP_FRAGMENT_LATER) {
 		if (!lrp_fragment_followed(transport, true) ||
 		    (transport->proto == IPPROTO_TCP && cast != LRP_CAST_UNICAST))
@@ -183,8 +181,7 @@ static __always_inline enum lrp_xdp_reason lrp_demux6(struct xdp_md *ctx,
 			reason = lrp_flow_find6(device, ip, &tuple, &receive->target);
 	} else if (transport->proto == IPPROTO_ICMPV6 && transport->whole == LRP_WHOLE &&
 		   cast == LRP_CAST_UNICAST) {
-		reason = lrp_icmp6(ctx, l3, transport->offset, transport->room,
-				   &receive->target);
+		reason = lrp_icmp6(ctx, l3, transport->offset, transport->room, &receive->target);
 	} else {
 		return LRP_XDP_PASS_PROTOCOL;
 	}
@@ -199,7 +196,8 @@ static __always_inline enum lrp_xdp_reason lrp_receive(struct xdp_md *ctx)
 	struct lrp_receive receive = {};
 	enum lrp_xdp_reason reason;
 	struct lrp_device *device;
-	__u32 zero = 0, l3; /* not in `receive`: Linux 6.1's verifier would lose what it knows about it */
+	__u32 zero = 0,
+	      l3; /* not in `receive`: Linux 6.1's verifier would lose what it knows about it */
 	__be16 type;
 
 	device = bpf_map_lookup_elem(&lrp_device, &zero);
@@ -221,8 +219,9 @@ static __always_inline enum lrp_xdp_reason lrp_receive(struct xdp_md *ctx)
 				     receive.target.found);
 	if (receive.leads)
 		lrp_fragment_lead(ctx, l3, receive.ipv6,
-				  reason >= LRP_XDP_PASS_PROTOCOL && reason < LRP_XDP_DROP_FULL ?
-					  LRP_FRAGMENT_KERNEL : receive.target.endpoint,
+				  reason >= LRP_XDP_PASS_PROTOCOL && reason < LRP_XDP_DROP_FULL
+					  ? LRP_FRAGMENT_KERNEL
+					  : receive.target.endpoint,
 				  &receive.transport);
 	return reason;
 }

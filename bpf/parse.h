@@ -27,11 +27,11 @@
 
 #include <lrp/abi.h>
 
-#define LRP_VLAN_DEPTH 2	/* tags that are walked: VLAN and QinQ */
-#define LRP_EXTENSION_DEPTH 6	/* IPv6 extension headers that are walked */
+#define LRP_VLAN_DEPTH	    2 /* tags that are walked: VLAN and QinQ */
+#define LRP_EXTENSION_DEPTH 6 /* IPv6 extension headers that are walked */
 
-#define LRP_UDP_HEADER 8u
-#define LRP_TCP_HEADER 20u
+#define LRP_UDP_HEADER	8u
+#define LRP_TCP_HEADER	20u
 #define LRP_ICMP_HEADER 8u
 
 enum lrp_whole {
@@ -66,12 +66,12 @@ struct lrp_ports_header {
 
 /* What the IP layer found. */
 struct lrp_transport {
-	__u32 offset;	/* from the packet's start to UDP, TCP, ICMP or a later fragment's payload */
-	__u32 room;	/* bytes of IP payload from `offset` on, as the IP header claims */
-	__u32 id;	/* of a fragment, network order */
-	__u8 proto;	/* of the transport header; of a later fragment: as its header says */
+	__u32 offset; /* from the packet's start to UDP, TCP, ICMP or a later fragment's payload */
+	__u32 room;   /* bytes of IP payload from `offset` on, as the IP header claims */
+	__u32 id;     /* of a fragment, network order */
+	__u8 proto;   /* of the transport header; of a later fragment: as its header says */
 	__u8 fragment_proto; /* of a fragment: next header of the fragment header */
-	__u8 whole;	/* enum lrp_whole */
+	__u8 whole;	     /* enum lrp_whole */
 	__u8 pad;
 };
 
@@ -115,7 +115,8 @@ static __always_inline enum lrp_xdp_reason lrp_parse_ethernet(const struct lrp_d
 	if ((void *)(eth + 1) > data_end)
 		return LRP_XDP_PASS_MALFORMED;
 	*offset = sizeof(*eth);
-	*type = *(__be16 *)(data + offsetof(struct ethhdr, h_proto)); /* ethhdr is packed: bytes else */
+	*type = *(__be16 *)(data +
+			    offsetof(struct ethhdr, h_proto)); /* ethhdr is packed: bytes else */
 	if (*type == bpf_htons(ETH_P_IP) || *type == bpf_htons(ETH_P_IPV6))
 		return LRP_XDP_ENQUEUED;
 
@@ -228,8 +229,8 @@ __noinline int lrp_parse_extensions(struct xdp_md *ctx, struct lrp_transport *tr
 					return LRP_XDP_PASS_MALFORMED;
 				transport->id = fragment->id;
 				transport->fragment_proto = fragment->nexthdr;
-				transport->whole = frag & 0xfff8 ? LRP_FRAGMENT_LATER :
-								   LRP_FRAGMENT_FIRST;
+				transport->whole =
+					frag & 0xfff8 ? LRP_FRAGMENT_LATER : LRP_FRAGMENT_FIRST;
 			}
 		} else if (proto == IPPROTO_AH) {
 			length = (extension->length + 2) * 4;
@@ -272,8 +273,8 @@ static __always_inline enum lrp_xdp_reason lrp_parse_ipv6(struct xdp_md *ctx, vo
 
 /* The ports of a UDP or TCP header that is complete and in bounds, else NULL.
  * *syn: it is a pure SYN, which asks for a connection. */
-static __always_inline struct lrp_ports_header *lrp_parse_ports(const struct lrp_transport *transport,
-								void *data, void *data_end, bool *syn)
+static __always_inline struct lrp_ports_header *
+lrp_parse_ports(const struct lrp_transport *transport, void *data, void *data_end, bool *syn)
 {
 	void *header = lrp_header_at(data, transport->offset);
 

@@ -88,9 +88,11 @@ static __always_inline bool source4(const struct lrp_tx_tap *tap, const struct i
 	if (!port || !port->flags)
 		return false;
 	if (port->flags & LRP_PORT_FLOWS) {
-		struct lrp_flow4 key = { .laddr = saddr, .raddr = ip->daddr,
-					 .lport = ports->source, .rport = ports->dest,
-					 .proto = ip->protocol };
+		struct lrp_flow4 key = {.laddr = saddr,
+					.raddr = ip->daddr,
+					.lport = ports->source,
+					.rport = ports->dest,
+					.proto = ip->protocol};
 		struct lrp_flow *flow = bpf_map_lookup_elem(&lrp_flows4, &key);
 
 		if (flow && flow->owner == tap->owner && endpoint_of(flow->endpoint, tap->owner))
@@ -99,8 +101,8 @@ static __always_inline bool source4(const struct lrp_tx_tap *tap, const struct i
 	if (!local_on(bpf_map_lookup_elem(&lrp_local4, &saddr), tap->ifindex))
 		return false;
 	if (port->flags & LRP_PORT_BINDS) {
-		struct lrp_bind4 key = { .addr = saddr, .port = ports->source,
-					 .proto = ip->protocol };
+		struct lrp_bind4 key = {
+			.addr = saddr, .port = ports->source, .proto = ip->protocol};
 		__u32 *target = bpf_map_lookup_elem(&lrp_binds4, &key);
 
 		if (target && target_of(*target, tap->owner))
@@ -119,8 +121,10 @@ static __always_inline bool source6(const struct lrp_tx_tap *tap, const struct i
 		return false;
 	__builtin_memcpy(&saddr, &ip->saddr, sizeof(saddr));
 	if (port->flags & LRP_PORT_FLOWS) {
-		struct lrp_flow6 key = { .laddr = saddr, .lport = ports->source,
-					 .rport = ports->dest, .proto = ip->nexthdr };
+		struct lrp_flow6 key = {.laddr = saddr,
+					.lport = ports->source,
+					.rport = ports->dest,
+					.proto = ip->nexthdr};
 		struct lrp_flow *flow;
 
 		__builtin_memcpy(&key.raddr, &ip->daddr, sizeof(key.raddr));
@@ -131,8 +135,7 @@ static __always_inline bool source6(const struct lrp_tx_tap *tap, const struct i
 	if (!local_on(bpf_map_lookup_elem(&lrp_local6, &saddr), tap->ifindex))
 		return false;
 	if (port->flags & LRP_PORT_BINDS) {
-		struct lrp_bind6 key = { .addr = saddr, .port = ports->source,
-					 .proto = ip->nexthdr };
+		struct lrp_bind6 key = {.addr = saddr, .port = ports->source, .proto = ip->nexthdr};
 		__u32 *target = bpf_map_lookup_elem(&lrp_binds6, &key);
 
 		if (target && target_of(*target, tap->owner))
@@ -156,9 +159,8 @@ static __always_inline __u64 *wrong4(struct __sk_buff *skb, struct lrp_tx_tap *t
 	struct ports ports;
 	struct iphdr ip;
 
-	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)) ||
-	    *(__u8 *)&ip != 0x45 || !transport(ip.protocol) || !ip.ttl ||
-	    ip.frag_off & bpf_htons(IP_FRAGMENT) ||
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &ip, sizeof(ip)) || *(__u8 *)&ip != 0x45 ||
+	    !transport(ip.protocol) || !ip.ttl || ip.frag_off & bpf_htons(IP_FRAGMENT) ||
 	    bpf_ntohs(ip.tot_len) + (__u32)ETH_HLEN != skb->len ||
 	    bpf_skb_load_bytes(skb, ETH_HLEN + sizeof(ip), &ports, sizeof(ports)))
 		return &tap->dropped_malformed;

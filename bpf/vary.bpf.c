@@ -20,7 +20,7 @@ struct {
 	__type(value, __u32);
 } vary_next SEC(".maps");
 
-__u32 vary_ports = 1;	     /* how many, from vary_base on */
+__u32 vary_ports = 1; /* how many, from vary_base on */
 __u32 vary_base = 10000;
 __u32 vary_state = 2463534242; /* of the generator */
 

@@ -465,7 +465,8 @@ int lrp_core_endpoints(struct lrp_core *core, struct lrp_core_client *client,
 		request->endpoints.guarantee ? request->endpoints.guarantee : LRP_DEFAULT_GUARANTEE;
 	if (guarantee > limit)
 		guarantee = limit;
-	if (client->uid && core->closing && endpoints_of_uid(core, client->uid) >= core->state->quota)
+	if (client->uid && core->closing &&
+	    endpoints_of_uid(core, client->uid) >= core->state->quota)
 		lrp_core_reclaim(core);
 	for (n = 0; n < count; n++) {
 		int e;

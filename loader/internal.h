@@ -93,7 +93,7 @@ struct lrp_pool_state {
 	__u32 frames;
 	__u32 frame_size;
 	__u32 fill_size;
-	__u32 reserve; /* frames that are never lent: the kernel's and the driver's */
+	__u32 reserve;	   /* frames that are never lent: the kernel's and the driver's */
 	__u32 circulating; /* the first so many frames are in use; the others were never needed */
 	__u32 zerocopy;
 	__u32 sg;
@@ -223,7 +223,7 @@ struct lrp_core {
 	uint32_t *next_on_port; /* [endpoints] */
 	int sync_error;		/* flow.c: an entry could not be written */
 	uint32_t closing;	/* endpoints in LRP_ENDPOINT_CLOSING */
-	uint32_t demand;	/* frames that all channels of a queue may hold together: sum of limits */
+	uint32_t demand; /* frames that all channels of a queue may hold together: sum of limits */
 	int epoll_fd;
 	struct lrp_core_local *local;
 	struct lrp_core_strays *strays;
@@ -335,7 +335,7 @@ enum lrp_frame_place {
 	LRP_FRAME_IN_RX = 1 << 1,
 	LRP_FRAME_HELD = 1 << 2, /* marked in the frame table */
 	LRP_FRAME_QUARANTINED = 1 << 3,
-	LRP_FRAME_TWICE = 1 << 4, /* in two rings, or twice in one */
+	LRP_FRAME_TWICE = 1 << 4,   /* in two rings, or twice in one */
 	LRP_FRAME_AT_HEAD = 1 << 5, /* seen only at the consumer of an RX ring */
 };
 /* ORs what is true of each frame into place[]. The RX rings only if asked for: there may be

@@ -124,8 +124,8 @@ void lrp_core_quarantine_adopt(struct lrp_core *core)
 			quarantine(core, pool, pool->state->circulating - 1);
 		for (uint32_t i = 0; i < pool->state->quarantined; i++) {
 			pool->state->quarantine[i].misses = 0;
-			pool->state->quarantine[i].at_producer =
-				atomic_load_explicit(pool->view.fill_producer, memory_order_acquire);
+			pool->state->quarantine[i].at_producer = atomic_load_explicit(
+				pool->view.fill_producer, memory_order_acquire);
 		}
 		core->next_quarantine_ns = lrp_core_now_ns() + QUARANTINE_MS * 1000000ull;
 	}
@@ -177,7 +177,8 @@ void lrp_core_quarantine_run(struct lrp_core *core)
 				continue;
 			/* In this order: whoever dies in between leaves it listed, not lost. */
 			push(pool, frame);
-			place[frame] |= LRP_FRAME_IN_FILL; /* listed twice, if unquarantine() died */
+			place[frame] |=
+				LRP_FRAME_IN_FILL; /* listed twice, if unquarantine() died */
 			unquarantine(state, i);
 		}
 		left |= state->quarantined && !kernel_may_hold_long(pool);

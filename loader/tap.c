@@ -42,11 +42,11 @@ int lrp_taps_new(struct lrp_taps **out, uint32_t ifindex, const struct lrp_tap_m
 		const char *name;
 		int fd;
 	} shared[] = {
-		{ "lrp_ports", maps->ports },	{ "lrp_local4", maps->local4 },
-		{ "lrp_local6", maps->local6 }, { "lrp_binds4", maps->binds4 },
-		{ "lrp_binds6", maps->binds6 }, { "lrp_flows4", maps->flows4 },
-		{ "lrp_flows6", maps->flows6 }, { "lrp_groups", maps->groups },
-		{ "lrp_channels", maps->channels },
+		{"lrp_ports", maps->ports},	  {"lrp_local4", maps->local4},
+		{"lrp_local6", maps->local6},	  {"lrp_binds4", maps->binds4},
+		{"lrp_binds6", maps->binds6},	  {"lrp_flows4", maps->flows4},
+		{"lrp_flows6", maps->flows6},	  {"lrp_groups", maps->groups},
+		{"lrp_channels", maps->channels},
 	};
 	struct lrp_taps *taps = calloc(1, sizeof(*taps));
 	struct bpf_map *map;
@@ -124,7 +124,8 @@ static int rtnl_talk(struct nlmsghdr *request)
 		err = -errno;
 	if (!err) {
 		n = mnl_socket_recvfrom(nl, buf, sizeof(buf));
-		if (n < 0 || mnl_cb_run(buf, (size_t)n, 1, mnl_socket_get_portid(nl), NULL, NULL) < 0)
+		if (n < 0 ||
+		    mnl_cb_run(buf, (size_t)n, 1, mnl_socket_get_portid(nl), NULL, NULL) < 0)
 			err = -errno;
 	}
 	mnl_socket_close(nl);
@@ -134,7 +135,7 @@ static int rtnl_talk(struct nlmsghdr *request)
 /* No address by itself, no ARP, as large as any device behind it; then up. */
 static int link_up(int ifindex)
 {
-	char buf[512] __attribute__((aligned(8))) = { 0 };
+	char buf[512] __attribute__((aligned(8))) = {0};
 	struct nlmsghdr *request = mnl_nlmsg_put_header(buf);
 	struct nlattr *spec, *inet6;
 	struct ifinfomsg *ifi;
@@ -154,7 +155,7 @@ static int link_up(int ifindex)
 
 static int link_del(int ifindex)
 {
-	char buf[128] __attribute__((aligned(8))) = { 0 };
+	char buf[128] __attribute__((aligned(8))) = {0};
 	struct nlmsghdr *request = mnl_nlmsg_put_header(buf);
 	struct ifinfomsg *ifi;
 
@@ -166,7 +167,7 @@ static int link_del(int ifindex)
 
 static int tap_open(int *ifindex)
 {
-	struct ifreq request = { 0 };
+	struct ifreq request = {0};
 	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC), sndbuf = LRP_TAP_SNDBUF, probe, err;
 
 	if (fd < 0)
@@ -190,7 +191,7 @@ static int tap_open(int *ifindex)
 /* A TAP that went with its holder has left its record behind. */
 static bool record_stale(uint32_t tap)
 {
-	struct ifreq request = { 0 };
+	struct ifreq request = {0};
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	bool gone;
 
@@ -223,7 +224,7 @@ static uint32_t owner_count(struct lrp_taps *taps, uint32_t owner)
 
 int lrp_tap_new(struct lrp_taps *taps, uint32_t owner, char *error, size_t error_size)
 {
-	struct lrp_tx_tap tap = { .owner = owner, .ifindex = taps->ifindex };
+	struct lrp_tx_tap tap = {.owner = owner, .ifindex = taps->ifindex};
 	int ifindex = 0, fd, err;
 	uint32_t key;
 
@@ -310,14 +311,15 @@ static int sweep_link(const struct nlmsghdr *h, void *data)
 	struct found *found = data;
 	const struct nlattr *a, *info;
 
-	mnl_attr_for_each(a, h, sizeof(*ifi)) {
+	mnl_attr_for_each(a, h, sizeof(*ifi))
+	{
 		if (mnl_attr_get_type(a) == IFLA_IFNAME)
 			ours = !strncmp(mnl_attr_get_str(a), LRP_TAP_PREFIX,
 					strlen(LRP_TAP_PREFIX));
 		if (mnl_attr_get_type(a) == IFLA_LINKINFO)
-			mnl_attr_for_each_nested(info, a)
-				tun |= mnl_attr_get_type(info) == IFLA_INFO_KIND &&
-				       !strcmp(mnl_attr_get_str(info), "tun");
+			mnl_attr_for_each_nested(info, a) tun |=
+				mnl_attr_get_type(info) == IFLA_INFO_KIND &&
+				!strcmp(mnl_attr_get_str(info), "tun");
 	}
 	if (ours && tun && found->count < 256)
 		found->ifindex[found->count++] = ifi->ifi_index;
@@ -329,7 +331,7 @@ void lrp_taps_sweep(void)
 	static char buf[32768] __attribute__((aligned(8)));
 	struct mnl_socket *nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
 	struct nlmsghdr *request = mnl_nlmsg_put_header(buf);
-	struct found found = { 0 };
+	struct found found = {0};
 	ssize_t n;
 
 	if (!nl)
@@ -341,7 +343,8 @@ void lrp_taps_sweep(void)
 	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) >= 0 &&
 	    mnl_socket_sendto(nl, request, request->nlmsg_len) >= 0)
 		while ((n = mnl_socket_recvfrom(nl, buf, sizeof(buf))) > 0 &&
-		       mnl_cb_run(buf, (size_t)n, 1, mnl_socket_get_portid(nl), sweep_link, &found) > 0)
+		       mnl_cb_run(buf, (size_t)n, 1, mnl_socket_get_portid(nl), sweep_link,
+				  &found) > 0)
 			;
 	mnl_socket_close(nl);
 	for (uint32_t i = 0; i < found.count; i++)

@@ -22,8 +22,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define LRP_TAP_PREFIX "lrptx"
-#define LRP_TAP_SNDBUF 212992 /* net.core.wmem_default */
+#define LRP_TAP_PREFIX	  "lrptx"
+#define LRP_TAP_SNDBUF	  212992 /* net.core.wmem_default */
 #define LRP_TAP_PER_OWNER 64u
 
 struct lrp_taps; /* those that lead to one device */

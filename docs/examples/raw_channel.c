@@ -15,7 +15,7 @@
 #include <stdlib.h>
 
 #define MAX_CHANNELS 64
-#define BATCH 32
+#define BATCH	     32
 
 int main(int argc, char **argv)
 {
@@ -30,7 +30,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	addr.sin6_port = htons((uint16_t)atoi(argv[1]));
-	channels = lrp_channel_open((struct sockaddr *)&addr, sizeof(addr), 0, channel, MAX_CHANNELS);
+	channels =
+		lrp_channel_open((struct sockaddr *)&addr, sizeof(addr), 0, channel, MAX_CHANNELS);
 	if (channels < 0) {
 		perror("lrp_channel_open");
 		return 1;

@@ -15,7 +15,7 @@
 
 #include <linux/types.h>
 
-#define LRP_ABI_MAGIC 0x3250524cu /* "LRP2", little-endian */
+#define LRP_ABI_MAGIC	0x3250524cu /* "LRP2", little-endian */
 #define LRP_ABI_VERSION 1
 
 /* Cache line of the machines that this runs on; records that two CPUs write
@@ -28,22 +28,22 @@
  * a device, channel id = rx_queue * endpoints + endpoint, which indexes both
  * lrp_channels and lrp_xsks.
  */
-#define LRP_ENDPOINT_FRAGMENT 0u /* fragments that came before their first */
-#define LRP_ENDPOINT_FIRST 1u	 /* the first that a socket can have */
-#define LRP_ENDPOINTS 8192u	 /* default number per network namespace */
-#define LRP_MAX_DEVICES 16u
-#define LRP_MAX_QUEUES 64u
-#define LRP_GROUP_MAX 64u /* members of one SO_REUSEPORT group */
-#define LRP_GROUPS 1024u
-#define LRP_USER_PAGES 1024u	 /* pages of user records */
+#define LRP_ENDPOINT_FRAGMENT 0u    /* fragments that came before their first */
+#define LRP_ENDPOINT_FIRST    1u    /* the first that a socket can have */
+#define LRP_ENDPOINTS	      8192u /* default number per network namespace */
+#define LRP_MAX_DEVICES	      16u
+#define LRP_MAX_QUEUES	      64u
+#define LRP_GROUP_MAX	      64u /* members of one SO_REUSEPORT group */
+#define LRP_GROUPS	      1024u
+#define LRP_USER_PAGES	      1024u /* pages of user records */
 #define LRP_USER_PAGE_RECORDS 256u
-#define LRP_LOCALS 4096u	/* local addresses of one family */
-#define LRP_FLOWS 65536u	/* connected sockets and connections */
-#define LRP_BINDS 16384u	/* sockets bound to one address */
-#define LRP_MEMBERSHIPS 4096u	/* multicast memberships */
-#define LRP_FRAGMENTS 8192u	/* datagrams remembered by their first fragment */
-#define LRP_DEVICE_ADDR4 4u	/* IPv4 addresses kept in the device record */
-#define LRP_VLAN_WORDS 64u	/* 4096 bits */
+#define LRP_LOCALS	      4096u  /* local addresses of one family */
+#define LRP_FLOWS	      65536u /* connected sockets and connections */
+#define LRP_BINDS	      16384u /* sockets bound to one address */
+#define LRP_MEMBERSHIPS	      4096u  /* multicast memberships */
+#define LRP_FRAGMENTS	      8192u  /* datagrams remembered by their first fragment */
+#define LRP_DEVICE_ADDR4      4u     /* IPv4 addresses kept in the device record */
+#define LRP_VLAN_WORDS	      64u    /* 4096 bits */
 
 /*
  * Every packet that reaches the program is counted once under one of these.
@@ -51,25 +51,28 @@
  * pass_ ones go to the kernel's stack, the rest are dropped.
  */
 #define LRP_XDP_REASONS(X)                                                                         \
-	X(ENQUEUED, enqueued, "put on a channel")                                                      \
-	X(PASS_PROTOCOL, pass_protocol, "not IPv4 or IPv6, or no UDP, TCP or ICMP error: the kernel's") \
-	X(PASS_MAC, pass_mac, "not addressed to this device's MAC")                                    \
-	X(PASS_ADDRESS, pass_address, "destination is not a local address: to be forwarded")           \
-	X(PASS_PORT, pass_port, "no LRP socket on this port")                                          \
-	X(PASS_INACTIVE, pass_inactive, "socket has no channel on this queue yet: its shadow serves it") \
-	X(PASS_PEER, pass_peer, "socket on this port is connected to another peer")                    \
-	X(PASS_VLAN, pass_vlan, "VLAN that no device of this host uses")                               \
-	X(PASS_MULTICAST, pass_multicast, "group with members in several families, or none")          \
-	X(PASS_FRAGMENT, pass_fragment, "fragment of a datagram that is the kernel's")                 \
-	X(PASS_MALFORMED, pass_malformed, "too short or malformed: the kernel counts and drops it")    \
-	X(PASS_TUNNEL, pass_tunnel, "more VLAN tags or extension headers than are walked")             \
-	X(DROP_FULL, drop_full, "early discard: channel at its limit")                                 \
-	X(DROP_SURPLUS, drop_surplus, "early discard: above its guarantee and no surplus left")        \
-	X(DROP_CLOSED, drop_closed, "early discard: socket shut down for receiving")                   \
-	X(DROP_BACKLOG, drop_backlog, "early discard: SYN to a listener over its backlog")             \
-	X(DROP_OWNER, drop_owner, "flow names a channel that its owner does not own")                  \
-	X(DROP_MARTIAN, drop_martian, "source address that cannot be")                                 \
-	X(DROP_FRAGMENT_FULL, drop_fragment_full, "early discard: fragment channel at its limit")      \
+	X(ENQUEUED, enqueued, "put on a channel")                                                  \
+	X(PASS_PROTOCOL, pass_protocol,                                                            \
+	  "not IPv4 or IPv6, or no UDP, TCP or ICMP error: the kernel's")                          \
+	X(PASS_MAC, pass_mac, "not addressed to this device's MAC")                                \
+	X(PASS_ADDRESS, pass_address, "destination is not a local address: to be forwarded")       \
+	X(PASS_PORT, pass_port, "no LRP socket on this port")                                      \
+	X(PASS_INACTIVE, pass_inactive,                                                            \
+	  "socket has no channel on this queue yet: its shadow serves it")                         \
+	X(PASS_PEER, pass_peer, "socket on this port is connected to another peer")                \
+	X(PASS_VLAN, pass_vlan, "VLAN that no device of this host uses")                           \
+	X(PASS_MULTICAST, pass_multicast, "group with members in several families, or none")       \
+	X(PASS_FRAGMENT, pass_fragment, "fragment of a datagram that is the kernel's")             \
+	X(PASS_MALFORMED, pass_malformed,                                                          \
+	  "too short or malformed: the kernel counts and drops it")                                \
+	X(PASS_TUNNEL, pass_tunnel, "more VLAN tags or extension headers than are walked")         \
+	X(DROP_FULL, drop_full, "early discard: channel at its limit")                             \
+	X(DROP_SURPLUS, drop_surplus, "early discard: above its guarantee and no surplus left")    \
+	X(DROP_CLOSED, drop_closed, "early discard: socket shut down for receiving")               \
+	X(DROP_BACKLOG, drop_backlog, "early discard: SYN to a listener over its backlog")         \
+	X(DROP_OWNER, drop_owner, "flow names a channel that its owner does not own")              \
+	X(DROP_MARTIAN, drop_martian, "source address that cannot be")                             \
+	X(DROP_FRAGMENT_FULL, drop_fragment_full, "early discard: fragment channel at its limit")  \
 	X(DROP_REDIRECT, drop_redirect, "no AF_XDP socket behind an active channel")
 
 enum lrp_xdp_reason {
@@ -82,13 +85,13 @@ enum lrp_xdp_reason {
 /* Why the runtime dropped a packet that it took from a channel. Counted in the
  * user record of the channel. */
 #define LRP_DROP_REASONS(X)                                                                        \
-	X(IP_HEADER, ip_header, "IP header malformed")                                                 \
-	X(CHECKSUM, checksum, "checksum wrong")                                                        \
-	X(LENGTH, length, "UDP or IP length does not fit the packet")                                  \
-	X(STALE, stale, "meant for an earlier owner of the channel")                                   \
-	X(PEER, peer, "not from the peer that the socket is connected to")                             \
-	X(FRAGMENT, fragment, "fragment overlaps, is too large, or came too late")                     \
-	X(MEMORY, memory, "reassembly or copy memory at its bound")                                    \
+	X(IP_HEADER, ip_header, "IP header malformed")                                             \
+	X(CHECKSUM, checksum, "checksum wrong")                                                    \
+	X(LENGTH, length, "UDP or IP length does not fit the packet")                              \
+	X(STALE, stale, "meant for an earlier owner of the channel")                               \
+	X(PEER, peer, "not from the peer that the socket is connected to")                         \
+	X(FRAGMENT, fragment, "fragment overlaps, is too large, or came too late")                 \
+	X(MEMORY, memory, "reassembly or copy memory at its bound")                                \
 	X(PROTOCOL, protocol, "not for this kind of socket")
 
 enum lrp_drop_reason {
@@ -100,9 +103,9 @@ enum lrp_drop_reason {
 
 /* Where a packet's protocol processing ran. */
 #define LRP_CONTEXTS(X)                                                                            \
-	X(CALL, call, "in the receive call of the application")                                        \
-	X(HELPER, helper, "ahead of the call, by the SCHED_IDLE helper")                               \
-	X(EAGER, eager, "at arrival, by the eager thread (LRP_EAGER=1)")                               \
+	X(CALL, call, "in the receive call of the application")                                    \
+	X(HELPER, helper, "ahead of the call, by the SCHED_IDLE helper")                           \
+	X(EAGER, eager, "at arrival, by the eager thread (LRP_EAGER=1)")                           \
 	X(APP, app, "by the APP thread, at its owner's priority")
 
 enum lrp_context {
@@ -115,22 +118,22 @@ enum lrp_context {
 /* ---- demultiplexing: written by lrpd, read by XDP ---------------------- */
 
 enum lrp_device_flags {
-	LRP_DEVICE_LOOPBACK = 1 << 0,  /* no MAC test, no martian test */
-	LRP_DEVICE_ALLMULTI = 1 << 1,  /* accept any multicast MAC */
+	LRP_DEVICE_LOOPBACK = 1 << 0, /* no MAC test, no martian test */
+	LRP_DEVICE_ALLMULTI = 1 << 1, /* accept any multicast MAC */
 };
 
 /* lrp_device: ARRAY of 1, one per attached device. Written by lrpd. */
 struct lrp_device {
 	__u8 mac[6];
-	__u16 flags;	     /* LRP_DEVICE_* */
+	__u16 flags; /* LRP_DEVICE_* */
 	__u32 ifindex;
-	__u32 endpoints;     /* endpoints per queue: the stride of channel ids */
+	__u32 endpoints; /* endpoints per queue: the stride of channel ids */
 	__u32 queues;
 	__u32 frame_payload; /* bytes of packet that one frame holds */
 	__u32 addr4_count;   /* how many of addr4 are valid */
 	__u32 pad;
 	__be32 addr4[LRP_DEVICE_ADDR4]; /* local unicast addresses, tried before lrp_local4 */
-	__u64 vlans[LRP_VLAN_WORDS]; /* outer VLAN ids that this host uses on the device */
+	__u64 vlans[LRP_VLAN_WORDS];	/* outer VLAN ids that this host uses on the device */
 };
 _Static_assert(sizeof(struct lrp_device) == 48 + 8 * LRP_VLAN_WORDS, "abi");
 
@@ -150,9 +153,9 @@ struct lrp_local {
 };
 
 enum lrp_port_flags {
-	LRP_PORT_ANY = 1 << 0,	 /* a socket bound to the wildcard address: target */
-	LRP_PORT_BINDS = 1 << 1, /* sockets bound to one address: see lrp_binds */
-	LRP_PORT_FLOWS = 1 << 2, /* connected sockets: see lrp_flows */
+	LRP_PORT_ANY = 1 << 0,	     /* a socket bound to the wildcard address: target */
+	LRP_PORT_BINDS = 1 << 1,     /* sockets bound to one address: see lrp_binds */
+	LRP_PORT_FLOWS = 1 << 2,     /* connected sockets: see lrp_flows */
 	LRP_PORT_MULTICAST = 1 << 3, /* memberships on this port: see lrp_memberships */
 };
 
@@ -236,7 +239,7 @@ _Static_assert(sizeof(struct lrp_membership) == 24, "abi");
 struct lrp_fragment_key {
 	struct lrp_addr6 saddr; /* IPv4 as ::ffff:a.b.c.d */
 	struct lrp_addr6 daddr;
-	__u32 id;    /* as in the header, network order; IPv4: 16 bits, zero-extended */
+	__u32 id; /* as in the header, network order; IPv4: 16 bits, zero-extended */
 	__u8 proto;
 	__u8 family; /* 4 or 6 */
 	__u16 pad;
@@ -290,7 +293,7 @@ struct lrp_channel {
 	__u64 drop_surplus;
 	__u64 drop_closed;
 	__u64 drop_backlog;
-	__u32 loan;	  /* frames borrowed from the surplus, in units of LRP_LOAN_UNIT */
+	__u32 loan; /* frames borrowed from the surplus, in units of LRP_LOAN_UNIT */
 	__u32 endpoint;
 	__u32 generation; /* counts owners of this channel */
 	__u32 ring_size;  /* slots of the RX ring */
@@ -305,10 +308,10 @@ _Static_assert(sizeof(struct lrp_channel) == 128, "abi");
 
 /* lrp_pools: ARRAY, one per queue of a device. */
 struct lrp_pool {
-	__u32 surplus;	  /* frames above all guarantees and the reserve; written by lrpd */
-	__u32 frames;	  /* of the UMEM; written by lrpd */
-	__u32 lent;	  /* sum of all loans; atomic: XDP, and lrpd when it reclaims */
-	__u32 cursor;	  /* next channel whose loan is recomputed when the surplus runs out; XDP */
+	__u32 surplus; /* frames above all guarantees and the reserve; written by lrpd */
+	__u32 frames;  /* of the UMEM; written by lrpd */
+	__u32 lent;    /* sum of all loans; atomic: XDP, and lrpd when it reclaims */
+	__u32 cursor;  /* next channel whose loan is recomputed when the surplus runs out; XDP */
 	__u64 pad[6];
 };
 _Static_assert(sizeof(struct lrp_pool) == 64, "abi");
@@ -338,7 +341,7 @@ _Static_assert(sizeof(struct lrp_user) == 128, "abi");
 
 /* lrp_owners: ARRAY, one per process family; for people and for adoption by a
  * new lrpd. Written by lrpd. */
-#define LRP_OWNERS 1024u
+#define LRP_OWNERS     1024u
 #define LRP_OWNER_LRPD 0u
 struct lrp_owner {
 	__u32 pid; /* the family's first process, 0 if free */
@@ -368,12 +371,12 @@ _Static_assert(sizeof(struct lrp_owner) == 40, "abi");
 struct lrp_frame {
 	__u32 holder;
 };
-#define LRP_FRAME_FREE 0u
+#define LRP_FRAME_FREE		   0u
 #define LRP_FRAME_MARK(channel_id) ((__u32)(channel_id) + 1u)
 /* Set beside a channel's mark while its frame is being pushed on the fill ring: if
  * the process dies now, the frame may be there or not, and is quarantined. */
-#define LRP_FRAME_RETURNING 0x40000000u
+#define LRP_FRAME_RETURNING    0x40000000u
 #define LRP_FRAME_CLAIM(owner) (0x80000000u | (__u32)(owner))
-#define LRP_FRAME_DONE 0xffffffffu
+#define LRP_FRAME_DONE	       0xffffffffu
 
 #endif

@@ -24,21 +24,21 @@
 
 #include <lrp/abi.h>
 
-#define LRP_CONTROL_NAME "lrpd"	      /* abstract: sun_path = "\0lrpd" */
-#define LRP_KEEPER_NAME "lrp-keeper"  /* abstract; lrpd to keeper only */
-#define LRP_CONTROL_MAX_BATCH 64      /* endpoints in one reply */
-#define LRP_CONTROL_MAX_FDS 250
+#define LRP_CONTROL_NAME       "lrpd"	    /* abstract: sun_path = "\0lrpd" */
+#define LRP_KEEPER_NAME	       "lrp-keeper" /* abstract; lrpd to keeper only */
+#define LRP_CONTROL_MAX_BATCH  64	    /* endpoints in one reply */
+#define LRP_CONTROL_MAX_FDS    250
 #define LRP_CONTROL_TIMEOUT_MS 2000
 
 enum lrp_request_type {
 	LRP_REQ_HELLO = 1, /* -> reply.hello, fd: status page (read-only memfd) */
-	LRP_REQ_POOL,	   /* pool index -> reply.pool, fds: UMEM memfd, lrp_channels (to read; may be missing) */
+	LRP_REQ_POOL, /* pool index -> reply.pool, fds: UMEM memfd, lrp_channels (to read; may be missing) */
 	LRP_REQ_USER_PAGE, /* -> reply.user_page, fd: inner map to mmap */
 	LRP_REQ_ENDPOINTS, /* count, ring_size -> reply.endpoints, fds: one AF_XDP socket per channel */
-	LRP_REQ_ADOPT,	   /* endpoint, pool -> as ENDPOINTS, for a pool attached after the endpoint was made */
-	LRP_REQ_PUBLISH,   /* endpoint, fd: shadow -> make demultiplexing agree with the shadow */
-	LRP_REQ_LIMIT,	   /* endpoint, limit -> reply.limit */
-	LRP_REQ_RELEASE,   /* endpoint: this process closed its shadow */
+	LRP_REQ_ADOPT, /* endpoint, pool -> as ENDPOINTS, for a pool attached after the endpoint was made */
+	LRP_REQ_PUBLISH, /* endpoint, fd: shadow -> make demultiplexing agree with the shadow */
+	LRP_REQ_LIMIT,	 /* endpoint, limit -> reply.limit */
+	LRP_REQ_RELEASE, /* endpoint: this process closed its shadow */
 	/* for the command; the reply's text comes in a memfd as JSON */
 	LRP_REQ_ATTACH, /* root only */
 	LRP_REQ_DETACH, /* root only */
@@ -135,11 +135,11 @@ struct lrp_reply {
 			__u64 token;
 		} hello;
 		struct {
-			__u64 umem_size;   /* whole memfd */
+			__u64 umem_size; /* whole memfd */
 			__u32 frames;
 			__u32 frame_size;
-			__u32 headroom;	   /* packet data starts this far into a frame, at least */
-			__u32 fill_size;   /* slots of the fill ring */
+			__u32 headroom;	 /* packet data starts this far into a frame, at least */
+			__u32 fill_size; /* slots of the fill ring */
 			__u32 ifindex;
 			__u32 queue;
 			__u32 virtual_device; /* partial checksums are possible (veth, lo, tap) */

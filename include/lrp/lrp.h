@@ -117,16 +117,16 @@ LRP_API int lrp_zc_return(int fd, struct lrp_zc *dgrams, unsigned int count);
  * others. Sums over the socket's channels and its shadow.
  */
 struct lrp_stats {
-	size_t sz;	   /* in: sizeof(struct lrp_stats) */
-	uint64_t call;	   /* packets processed in a call of the application */
-	uint64_t helper;   /* ahead of the call, by the SCHED_IDLE helper */
-	uint64_t eager;	   /* at arrival, by the eager thread */
-	uint64_t app;	   /* by the APP thread */
-	uint64_t kernel;   /* datagrams that came through the kernel's stack */
-	uint64_t dropped;  /* dropped by the runtime after demultiplexing */
-	uint64_t channels; /* channels that the socket has */
+	size_t sz;	     /* in: sizeof(struct lrp_stats) */
+	uint64_t call;	     /* packets processed in a call of the application */
+	uint64_t helper;     /* ahead of the call, by the SCHED_IDLE helper */
+	uint64_t eager;	     /* at arrival, by the eager thread */
+	uint64_t app;	     /* by the APP thread */
+	uint64_t kernel;     /* datagrams that came through the kernel's stack */
+	uint64_t dropped;    /* dropped by the runtime after demultiplexing */
+	uint64_t channels;   /* channels that the socket has */
 	uint64_t channel_fd; /* AF_XDP descriptor of the first channel, or -1 */
-	uint64_t discarded; /* early, by the interface's program: channel full, or no surplus */
+	uint64_t discarded;  /* early, by the interface's program: channel full, or no surplus */
 };
 LRP_API int lrp_stats(int fd, struct lrp_stats *stats);
 

@@ -24,9 +24,9 @@
 
 #define CLASS_SHIFT_MIN 5 /* up to 32 bytes: one class */
 #define CLASS_SHIFT_MAX 26
-#define CLASSES ((CLASS_SHIFT_MAX - CLASS_SHIFT_MIN) * 4 + 1)
-#define PUNCH_MIN (64u << 10) /* from here on pages go back on free */
-#define LINE 64u
+#define CLASSES		((CLASS_SHIFT_MAX - CLASS_SHIFT_MIN) * 4 + 1)
+#define PUNCH_MIN	(64u << 10) /* from here on pages go back on free */
+#define LINE		64u
 
 struct arena {
 	struct lrp_lock lock;

@@ -12,7 +12,7 @@
 
 #define LRP_NS_PER_US 1000ull
 #define LRP_NS_PER_MS 1000000ull
-#define LRP_NS_PER_S 1000000000ull
+#define LRP_NS_PER_S  1000000000ull
 
 static inline uint64_t lrp_now_ns(void)
 {

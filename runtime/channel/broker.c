@@ -24,9 +24,9 @@
 #include "pool.h"
 
 #define CONNECT_EVERY_NS LRP_NS_PER_S /* while no lrpd answers */
-#define SILENCE_NS LRP_NS_PER_S	      /* every socket call would wait for the timeout else */
-#define STOCK_HOT_NS LRP_NS_PER_S     /* a stock used up in less than this doubles */
-#define USER_PAGE_SIZE (LRP_USER_PAGE_RECORDS * sizeof(struct lrp_user))
+#define SILENCE_NS	 LRP_NS_PER_S /* every socket call would wait for the timeout else */
+#define STOCK_HOT_NS	 LRP_NS_PER_S /* a stock used up in less than this doubles */
+#define USER_PAGE_SIZE	 (LRP_USER_PAGE_RECORDS * sizeof(struct lrp_user))
 
 enum broker_mode {
 	BROKER_NONE,
@@ -48,7 +48,7 @@ struct mapped_pool {
 struct stock {
 	struct lrp_reply reply;
 	int fds[LRP_CONTROL_MAX_FDS];
-	uint32_t next; /* first endpoint not taken; == reply.count: empty */
+	uint32_t next;		   /* first endpoint not taken; == reply.count: empty */
 	uint32_t ring_size, limit; /* as asked for */
 	uint32_t epoch, incarnation;
 	uint32_t batch; /* asked for next time */
@@ -70,7 +70,7 @@ static struct stock stock;
 static struct fragment_set {
 	struct lrp_endpoint ep;
 	struct fragment_set *older; /* of other pools; a thread may still be reading it */
-} *fragments;
+} * fragments;
 
 uint32_t lrp_broker_owner;
 uint64_t lrp_broker_token;
@@ -214,8 +214,9 @@ static int call(struct lrp_request *request, const int *in_fds, int in_count,
 	error = source->call(request, in_fds, in_count, reply, fds, count);
 	if (error == -ETIMEDOUT) {
 		silent_until_ns = lrp_now_ns() + SILENCE_NS;
-		lrp_log_once(LRP_LOG_WARN, "lrpd does not answer: new sockets are served by the kernel "
-					   "until it does");
+		lrp_log_once(LRP_LOG_WARN,
+			     "lrpd does not answer: new sockets are served by the kernel "
+			     "until it does");
 	}
 	if (!error && reply->error) {
 		error = reply->error < 0 ? reply->error : -EPROTO;
@@ -247,9 +248,8 @@ static int pool_request(uint32_t index, int xsk_fd, struct lrp_pool_view *view)
 	error = call(&request, NULL, 0, &reply, fds, &count);
 	if (error)
 		return error;
-	error = count == 1 || count == 2
-			? lrp_pool_map(view, index, &reply, fds[0], xsk_fd, NULL)
-			: -EPROTO;
+	error = count == 1 || count == 2 ? lrp_pool_map(view, index, &reply, fds[0], xsk_fd, NULL)
+					 : -EPROTO;
 	if (error == -EBUSY && source->fill_ring && source->fill_ring(index))
 		error = lrp_pool_map(view, index, &reply, fds[0], xsk_fd, source->fill_ring(index));
 	view->records_fd = -1;
@@ -448,8 +448,8 @@ static int stock_fetch(uint32_t ring_size, uint32_t limit, uint32_t epoch)
 
 	stock_drop();
 	/* One at first; twice as many each time that they were used up at once. */
-	stock.batch = same && stock.batch && now - stock.fetched_ns < STOCK_HOT_NS ? stock.batch * 2
-										   : 1;
+	stock.batch =
+		same && stock.batch && now - stock.fetched_ns < STOCK_HOT_NS ? stock.batch * 2 : 1;
 	if (stock.batch > LRP_CONTROL_MAX_BATCH)
 		stock.batch = LRP_CONTROL_MAX_BATCH;
 	request.count = stock.batch;
@@ -904,7 +904,9 @@ int lrp_broker_embed(const char *ifname, uint32_t attach_mode, uint32_t frames, 
 	if (mode == BROKER_REMOTE || mode == BROKER_ORPHAN) {
 		lrp_broker_unlock();
 		snprintf(error, error_size, "%s: this process %s; embed before the first socket",
-			 ifname, mode == BROKER_REMOTE ? "uses lrpd already" : "was forked by one that embeds");
+			 ifname,
+			 mode == BROKER_REMOTE ? "uses lrpd already"
+					       : "was forked by one that embeds");
 		return -EBUSY;
 	}
 	result = lrp_broker_embed_start(ifname, attach_mode, frames, frame_size, error, error_size);
@@ -942,7 +944,8 @@ void lrp_broker_embed_close(void)
 	if (n) {
 		lrp_broker_unlock();
 		lrp_log(LRP_LOG_WARN,
-			"%u channels are still open: the interface stays attached until the process "
+			"%u channels are still open: the interface stays attached until the "
+			"process "
 			"ends (close the sockets before lrp_embed_close())",
 			n);
 		return;

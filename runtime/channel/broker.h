@@ -22,7 +22,7 @@
 
 #include "channel.h"
 
-#define LRP_MAX_POOLS (LRP_MAX_DEVICES * 4u)
+#define LRP_MAX_POOLS	  (LRP_MAX_DEVICES * 4u)
 #define LRP_ENDPOINT_NONE UINT32_MAX
 
 /* One endpoint of this process: its channels, one per pool. */
@@ -36,7 +36,7 @@ struct lrp_endpoint {
 	struct lrp_chan *chan; /* array of `channels`, owned by the endpoint */
 };
 
-bool lrp_broker_ready(void); /* connects on first use */
+bool lrp_broker_ready(void);					/* connects on first use */
 const volatile struct lrp_status_page *lrp_broker_status(void); /* zeros while there is none */
 
 /*

@@ -120,9 +120,8 @@ static int service_start(void)
 static int core_start(char *error, size_t error_size)
 {
 	struct lrp_core_opts opts = {.embedded = true};
-	struct lrp_request request = {.magic = LRP_ABI_MAGIC,
-				      .version = LRP_ABI_VERSION,
-				      .type = LRP_REQ_HELLO};
+	struct lrp_request request = {
+		.magic = LRP_ABI_MAGIC, .version = LRP_ABI_VERSION, .type = LRP_REQ_HELLO};
 	int fds[LRP_CONTROL_MAX_FDS], count, result;
 	struct lrp_reply reply;
 
@@ -154,9 +153,8 @@ bool lrp_broker_embed_running(void)
 int lrp_broker_embed_start(const char *ifname, uint32_t mode, uint32_t frames, uint32_t frame_size,
 			   char *error, size_t error_size)
 {
-	struct lrp_request request = {.magic = LRP_ABI_MAGIC,
-				      .version = LRP_ABI_VERSION,
-				      .type = LRP_REQ_ATTACH};
+	struct lrp_request request = {
+		.magic = LRP_ABI_MAGIC, .version = LRP_ABI_VERSION, .type = LRP_REQ_ATTACH};
 	int fds[LRP_CONTROL_MAX_FDS], count, result;
 	bool first = core == NULL;
 	struct lrp_reply reply;

@@ -25,9 +25,9 @@
 #include "../base/log.h"
 #include "broker_internal.h"
 
-#define RESEND_MS 500 /* without an answer for so long, connect anew */
-#define RETRY_MS 20   /* between attempts to connect while lrpd is being replaced */
-#define HIGH_FD 1024  /* select() reaches below this: keep clear of it if there is room above */
+#define RESEND_MS 500  /* without an answer for so long, connect anew */
+#define RETRY_MS  20   /* between attempts to connect while lrpd is being replaced */
+#define HIGH_FD	  1024 /* select() reaches below this: keep clear of it if there is room above */
 
 struct connection {
 	int fd; /* -1: none */
@@ -72,7 +72,8 @@ static void connection_close(struct connection *c)
 static int connection_open(struct connection *c)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + sizeof(LRP_CONTROL_NAME));
+	socklen_t len =
+		(socklen_t)(offsetof(struct sockaddr_un, sun_path) + sizeof(LRP_CONTROL_NAME));
 	struct ucred peer;
 	socklen_t peer_len = sizeof(peer);
 	struct stat st;
@@ -91,9 +92,10 @@ static int connection_open(struct connection *c)
 	}
 	/* Anybody may take an abstract address; what it hands out is to be trusted. */
 	if (peer.uid != 0) {
-		lrp_log_once(LRP_LOG_WARN,
-			     "the control address @%s belongs to uid %u, not to root's lrpd: not used",
-			     LRP_CONTROL_NAME, (unsigned int)peer.uid);
+		lrp_log_once(
+			LRP_LOG_WARN,
+			"the control address @%s belongs to uid %u, not to root's lrpd: not used",
+			LRP_CONTROL_NAME, (unsigned int)peer.uid);
 		close(fd);
 		return -EPERM;
 	}

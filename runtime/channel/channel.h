@@ -36,12 +36,12 @@
 
 /* The pool of one (device, queue): UMEM and fill ring, mapped once per process. */
 struct lrp_pool_view {
-	uint8_t *umem;		    /* frames */
-	struct lrp_frame *frame;    /* frame table, behind the frames */
-	uint64_t umem_size;	    /* of the whole mapping */
+	uint8_t *umem;		 /* frames */
+	struct lrp_frame *frame; /* frame table, behind the frames */
+	uint64_t umem_size;	 /* of the whole mapping */
 	uint32_t frames;
 	uint32_t frame_size;
-	uint32_t frame_shift;	    /* log2(frame_size) */
+	uint32_t frame_shift; /* log2(frame_size) */
 	uint32_t frame_payload;
 	/* fill ring, multi-producer: see fill.h */
 	_Atomic uint32_t *fill_producer;
@@ -49,14 +49,14 @@ struct lrp_pool_view {
 	_Atomic uint32_t *fill_flags; /* XDP_RING_NEED_WAKEUP */
 	void *fill_map;
 	uint64_t fill_map_size;
-	uint32_t fill_size;	    /* slots, a power of two, >= frames */
-	uint32_t fill_shift;	    /* log2(fill_size) */
-	uint32_t index;		    /* pool index, as lrpd counts them */
+	uint32_t fill_size;  /* slots, a power of two, >= frames */
+	uint32_t fill_shift; /* log2(fill_size) */
+	uint32_t index;	     /* pool index, as lrpd counts them */
 	uint32_t ifindex;
 	uint32_t queue;
 	uint32_t mtu;
-	bool virtual_device;	    /* partial checksums are possible */
-	int records_fd;		    /* lrp_channels, to read; the broker's; -1: not to be had */
+	bool virtual_device; /* partial checksums are possible */
+	int records_fd;	     /* lrp_channels, to read; the broker's; -1: not to be had */
 };
 
 struct lrp_chan {
@@ -66,19 +66,20 @@ struct lrp_chan {
 	_Atomic uint32_t *consumer; /* ours; the kernel reads it */
 	const struct xdp_desc *desc;
 	void *ring_map;
-	uint64_t ring_map_size;	    /* 0: not ours to unmap */
+	uint64_t ring_map_size; /* 0: not ours to unmap */
 	uint32_t ring_mask;
-	uint32_t next;		    /* first descriptor not yet taken */
-	uint32_t returned_at;	    /* = *consumer: first descriptor not yet returned */
-	uint32_t counted_at;	    /* up to here user->returned has counted */
-	uint32_t doubt_at;	    /* while `returning`: the descriptor whose frame is being pushed */
+	uint32_t next;	      /* first descriptor not yet taken */
+	uint32_t returned_at; /* = *consumer: first descriptor not yet returned */
+	uint32_t counted_at;  /* up to here user->returned has counted */
+	uint32_t doubt_at;    /* while `returning`: the descriptor whose frame is being pushed */
 	bool returning;
-	uint32_t batch;		    /* return when so many are taken: a quarter of the limit */
-	uint32_t id;		    /* channel id within the device */
+	uint32_t batch; /* return when so many are taken: a quarter of the limit */
+	uint32_t id;	/* channel id within the device */
 	uint32_t endpoint;
-	int fd;			    /* AF_XDP socket */
-	uint64_t lost_base;	    /* user->lost when we got the channel, less the socket's losses by then */
-	_Atomic uint64_t held;	    /* detached frames not given back yet */
+	int fd; /* AF_XDP socket */
+	uint64_t
+		lost_base; /* user->lost when we got the channel, less the socket's losses by then */
+	_Atomic uint64_t held; /* detached frames not given back yet */
 };
 
 /*

@@ -162,7 +162,8 @@ void lrp_fill_put(struct lrp_pool_view *pool, struct lrp_fill_cursor *cursor, ui
 		if (ahead == 0)
 			cursor->at = p + 1; /* filled */
 		else
-			cursor->at = atomic_load_explicit(pool->fill_producer, memory_order_acquire);
+			cursor->at =
+				atomic_load_explicit(pool->fill_producer, memory_order_acquire);
 	}
 }
 
@@ -205,7 +206,7 @@ void lrp_fill_settle(struct lrp_pool_view *pool, int fd)
 		lrp_fill_end(pool, &cursor);
 	/* Zero-copy drivers sleep on an empty fill ring. The call receives nothing and its
 	 * error, if any, says so; the wake-up is done. */
-	if (fd >= 0 && atomic_load_explicit(pool->fill_flags, memory_order_relaxed) &
-			       XDP_RING_NEED_WAKEUP)
+	if (fd >= 0 &&
+	    atomic_load_explicit(pool->fill_flags, memory_order_relaxed) & XDP_RING_NEED_WAKEUP)
 		recvfrom(fd, NULL, 0, MSG_DONTWAIT, NULL, NULL);
 }

@@ -24,7 +24,8 @@ int lrp_pool_init(struct lrp_pool_view *pool, const struct xdp_mmap_offsets *off
 		return -EPROTO;
 	pool->frame_shift = (uint32_t)__builtin_ctz(pool->frame_size);
 	pool->fill_shift = (uint32_t)__builtin_ctz(pool->fill_size);
-	pool->frame = (struct lrp_frame *)(pool->umem + ((uint64_t)pool->frames << pool->frame_shift));
+	pool->frame =
+		(struct lrp_frame *)(pool->umem + ((uint64_t)pool->frames << pool->frame_shift));
 	pool->fill_producer = (_Atomic uint32_t *)(fill + offsets->fr.producer);
 	pool->fill_flags = (_Atomic uint32_t *)(fill + offsets->fr.flags);
 	pool->fill_slot = (_Atomic uint64_t *)(fill + offsets->fr.desc);

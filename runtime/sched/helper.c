@@ -33,10 +33,10 @@
 #include "sched_internal.h"
 #include "verdict.h"
 
-#define BUSY_NS (LRP_NS_PER_MS / 2)   /* waited so long for the CPU: it is busy */
+#define BUSY_NS	    (LRP_NS_PER_MS / 2) /* waited so long for the CPU: it is busy */
 #define PARK_MIN_NS (100 * LRP_NS_PER_MS)
 #define PARK_MAX_NS (10 * LRP_NS_PER_S)
-#define STEP 64u /* packets between two looks at the run delay */
+#define STEP	    64u /* packets between two looks at the run delay */
 
 atomic_bool lrp_helper_parked;
 static _Atomic uint64_t park_until_ns;

@@ -76,11 +76,11 @@ static bool start(void)
 		pthread_attr_init(&attr);
 		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 		pthread_attr_setstacksize(&attr, 256 * 1024);
-		error = lrp_sched_epfd < 0 ? errno :
-					     pthread_create(&thread, &attr,
-							    lrp_eager() ? lrp_eager_main :
-									  lrp_helper_main,
-							    &ready);
+		error = lrp_sched_epfd < 0
+				? errno
+				: pthread_create(&thread, &attr,
+						 lrp_eager() ? lrp_eager_main : lrp_helper_main,
+						 &ready);
 		/* It copies our descriptors for a moment: nothing shall be closed meanwhile. */
 		while (!error && !lrp_eager() && sem_wait(&ready))
 			;

@@ -14,8 +14,8 @@
 #include "socket.h"
 
 #ifndef SO_TIMESTAMP_NEW
-#define SO_TIMESTAMP_NEW 63
-#define SO_TIMESTAMPNS_NEW 64
+#define SO_TIMESTAMP_NEW    63
+#define SO_TIMESTAMPNS_NEW  64
 #define SO_TIMESTAMPING_NEW 65
 #endif
 
@@ -42,7 +42,8 @@ void lrp_cmsg_put(struct msghdr *msg, size_t *used, int level, int type, const v
 
 static bool is_link_local(const struct in6_addr *a)
 {
-	return IN6_IS_ADDR_LINKLOCAL(a) || IN6_IS_ADDR_MC_LINKLOCAL(a) || IN6_IS_ADDR_MC_NODELOCAL(a);
+	return IN6_IS_ADDR_LINKLOCAL(a) || IN6_IS_ADDR_MC_LINKLOCAL(a) ||
+	       IN6_IS_ADDR_MC_NODELOCAL(a);
 }
 
 static struct in6_addr mapped(struct in_addr a)
@@ -101,16 +102,17 @@ static void put_time(struct lrp_sock *s, const struct lrp_from *from, uint32_t o
 
 	/* SO_TIMESTAMPNS takes precedence, as in the kernel. */
 	if (opts & LRP_RX_TIMESTAMPNS)
-		lrp_cmsg_put(msg, used, SOL_SOCKET, renamed ? SO_TIMESTAMPNS_NEW : SCM_TIMESTAMPNS, &ts,
-			     sizeof(ts));
+		lrp_cmsg_put(msg, used, SOL_SOCKET, renamed ? SO_TIMESTAMPNS_NEW : SCM_TIMESTAMPNS,
+			     &ts, sizeof(ts));
 	else if (opts & LRP_RX_TIMESTAMP)
 		lrp_cmsg_put(msg, used, SOL_SOCKET, renamed ? SO_TIMESTAMP_NEW : SCM_TIMESTAMP, &tv,
 			     sizeof(tv));
 	if (opts & LRP_RX_TIMESTAMPING && s->timestamping & SOF_TIMESTAMPING_SOFTWARE) {
 		struct scm_timestamping stamps = {.ts = {{ts.tv_sec, ts.tv_nsec}}};
 
-		lrp_cmsg_put(msg, used, SOL_SOCKET, renamed ? SO_TIMESTAMPING_NEW : SCM_TIMESTAMPING,
-			     &stamps, sizeof(stamps));
+		lrp_cmsg_put(msg, used, SOL_SOCKET,
+			     renamed ? SO_TIMESTAMPING_NEW : SCM_TIMESTAMPING, &stamps,
+			     sizeof(stamps));
 	}
 }
 
@@ -208,8 +210,8 @@ static void put_ip6(const struct lrp_packet *p, const struct lrp_from *from, uin
 	}
 }
 
-static void put_options(struct lrp_view *l, const struct lrp_packet *p,
-			const struct lrp_from *from, uint32_t opts, struct msghdr *msg)
+static void put_options(struct lrp_view *l, const struct lrp_packet *p, const struct lrp_from *from,
+			uint32_t opts, struct msghdr *msg)
 {
 	struct lrp_sock *s = l->sock;
 	size_t used = 0;

@@ -17,8 +17,8 @@
 #include "../ip/ip_input.h"
 #include "socket.h"
 
-#define QUEUE_MAX 32u	  /* errors that wait to be read */
-#define PAYLOAD_MAX 576u  /* of the datagram that an error is about */
+#define QUEUE_MAX   32u	 /* errors that wait to be read */
+#define PAYLOAD_MAX 576u /* of the datagram that an error is about */
 
 struct entry {
 	struct sock_extended_err ee;
@@ -133,14 +133,14 @@ int lrp_icmp_received(struct lrp_sock *s, const struct lrp_packet *p, const stru
 	if (e.proto != IPPROTO_UDP || e.sport != s->lport)
 		return LRP_DROPPED(LRP_DROP_STALE);
 	if (!(s->match & LRP_MATCH_PEER) || e.dport != s->rport ||
-	    (e.family == AF_INET ? e.dst.v4.s_addr != s->raddr4.s_addr :
-				   memcmp(&e.dst.v6, &s->raddr6, sizeof(s->raddr6)) != 0))
+	    (e.family == AF_INET ? e.dst.v4.s_addr != s->raddr4.s_addr
+				 : memcmp(&e.dst.v6, &s->raddr6, sizeof(s->raddr6)) != 0))
 		return LRP_DROPPED(LRP_DROP_PEER);
 	if (e.error == EMSGSIZE) {
 		learn_mtu(s, &e);
 		/* Datagrams that may be fragmented go on, in pieces: nothing to report. */
-		if (e.family == AF_INET ? s->pmtu4 == IP_PMTUDISC_DONT :
-					  s->pmtu6 == IPV6_PMTUDISC_DONT)
+		if (e.family == AF_INET ? s->pmtu4 == IP_PMTUDISC_DONT
+					: s->pmtu6 == IPV6_PMTUDISC_DONT)
 			return 0;
 	}
 	recverr = atomic_load(&s->state) &
@@ -274,8 +274,8 @@ ssize_t lrp_error_receive(struct lrp_view *l, int fd, struct msghdr *msg, int fl
 	}
 	e = &s->errors->entry[s->errors->head % QUEUE_MAX];
 	for (i = 0; i < msg->msg_iovlen && done < e->len; i++, done += (uint32_t)n) {
-		n = e->len - done < msg->msg_iov[i].iov_len ? e->len - done :
-							      msg->msg_iov[i].iov_len;
+		n = e->len - done < msg->msg_iov[i].iov_len ? e->len - done
+							    : msg->msg_iov[i].iov_len;
 		memcpy(msg->msg_iov[i].iov_base, e->payload + done, n);
 	}
 	msg->msg_flags = MSG_ERRQUEUE | (done < e->len ? MSG_TRUNC : 0);

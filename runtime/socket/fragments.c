@@ -128,7 +128,8 @@ static void collect_from(struct lrp_sock *s, struct lrp_chan *chan)
 						 __ATOMIC_RELAXED))
 			continue;
 		/* Still in the ring? Else it was returned between our look and the claim. */
-		if ((int32_t)(atomic_load_explicit(chan->consumer, memory_order_acquire) - at) > 0) {
+		if ((int32_t)(atomic_load_explicit(chan->consumer, memory_order_acquire) - at) >
+		    0) {
 			__atomic_store_n(holder, LRP_FRAME_FREE, __ATOMIC_RELEASE);
 			continue;
 		}

@@ -16,7 +16,7 @@
 #include "../udp/udp_input.h"
 #include "socket.h"
 
-#define BURST 64u	    /* packets of one channel before the next has its turn */
+#define BURST	64u	      /* packets of one channel before the next has its turn */
 #define SCRATCH (80u * 1024u) /* a packet of the largest size, with its link header */
 
 static __thread uint8_t *scratch; /* packets in several frames are made linear here */
@@ -80,7 +80,8 @@ static enum head input_other(struct lrp_sock *s, struct lrp_chan *chan, struct l
 }
 
 /* A packet in several frames: copies it together. */
-static enum head assemble(struct lrp_chan *chan, uint32_t avail, struct lrp_packet *p, uint32_t *descs)
+static enum head assemble(struct lrp_chan *chan, uint32_t avail, struct lrp_packet *p,
+			  uint32_t *descs)
 {
 	uint32_t n = 0, len = 0;
 	const struct xdp_desc *desc;

@@ -123,9 +123,9 @@ static bool parse(int fd, int level, int name, const void *value, socklen_t len,
 		if (len < sizeof(*req))
 			return false;
 		memcpy(&m->group, &req->ipv6mr_multiaddr, sizeof(m->group));
-		m->ifindex = req->ipv6mr_interface ?
-				     req->ipv6mr_interface :
-				     route_ifindex(AF_INET6, &req->ipv6mr_multiaddr, 16);
+		m->ifindex = req->ipv6mr_interface
+				     ? req->ipv6mr_interface
+				     : route_ifindex(AF_INET6, &req->ipv6mr_multiaddr, 16);
 		return true;
 	}
 	if (name == IP_ADD_MEMBERSHIP || name == IP_DROP_MEMBERSHIP) {
@@ -149,9 +149,9 @@ static bool parse(int fd, int level, int name, const void *value, socklen_t len,
 			return false;
 		m->filtered = 1;
 		group4(&m->group, req->imr_multiaddr);
-		m->ifindex = req->imr_interface.s_addr ?
-				     ifindex_of_address(fd, req->imr_interface) :
-				     route_ifindex(AF_INET, &req->imr_multiaddr, 4);
+		m->ifindex = req->imr_interface.s_addr
+				     ? ifindex_of_address(fd, req->imr_interface)
+				     : route_ifindex(AF_INET, &req->imr_multiaddr, 4);
 		return true;
 	}
 }

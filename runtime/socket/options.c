@@ -23,11 +23,11 @@
 #include "stream.h"
 
 #ifndef SO_TIMESTAMP_NEW
-#define SO_TIMESTAMP_NEW 63
-#define SO_TIMESTAMPNS_NEW 64
+#define SO_TIMESTAMP_NEW    63
+#define SO_TIMESTAMPNS_NEW  64
 #define SO_TIMESTAMPING_NEW 65
-#define SO_RCVTIMEO_NEW 66
-#define SO_SNDTIMEO_NEW 67
+#define SO_RCVTIMEO_NEW	    66
+#define SO_SNDTIMEO_NEW	    67
 #endif
 #ifndef SO_BINDTOIFINDEX
 #define SO_BINDTOIFINDEX 62
@@ -52,16 +52,16 @@
 #endif
 
 #define FRAME_COST 832u /* what a small datagram takes of SO_RCVBUF in the kernel: its truesize */
-#define LIMIT_MIN 4u
-#define LIMIT_MAX 30000u
+#define LIMIT_MIN  4u
+#define LIMIT_MAX  30000u
 
 enum way {
-	SHADOW,	   /* the kernel keeps it; nothing to do here */
-	OURS,	   /* the kernel keeps it, and `after` does what it means for us */
-	SLOW,	   /* the kernel keeps it; datagrams go through the shadow from now on */
+	SHADOW,	    /* the kernel keeps it; nothing to do here */
+	OURS,	    /* the kernel keeps it, and `after` does what it means for us */
+	SLOW,	    /* the kernel keeps it; datagrams go through the shadow from now on */
 	MEMBERSHIP, /* multicast.c */
-	READ,	   /* only to be read, from the shadow */
-	REFUSE,	   /* EOPNOTSUPP, so that a program sees that it is known and not to be had */
+	READ,	    /* only to be read, from the shadow */
+	REFUSE,	    /* EOPNOTSUPP, so that a program sees that it is known and not to be had */
 };
 
 struct option {
@@ -120,8 +120,7 @@ static void set_timestamp(struct lrp_view *l, int fd, const struct option *o, co
 	uint32_t all = LRP_RX_TIMESTAMP | LRP_RX_TIMESTAMPNS | LRP_RX_NEW_TIMESTAMP;
 	uint32_t was = atomic_load(&l->sock->rx_options);
 
-	atomic_store(&l->sock->rx_options,
-		     (was & ~all) | (is_on(fd, o, value, len) ? o->bit : 0));
+	atomic_store(&l->sock->rx_options, (was & ~all) | (is_on(fd, o, value, len) ? o->bit : 0));
 }
 
 static void set_timestamping(struct lrp_view *l, int fd, const struct option *o, const void *value,
@@ -237,7 +236,7 @@ static void set_v6only(struct lrp_view *l, int fd, const struct option *o, const
 
 /* ---- the table -------------------------------------------------------------- */
 
-#define S SOL_SOCKET
+#define S  SOL_SOCKET
 #define I4 SOL_IP
 #define I6 SOL_IPV6
 static const struct option options[] = {
@@ -411,8 +410,8 @@ LRP_API int lrp_setsockopt(int fd, int level, int name, const void *value, sockl
 	int error = lrp_setup_lock(fd, &l);
 
 	if (!error) {
-		error = lrp_is_stream(l) ? lrp_stream_setsockopt(l, fd, level, name, value, len) :
-					   set_option(l, fd, level, name, value, len);
+		error = lrp_is_stream(l) ? lrp_stream_setsockopt(l, fd, level, name, value, len)
+					 : set_option(l, fd, level, name, value, len);
 		lrp_setup_unlock(l);
 	}
 	if (!error)

@@ -16,7 +16,7 @@
 #include "stream.h"
 
 #define READ_EVENTS (POLLIN | POLLRDNORM)
-#define ON_STACK 32
+#define ON_STACK    32
 
 /* What our side of the socket has, of the events asked for. */
 static short ready_events(struct lrp_view *l, int fd, short events)
@@ -84,8 +84,7 @@ static bool only_read(const struct pollfd *fds, nfds_t count)
 {
 	const struct lrp_view *l = count == 1 && fds[0].fd >= 0 ? lrp_view_of(fds[0].fd) : NULL;
 
-	return l && !lrp_is_stream(l) && fds[0].events &&
-	       !(fds[0].events & ~READ_EVENTS);
+	return l && !lrp_is_stream(l) && fds[0].events && !(fds[0].events & ~READ_EVENTS);
 }
 
 static int poll_one(struct pollfd *fd, uint64_t deadline_ns)
@@ -150,8 +149,8 @@ static int poll_many(struct pollfd *fds, nfds_t count, struct pollfd *set, nfds_
 			/* Frames that are taken and not returned would make the ring look readable. */
 			lrp_wait_settle(l, fds[i].fd);
 			owner[total - count] = i;
-			set[total++] = (struct pollfd){.fd = atomic_load(&l->epfd),
-						       .events = POLLIN};
+			set[total++] =
+				(struct pollfd){.fd = atomic_load(&l->epfd), .events = POLLIN};
 		}
 		ready = look(fds, count, NULL);
 		n = poll_for(set, total, ready ? 1 : deadline_ns);

@@ -11,8 +11,8 @@
 
 #include "socket.h"
 
-#define FRAME_BYTES 2048u     /* room per datagram of the limit */
-#define SIZE_MIN (256u * 1024u)
+#define FRAME_BYTES    2048u /* room per datagram of the limit */
+#define SIZE_MIN       (256u * 1024u)
 #define SIZE_MAX_BYTES (16u << 20)
 
 struct record {

@@ -158,7 +158,8 @@ static int receive_some(struct lrp_view *l, int fd, struct mmsghdr *msgs, unsign
 				deadline = lrp_now_ns() + (uint64_t)timeo;
 			asked = true;
 		}
-		if (atomic_load_explicit(&l->sock->state, memory_order_relaxed) & LRP_SOCK_SHUT_RD) {
+		if (atomic_load_explicit(&l->sock->state, memory_order_relaxed) &
+		    LRP_SOCK_SHUT_RD) {
 			/* As Linux: what the shadow still has, then end of file. */
 			len = from_shadow(l, fd, &msgs[0].msg_hdr, flags);
 			if (len == -EAGAIN) {
@@ -312,7 +313,8 @@ LRP_API int lrp_recvmmsg(int fd, struct mmsghdr *msgs, unsigned int count, int f
 			if (now >= end)
 				break;
 		}
-		if (atomic_load_explicit(&l->sock->state, memory_order_relaxed) & LRP_SOCK_SHUT_RD &&
+		if (atomic_load_explicit(&l->sock->state, memory_order_relaxed) &
+			    LRP_SOCK_SHUT_RD &&
 		    !msgs[done - 1].msg_len)
 			break;
 	}

@@ -37,8 +37,8 @@ static struct lrp_tx_dest *dest_of(const struct lrp_tx_datagram *d)
 			return NULL;
 		pthread_setspecific(dests_key, dests);
 	}
-	hash ^= d->family == AF_INET ? d->dst.v4.s_addr :
-				       d->dst.v6.s6_addr32[3] ^ d->dst.v6.s6_addr32[1];
+	hash ^= d->family == AF_INET ? d->dst.v4.s_addr
+				     : d->dst.v6.s6_addr32[3] ^ d->dst.v6.s6_addr32[1];
 	hash *= 0x9e3779b1u;
 	return &dests[hash >> 26 & (DESTS - 1)];
 }
@@ -134,8 +134,8 @@ static bool describe(const struct lrp_sock *s, const struct msghdr *msg, struct 
 
 static inline bool direct(const struct lrp_sock *s, int flags)
 {
-	return !s->slow_send && !s->corked && !(flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL)) && s->published &&
-	       lrp_tx_ready();
+	return !s->slow_send && !s->corked && !(flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL)) &&
+	       s->published && lrp_tx_ready();
 }
 
 /* What must be said before anything is sent. */
@@ -176,7 +176,8 @@ static int send_direct(struct lrp_view *l, int fd, const struct msghdr *msg, int
 	n = lrp_tx_send(&dest, &d, 1, MSG_DONTWAIT);
 	if (n == -EAGAIN && !tx_flags(fd, flags))
 		n = lrp_tx_send(&dest, &d, 1, 0);
-	if (n == -ENOBUFS && !(atomic_load(&l->sock->state) & (LRP_SOCK_RECVERR4 | LRP_SOCK_RECVERR6)))
+	if (n == -ENOBUFS &&
+	    !(atomic_load(&l->sock->state) & (LRP_SOCK_RECVERR4 | LRP_SOCK_RECVERR6)))
 		n = 1; /* a queueing discipline's drop: the kernel keeps quiet about it, too */
 	return n;
 }

@@ -21,7 +21,8 @@
 #include "../sched/sched.h"
 #include "stream.h"
 
-#define OLD_RING_NS (200 * LRP_NS_PER_MS) /* a packet may be on its way to a replaced ring so long */
+#define OLD_RING_NS                                                                                \
+	(200 * LRP_NS_PER_MS) /* a packet may be on its way to a replaced ring so long */
 
 const struct lrp_allocator lrp_arena_allocator = {
 	.alloc = lrp_arena_alloc,
@@ -79,7 +80,7 @@ static struct lrp_rxq *rxq_make(const struct lrp_endpoint *ep, const struct lrp_
 	struct lrp_rxq *new = lrp_arena_alloc((ep->channels ? ep->channels : 1) * sizeof(*new));
 	uint32_t i, j;
 
-	for (i = 0; new && i < ep->channels; i++) {
+	for (i = 0; new &&i < ep->channels; i++) {
 		for (j = 0; j < channels; j++)
 			if (was[j].ring_map == ep->chan[i].ring_map && was[j].fd == ep->chan[i].fd)
 				break;
@@ -263,7 +264,8 @@ void lrp_sock_publish(struct lrp_view *l, int fd)
 	if (error == -ESTALE)
 		s->ep.pools_epoch = pools_epoch() - 1;
 	else if (error)
-		lrp_log_once(LRP_LOG_WARN, "lrpd does not demultiplex to a socket (%s): the kernel serves it",
+		lrp_log_once(LRP_LOG_WARN,
+			     "lrpd does not demultiplex to a socket (%s): the kernel serves it",
 			     strerror(-error));
 	lrp_sched_watch(l);
 }
@@ -363,8 +365,9 @@ void lrp_sock_resize(struct lrp_view *l, int fd)
 			 * which is read out after the old ring and before the new one. */
 			lrp_endpoint_withdraw(&s->old);
 			s->drain_shadow = true;
-			if (s->published && lrp_endpoint_publish(&s->ep, fd, requests,
-								 lrp_multicast_requests(s, requests)))
+			if (s->published &&
+			    lrp_endpoint_publish(&s->ep, fd, requests,
+						 lrp_multicast_requests(s, requests)))
 				s->published = false;
 			lrp_sched_watch(l);
 		}

@@ -35,7 +35,7 @@
 #include "../channel/channel.h"
 #include "../ip/packet.h"
 
-#define lrp_likely(x) __builtin_expect(!!(x), 1)
+#define lrp_likely(x)	__builtin_expect(!!(x), 1)
 #define lrp_unlikely(x) __builtin_expect(!!(x), 0)
 
 struct lrp_conn;
@@ -62,8 +62,8 @@ enum lrp_rx_option {
 };
 
 enum lrp_sock_state {
-	LRP_SOCK_CLOSED = 1 << 0,   /* last descriptor of the last process is gone */
-	LRP_SOCK_REAPED = 1 << 1,   /* its channels too */
+	LRP_SOCK_CLOSED = 1 << 0, /* last descriptor of the last process is gone */
+	LRP_SOCK_REAPED = 1 << 1, /* its channels too */
 	LRP_SOCK_SHUT_RD = 1 << 2,
 	LRP_SOCK_RECVERR4 = 1 << 3,
 	LRP_SOCK_RECVERR6 = 1 << 4,
@@ -82,13 +82,13 @@ enum lrp_peeked { LRP_PEEKED_NONE, LRP_PEEKED_CHANNEL, LRP_PEEKED_SHADOW };
 
 /* Beside each channel: what the receiver knows about its ring. */
 struct lrp_rxq {
-	uint32_t known;	  /* producer as last read: descriptors before it are there */
-	uint32_t scanned; /* ICMP errors before it have been taken (error.c) */
-	uint32_t serial;  /* of the change that brought it: see struct lrp_sock.serial */
+	uint32_t known;	   /* producer as last read: descriptors before it are there */
+	uint32_t scanned;  /* ICMP errors before it have been taken (error.c) */
+	uint32_t serial;   /* of the change that brought it: see struct lrp_sock.serial */
 	uint32_t verdicts; /* slots of `verdict` */
-	uint32_t helped;  /* the helper has looked at those before; written by it alone */
+	uint32_t helped;   /* the helper has looked at those before; written by it alone */
 	uint32_t pad;
-	uint64_t head;	  /* verdict of a packet that was looked at and not taken: sched/verdict.h */
+	uint64_t head; /* verdict of a packet that was looked at and not taken: sched/verdict.h */
 	_Atomic(_Atomic uint64_t *) verdict; /* the helper's side table, by ring index, or NULL */
 	/* the record's statistics when the channel became ours: they run on over owners */
 	uint64_t processed_base[LRP_CONTEXT_COUNT];
@@ -101,7 +101,7 @@ struct lrp_member {
 	uint32_t filtered; /* source filters: the kernel's to apply, not published */
 };
 #define LRP_MEMBERS_MAX 16
-#define LRP_HOLDERS 8
+#define LRP_HOLDERS	8
 
 enum lrp_stream_mode { LRP_STREAM_KERNEL, LRP_STREAM_LISTENER, LRP_STREAM_CONNECTION };
 
@@ -110,34 +110,34 @@ struct lrp_stream {
 	_Atomic uint32_t mode; /* enum lrp_stream_mode */
 	struct lrp_hub *hub;
 	struct lrp_conn *conn;
-	bool told;	       /* connect() has reported the outcome */
-	uint64_t set;	       /* options that were set, by index: accepted sockets inherit them */
+	bool told;    /* connect() has reported the outcome */
+	uint64_t set; /* options that were set, by index: accepted sockets inherit them */
 	_Atomic int64_t sndtimeo_ns;
 };
 
 struct lrp_sock {
 	/* receiving; written under rx */
 	struct lrp_lock rx __attribute__((aligned(LRP_CACHE_LINE)));
-	_Atomic uint32_t state;	 /* LRP_SOCK_* */
-	uint32_t current;	 /* channel that is being drained */
-	uint32_t burst;		 /* packets left until the next channel has its turn */
-	uint32_t since_shadow;	 /* packets since the shadow was read */
-	uint32_t match;		 /* LRP_MATCH_* */
+	_Atomic uint32_t state;	     /* LRP_SOCK_* */
+	uint32_t current;	     /* channel that is being drained */
+	uint32_t burst;		     /* packets left until the next channel has its turn */
+	uint32_t since_shadow;	     /* packets since the shadow was read */
+	uint32_t match;		     /* LRP_MATCH_* */
 	_Atomic uint32_t rx_options; /* LRP_RX_* */
 	__be16 lport, rport;
-	uint8_t domain;		 /* AF_INET or AF_INET6 */
-	uint8_t peeked;		 /* enum lrp_peeked */
-	bool drain_shadow;	 /* what the shadow has came before what the channels have */
-	bool eager;		 /* the eager thread drains the channels */
-	int eventfd;		 /* eager mode: signalled when a datagram is ready; -1 */
-	_Atomic int waiters;	 /* eager mode: threads that sleep or are about to */
+	uint8_t domain;	     /* AF_INET or AF_INET6 */
+	uint8_t peeked;	     /* enum lrp_peeked */
+	bool drain_shadow;   /* what the shadow has came before what the channels have */
+	bool eager;	     /* the eager thread drains the channels */
+	int eventfd;	     /* eager mode: signalled when a datagram is ready; -1 */
+	_Atomic int waiters; /* eager mode: threads that sleep or are about to */
 	struct in_addr laddr4, raddr4;
-	uint32_t scope;		 /* ifindex that a link-local address or SO_BINDTODEVICE asks for */
-	struct lrp_rxq *rxq;	 /* parallel to ep.chan */
+	uint32_t scope;	     /* ifindex that a link-local address or SO_BINDTODEVICE asks for */
+	struct lrp_rxq *rxq; /* parallel to ep.chan */
 	struct lrp_endpoint ep;
 	struct lrp_ready *ready; /* processed datagrams: eager mode, reassembly */
 	struct in6_addr laddr6, raddr6;
-	_Atomic int error;	 /* pending, as sk_err */
+	_Atomic int error; /* pending, as sk_err */
 	_Atomic int error_soft;
 	/* a ring that was replaced by a larger one, until it is empty */
 	struct lrp_endpoint old;
@@ -147,7 +147,7 @@ struct lrp_sock {
 	size_t reassembly_size;
 	uint64_t fragment_until_ns; /* fragments are missing: look for them until then */
 	struct lrp_errqueue *errors;
-	_Atomic uint64_t kernel; /* datagrams that came through the shadow */
+	_Atomic uint64_t kernel;		   /* datagrams that came through the shadow */
 	uint64_t dropped_before, discarded_before; /* of channels that it had earlier */
 	uint64_t processed_before[LRP_CONTEXT_COUNT];
 
@@ -158,35 +158,36 @@ struct lrp_sock {
 	pid_t opener;		 /* process that mapped the channels of the last change */
 	uint32_t limit;		 /* frames: SO_RCVBUF */
 	bool bound, connected, v6only, published;
-	bool slow_send;		 /* an option that only the kernel's send path knows */
-	bool corked;		 /* the shadow holds the first parts of a datagram: MSG_MORE */
+	bool slow_send; /* an option that only the kernel's send path knows */
+	bool corked;	/* the shadow holds the first parts of a datagram: MSG_MORE */
 	bool no_check;
-	uint8_t pmtu4, pmtu6;	 /* IP_PMTUDISC_* */
+	uint8_t pmtu4, pmtu6;		/* IP_PMTUDISC_* */
 	uint8_t ttl, hops, tos, tclass; /* of what is sent; ttl, hops 0: the kernel's default */
-	uint32_t path_mtu;	 /* to the peer, as an ICMP error said; 0: unknown */
-	uint32_t bound_ifindex;	 /* SO_BINDTODEVICE */
-	uint32_t timestamping;	 /* SO_TIMESTAMPING flags */
-	_Atomic int64_t rcvtimeo_ns; /* 0: none */
+	uint32_t path_mtu;		/* to the peer, as an ICMP error said; 0: unknown */
+	uint32_t bound_ifindex;		/* SO_BINDTODEVICE */
+	uint32_t timestamping;		/* SO_TIMESTAMPING flags */
+	_Atomic int64_t rcvtimeo_ns;	/* 0: none */
 	uint32_t members;
 	struct lrp_member member[LRP_MEMBERS_MAX];
 	bool is_stream;
-	_Atomic pid_t holder[LRP_HOLDERS]; /* of a TCP socket: processes that got it by fork; 0: free */
-	struct lrp_stream stream; /* if so; then most of the others are not used */
+	_Atomic pid_t
+		holder[LRP_HOLDERS]; /* of a TCP socket: processes that got it by fork; 0: free */
+	struct lrp_stream stream;    /* if so; then most of the others are not used */
 	struct lrp_sock *next_free;
 };
 
 /* One process's view of a socket. Type-stable: never unmapped. */
 struct lrp_view {
 	struct lrp_sock *sock;
-	_Atomic int refs;     /* descriptors of this process */
-	_Atomic int sleepers; /* threads in lrp_wait() */
-	_Atomic int epfd;     /* made at the first wait; -1 */
-	uint32_t serial;      /* sock->serial of which this process has the mappings */
-	uint32_t wait_serial; /* sock->serial that epfd watches */
-	_Atomic bool shadow_ready; /* the last wait said so */
-	atomic_bool app;      /* the APP thread of this process watches its hub: stream.h */
-	atomic_bool helped;   /* the helper or the eager thread watches it */
-	int fd;		      /* a descriptor of the shadow */
+	_Atomic int refs;	      /* descriptors of this process */
+	_Atomic int sleepers;	      /* threads in lrp_wait() */
+	_Atomic int epfd;	      /* made at the first wait; -1 */
+	uint32_t serial;	      /* sock->serial of which this process has the mappings */
+	uint32_t wait_serial;	      /* sock->serial that epfd watches */
+	_Atomic bool shadow_ready;    /* the last wait said so */
+	atomic_bool app;	      /* the APP thread of this process watches its hub: stream.h */
+	atomic_bool helped;	      /* the helper or the eager thread watches it */
+	int fd;			      /* a descriptor of the shadow */
 	struct lrp_view *prev, *next; /* all of this process; also the free list */
 	struct lrp_view *deferred;
 };
@@ -196,7 +197,7 @@ struct lrp_from {
 	struct lrp_chan *chan; /* NULL: the ready queue */
 	uint32_t descs;
 	uint32_t ifindex;
-	uint64_t time_ns;      /* CLOCK_REALTIME of its processing, 0: now */
+	uint64_t time_ns; /* CLOCK_REALTIME of its processing, 0: now */
 };
 
 static inline bool lrp_is_stream(const struct lrp_view *l)
@@ -208,7 +209,8 @@ static inline bool lrp_is_stream(const struct lrp_view *l)
 
 #define LRP_FDS (1u << 20)
 extern _Atomic(struct lrp_view *) *lrp_fd_table;
-extern __thread int lrp_inside; /* this thread is in a call that a signal handler must not disturb */
+extern __thread int
+	lrp_inside; /* this thread is in a call that a signal handler must not disturb */
 
 static inline struct lrp_view *lrp_view_of(int fd)
 {

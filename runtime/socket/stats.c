@@ -30,7 +30,8 @@ static void stream_stats(struct lrp_view *l, int fd, struct lrp_stats *now)
 	struct lrp_hub *hub = l->sock->stream.hub;
 
 	now->channel_fd = UINT64_MAX;
-	if (!lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION) && !lrp_hub_lock(l, fd, LRP_STREAM_LISTENER))
+	if (!lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION) &&
+	    !lrp_hub_lock(l, fd, LRP_STREAM_LISTENER))
 		return;
 	now->call = hub->processed[LRP_CONTEXT_CALL];
 	now->app = hub->processed[LRP_CONTEXT_APP];

@@ -22,7 +22,7 @@ __thread int lrp_inside;
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t table_once = PTHREAD_ONCE_INIT;
 static struct lrp_view *all;	    /* sockets of this process */
-static struct lrp_view *free_list; /* locals */
+static struct lrp_view *free_list;  /* locals */
 static struct lrp_sock *free_socks; /* their locks stay valid: somebody may still look at them */
 
 static void fork_prepare(void)
@@ -99,7 +99,7 @@ static struct lrp_view *local_alloc(void)
 
 	if (!l) {
 		struct lrp_view *more = mmap(NULL, chunk, PROT_READ | PROT_WRITE,
-					      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+					     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 		if (more == MAP_FAILED)
 			return NULL;

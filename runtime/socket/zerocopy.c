@@ -12,9 +12,9 @@
 #include "../sched/sched.h"
 #include "stream.h"
 
-#define COOKIE_COPY (1ull << 63)
+#define COOKIE_COPY	  (1ull << 63)
 #define COOKIE_POOL_SHIFT 48
-#define ADDR_MASK ((1ull << COOKIE_POOL_SHIFT) - 1)
+#define ADDR_MASK	  ((1ull << COOKIE_POOL_SHIFT) - 1)
 
 /* Keeps what the cookie of a copy points to apart from any other memory. */
 struct copy {
@@ -61,8 +61,8 @@ static int take_one(struct lrp_view *l, struct lrp_zc *zc)
 	}
 	zc->data = (void *)p.payload;
 	zc->len = p.payload_len;
-	zc->cookie = lrp_chan_desc(from.chan, 0)->addr |
-		     (uint64_t)(from.chan->pool->index + 1) << COOKIE_POOL_SHIFT;
+	zc->cookie = lrp_chan_desc(from.chan, 0)->addr | (uint64_t)(from.chan->pool->index + 1)
+								 << COOKIE_POOL_SHIFT;
 	lrp_chan_detach(from.chan);
 	s->peeked = LRP_PEEKED_NONE;
 	s->burst--;

@@ -28,7 +28,7 @@ static bool packet_allowed;
 static int send_only(int fd, uint8_t priority)
 {
 	struct sock_filter drop_all = BPF_STMT(BPF_RET | BPF_K, 0);
-	struct sock_fprog filter = { .len = 1, .filter = &drop_all };
+	struct sock_fprog filter = {.len = 1, .filter = &drop_all};
 	int one = 1, prio = priority;
 
 	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)) ||
@@ -39,7 +39,7 @@ static int send_only(int fd, uint8_t priority)
 /* Protocol 0 receives nothing to begin with. */
 static int packet_open(uint32_t ifindex, uint8_t priority, int vnet_hdr)
 {
-	struct sockaddr_ll local = { .sll_family = AF_PACKET, .sll_ifindex = (int)ifindex };
+	struct sockaddr_ll local = {.sll_family = AF_PACKET, .sll_ifindex = (int)ifindex};
 	int error;
 	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 

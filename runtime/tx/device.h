@@ -66,7 +66,7 @@ void lrp_tx_device_gone(uint8_t slot, uint32_t ifindex);
 static inline int lrp_tx_device_write(const struct lrp_tx_device *device, const void *frame,
 				      size_t len, int flags)
 {
-	struct iovec iov = { .iov_base = (void *)frame, .iov_len = len };
+	struct iovec iov = {.iov_base = (void *)frame, .iov_len = len};
 
 	if (device->tap)
 		return lrp_tx_tap_send(device->fd, &iov, 1, flags);

@@ -26,8 +26,8 @@
 #include "netlink.h"
 
 /* Above what select() users and daemons that count descriptors look at. */
-#define HIGH_FD 512
-#define ANSWER_BYTES 16384
+#define HIGH_FD		 512
+#define ANSWER_BYTES	 16384
 #define ANSWER_TIMEOUT_S 1
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -47,8 +47,8 @@ int lrp_tx_high_fd(int fd)
 
 static int netlink_open(int protocol)
 {
-	struct timeval timeout = { .tv_sec = ANSWER_TIMEOUT_S };
-	struct sockaddr_nl local = { .nl_family = AF_NETLINK };
+	struct timeval timeout = {.tv_sec = ANSWER_TIMEOUT_S};
+	struct sockaddr_nl local = {.nl_family = AF_NETLINK};
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
 
 	if (fd < 0)
@@ -70,7 +70,7 @@ static int netlink_open(int protocol)
  */
 static int exchange(int *fd, int protocol, struct nlmsghdr *question, const struct nlmsghdr **reply)
 {
-	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
+	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
 
 	if (*fd < 0) {
 		*fd = netlink_open(protocol);
@@ -127,7 +127,8 @@ static int route_metrics(const struct nlattr *metrics, struct lrp_tx_route *rout
 {
 	const struct nlattr *a;
 
-	mnl_attr_for_each_nested(a, metrics) {
+	mnl_attr_for_each_nested(a, metrics)
+	{
 		uint32_t value;
 
 		if (mnl_attr_validate(a, MNL_TYPE_U32) < 0)
@@ -163,7 +164,8 @@ static int route_parse(const struct nlmsghdr *reply, const struct lrp_tx_key *ke
 	route->via_family = key->family;
 	route->via = key->dst;
 	route->src = key->src;
-	mnl_attr_for_each(a, reply, sizeof(*rtm)) {
+	mnl_attr_for_each(a, reply, sizeof(*rtm))
+	{
 		size_t len = mnl_attr_get_payload_len(a);
 		const void *data = mnl_attr_get_payload(a);
 
@@ -209,7 +211,7 @@ static int route_parse(const struct nlmsghdr *reply, const struct lrp_tx_key *ke
 /* Under the lock: the kernel's answer to a route lookup. */
 static int route_query(const struct lrp_tx_key *key, const struct nlmsghdr **reply)
 {
-	char question[256] __attribute__((aligned(8))) = { 0 };
+	char question[256] __attribute__((aligned(8))) = {0};
 	struct nlmsghdr *h = mnl_nlmsg_put_header(question);
 	struct rtmsg *rtm;
 	size_t len = address_len(key->family);
@@ -240,7 +242,7 @@ static int route_query(const struct lrp_tx_key *key, const struct nlmsghdr **rep
  */
 static int source_check(const struct lrp_tx_key *key)
 {
-	struct lrp_tx_key self = { .family = AF_INET6, .dst = key->src, .oif = 0 };
+	struct lrp_tx_key self = {.family = AF_INET6, .dst = key->src, .oif = 0};
 	const struct nlmsghdr *reply;
 	const struct rtmsg *rtm;
 	int error;
@@ -281,7 +283,8 @@ static int neighbour_parse(const struct nlmsghdr *reply, uint8_t mac[6], bool *p
 	      (NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE | NUD_PERMANENT | NUD_NOARP)))
 		return -EAGAIN;
 	*permanent = ndm->ndm_state & (NUD_PERMANENT | NUD_NOARP);
-	mnl_attr_for_each(a, reply, sizeof(*ndm)) {
+	mnl_attr_for_each(a, reply, sizeof(*ndm))
+	{
 		if (mnl_attr_get_type(a) != NDA_LLADDR || mnl_attr_get_payload_len(a) != 6)
 			continue;
 		memcpy(mac, mnl_attr_get_payload(a), 6);
@@ -292,7 +295,7 @@ static int neighbour_parse(const struct nlmsghdr *reply, uint8_t mac[6], bool *p
 
 int lrp_tx_ask_neighbour(const struct lrp_tx_route *route, uint8_t mac[6], bool *permanent)
 {
-	char question[128] __attribute__((aligned(8))) = { 0 };
+	char question[128] __attribute__((aligned(8))) = {0};
 	struct nlmsghdr *h = mnl_nlmsg_put_header(question);
 	const struct nlmsghdr *reply;
 	struct ndmsg *ndm;
@@ -322,16 +325,16 @@ static bool segments_before_the_wire(const char *name)
 {
 	static const char feature[] = "tx-udp-segmentation";
 	static int index = -1; /* under the lock */
-	struct ethtool_drvinfo driver = { .cmd = ETHTOOL_GDRVINFO };
+	struct ethtool_drvinfo driver = {.cmd = ETHTOOL_GDRVINFO};
 	struct {
 		struct ethtool_sset_info info;
 		uint32_t count;
-	} sset = { .info = { .cmd = ETHTOOL_GSSET_INFO, .sset_mask = 1ull << ETH_SS_FEATURES } };
+	} sset = {.info = {.cmd = ETHTOOL_GSSET_INFO, .sset_mask = 1ull << ETH_SS_FEATURES}};
 	struct {
 		struct ethtool_gfeatures head;
 		struct ethtool_get_features_block block[8];
-	} features = { .head = { .cmd = ETHTOOL_GFEATURES, .size = 8 } };
-	struct ifreq request = { 0 };
+	} features = {.head = {.cmd = ETHTOOL_GFEATURES, .size = 8}};
+	struct ifreq request = {0};
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	bool result = false;
 
@@ -379,18 +382,21 @@ static void link_inet6(const struct nlattr *spec, struct lrp_tx_link *link)
 {
 	const struct nlattr *family, *a;
 
-	mnl_attr_for_each_nested(family, spec) {
+	mnl_attr_for_each_nested(family, spec)
+	{
 		if (mnl_attr_get_type(family) != AF_INET6)
 			continue;
-		mnl_attr_for_each_nested(a, family) {
+		mnl_attr_for_each_nested(a, family)
+		{
 			const int32_t *conf = mnl_attr_get_payload(a);
 
 			if (mnl_attr_get_type(a) != IFLA_INET6_CONF ||
 			    mnl_attr_get_payload_len(a) <= DEVCONF_MTU6 * sizeof(*conf))
 				continue;
 			link->hop_limit6 = (uint8_t)conf[DEVCONF_HOPLIMIT];
-			link->mtu6 = (uint16_t)(conf[DEVCONF_MTU6] > UINT16_MAX ? UINT16_MAX
-									    : conf[DEVCONF_MTU6]);
+			link->mtu6 =
+				(uint16_t)(conf[DEVCONF_MTU6] > UINT16_MAX ? UINT16_MAX
+									   : conf[DEVCONF_MTU6]);
 		}
 	}
 }
@@ -407,7 +413,8 @@ static int link_parse(const struct nlmsghdr *reply, struct lrp_tx_link *link)
 		return -EOPNOTSUPP;
 	if (!(ifi->ifi_flags & IFF_UP))
 		return -ENETDOWN;
-	mnl_attr_for_each(a, reply, sizeof(*ifi)) {
+	mnl_attr_for_each(a, reply, sizeof(*ifi))
+	{
 		uint32_t mtu;
 
 		switch (mnl_attr_get_type(a)) {
@@ -428,10 +435,10 @@ static int link_parse(const struct nlmsghdr *reply, struct lrp_tx_link *link)
 			link_inet6(a, link);
 			break;
 		case IFLA_LINKINFO:
-			mnl_attr_for_each_nested(info, a)
-				if (mnl_attr_get_type(info) == IFLA_INFO_KIND &&
-				    !strcmp(mnl_attr_get_str(info), "vrf"))
-					return -EOPNOTSUPP;
+			mnl_attr_for_each_nested(
+				info,
+				a) if (mnl_attr_get_type(info) == IFLA_INFO_KIND &&
+				       !strcmp(mnl_attr_get_str(info), "vrf")) return -EOPNOTSUPP;
 			break;
 		}
 	}
@@ -440,7 +447,7 @@ static int link_parse(const struct nlmsghdr *reply, struct lrp_tx_link *link)
 
 int lrp_tx_ask_link(uint32_t ifindex, struct lrp_tx_link *link)
 {
-	char question[128] __attribute__((aligned(8))) = { 0 };
+	char question[128] __attribute__((aligned(8))) = {0};
 	struct nlmsghdr *h = mnl_nlmsg_put_header(question);
 	const struct nlmsghdr *reply;
 	struct ifinfomsg *ifi;
@@ -463,7 +470,7 @@ int lrp_tx_ask_link(uint32_t ifindex, struct lrp_tx_link *link)
 /* Only CAP_NET_ADMIN may ask. Who may not, and sends past IPsec, was given CAP_NET_RAW to do so. */
 static bool ipsec_policies(void)
 {
-	char question[64] __attribute__((aligned(8))) = { 0 };
+	char question[64] __attribute__((aligned(8))) = {0};
 	struct nlmsghdr *h = mnl_nlmsg_put_header(question);
 	const struct nlmsghdr *reply;
 	const struct nlattr *a;
@@ -473,13 +480,15 @@ static bool ipsec_policies(void)
 	*(uint32_t *)mnl_nlmsg_put_extra_header(h, sizeof(uint32_t)) = 0;
 	pthread_mutex_lock(&lock);
 	if (!exchange(&xfrm_fd, NETLINK_XFRM, h, &reply))
-		mnl_attr_for_each(a, reply, sizeof(uint32_t))
-			if (mnl_attr_get_type(a) == XFRMA_SPD_INFO &&
-			    mnl_attr_get_payload_len(a) >= sizeof(struct xfrmu_spdinfo)) {
-				const struct xfrmu_spdinfo *spd = mnl_attr_get_payload(a);
+		mnl_attr_for_each(a, reply,
+				  sizeof(uint32_t)) if (mnl_attr_get_type(a) == XFRMA_SPD_INFO &&
+							mnl_attr_get_payload_len(a) >=
+								sizeof(struct xfrmu_spdinfo))
+		{
+			const struct xfrmu_spdinfo *spd = mnl_attr_get_payload(a);
 
-				found = spd->outcnt;
-			}
+			found = spd->outcnt;
+		}
 	pthread_mutex_unlock(&lock);
 	return found;
 }

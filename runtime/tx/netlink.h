@@ -21,8 +21,8 @@ struct lrp_tx_route {
 	uint32_t ifindex;
 	uint8_t via_family; /* of `via`: a route of IPv4 may have a gateway of IPv6 */
 	union lrp_address via, src;
-	uint32_t mtu;	    /* 0: the device's */
-	uint8_t hop_limit;  /* 0: the default */
+	uint32_t mtu;	   /* 0: the device's */
+	uint8_t hop_limit; /* 0: the default */
 };
 
 /* -EOPNOTSUPP: local, broadcast, multicast, tunnels, a locked MTU; else the kernel's own error. */

@@ -29,24 +29,24 @@
 #define VIRTIO_NET_HDR_GSO_UDP_L4 5
 #endif
 
-#define MESSAGES 16u
-#define IOVECS 96u
-#define BYTES 4096u
-#define GATHER_MAX 512u	 /* payload that is copied behind its header */
-#define IOV_MAX_EACH 64u /* iovecs of one datagram; more are the shadow's */
-#define BARE_MAX 128u	 /* payload whose checksum costs less here than to tell the kernel of it */
-#define RUN_MAX 64u	 /* datagrams in one piece, as UDP_SEGMENT has it */
+#define MESSAGES      16u
+#define IOVECS	      96u
+#define BYTES	      4096u
+#define GATHER_MAX    512u /* payload that is copied behind its header */
+#define IOV_MAX_EACH  64u  /* iovecs of one datagram; more are the shadow's */
+#define BARE_MAX      128u /* payload whose checksum costs less here than to tell the kernel of it */
+#define RUN_MAX	      64u  /* datagrams in one piece, as UDP_SEGMENT has it */
 #define RUN_BYTES_MAX 65000u
-#define ID_BUCKETS 256u
-#define VNET_LEN ((uint32_t)sizeof(struct virtio_net_hdr))
-#define LINK_LEN LRP_UDP_LINK_LEN
-#define UDP_LEN 8u
+#define ID_BUCKETS    256u
+#define VNET_LEN      ((uint32_t)sizeof(struct virtio_net_hdr))
+#define LINK_LEN      LRP_UDP_LINK_LEN
+#define UDP_LEN	      8u
 
 /* Frames on their way into one system call. Lives on the caller's stack. */
 struct chunk {
 	const struct lrp_tx_device *device;
 	uint32_t messages, iovs, used;
-	uint32_t last_gather; /* length of a lone gathered frame */
+	uint32_t last_gather;	     /* length of a lone gathered frame */
 	uint8_t datagrams[MESSAGES]; /* that are complete with this message */
 	bool has_run;
 	struct mmsghdr message[MESSAGES];
@@ -59,7 +59,8 @@ struct head {
 	struct lrp_udp_header_room *room;
 };
 
-static atomic_bool runs_refused; /* kernels before 6.2 know no UDP segmentation from packet sockets */
+static atomic_bool
+	runs_refused; /* kernels before 6.2 know no UDP segmentation from packet sockets */
 static _Atomic uint32_t ids[ID_BUCKETS];
 static atomic_bool ids_seeded;
 
@@ -93,7 +94,7 @@ bool lrp_tx_epoch_followed(void)
  */
 static uint32_t take_ids(const struct lrp_tx_datagram *d, uint32_t count)
 {
-	uint64_t words[4] = { 0 }, h = 0;
+	uint64_t words[4] = {0}, h = 0;
 
 	if (!atomic_load_explicit(&ids_seeded, memory_order_acquire)) {
 		uint32_t seed[ID_BUCKETS / 4];
@@ -170,9 +171,8 @@ static void vnet_set(const struct head *head, const struct lrp_udp_frame *frame,
 
 /* Closes a message that consists of the head, `gathered` bytes behind it and `slices` iovecs,
  * which are in place after a free one. */
-static void chunk_close(struct chunk *c, const struct head *head,
-			const struct lrp_udp_frame *frame, uint32_t gathered, uint32_t slices,
-			uint32_t datagrams)
+static void chunk_close(struct chunk *c, const struct head *head, const struct lrp_udp_frame *frame,
+			uint32_t gathered, uint32_t slices, uint32_t datagrams)
 {
 	struct iovec *first = &c->iov[c->iovs];
 	struct msghdr *m = &c->message[c->messages].msg_hdr;
@@ -310,7 +310,8 @@ static void chunk_reset(struct chunk *c, const struct lrp_tx_dest *dest)
  * The head of a datagram without payload, to be patched for each that differs from
  * it in payload, length and identification only.
  */
-static __attribute__((noinline)) bool head_make(struct lrp_tx_dest *dest, const struct lrp_tx_datagram *d)
+static __attribute__((noinline)) bool head_make(struct lrp_tx_dest *dest,
+						const struct lrp_tx_datagram *d)
 {
 	struct lrp_udp_header_room room;
 	struct lrp_tx_datagram work;
@@ -359,8 +360,9 @@ send_like_last(struct lrp_tx_dest *dest, const struct lrp_tx_datagram *d, int fl
 	bool bare = d->length <= BARE_MAX && device->bare_fd >= 0;
 	int error;
 
-	if (device->tap || d->iov_count != 1 || d->length > GATHER_MAX || d->length > d->iov->iov_len ||
-	    d->no_checksum || d->no_df || !lrp_udp_fits(d, dest->mtu))
+	if (device->tap || d->iov_count != 1 || d->length > GATHER_MAX ||
+	    d->length > d->iov->iov_len || d->no_checksum || d->no_df ||
+	    !lrp_udp_fits(d, dest->mtu))
 		return -EOPNOTSUPP;
 	if ((!dest->head.length || dest->head.ttl != d->ttl ||
 	     dest->head.flow_label != d->flow_label) &&
@@ -457,8 +459,9 @@ static bool prepared(struct lrp_tx_dest *dest, const struct lrp_tx_datagram *d, 
 }
 
 /* Sends some of the first datagrams over one device. As lrp_tx_send(). */
-static __attribute__((noinline)) int send_some(struct lrp_tx_dest *const *dest, const struct lrp_tx_datagram *dgram,
-		     uint32_t count, int flags, uint32_t epoch, uint64_t now_ns)
+static __attribute__((noinline)) int send_some(struct lrp_tx_dest *const *dest,
+					       const struct lrp_tx_datagram *dgram, uint32_t count,
+					       int flags, uint32_t epoch, uint64_t now_ns)
 {
 	uint32_t filled = 0, done = 0;
 	struct chunk c;
@@ -508,8 +511,8 @@ static __attribute__((noinline)) int send_some(struct lrp_tx_dest *const *dest, 
 	return (int)done;
 }
 
-int lrp_tx_send(struct lrp_tx_dest *const *dest, const struct lrp_tx_datagram *dgram, uint32_t count,
-		int flags)
+int lrp_tx_send(struct lrp_tx_dest *const *dest, const struct lrp_tx_datagram *dgram,
+		uint32_t count, int flags)
 {
 	uint32_t epoch = lrp_tx_epoch(), done = 0;
 	uint64_t now_ns = lrp_tx_now_ns();
@@ -525,8 +528,7 @@ int lrp_tx_send(struct lrp_tx_dest *const *dest, const struct lrp_tx_datagram *d
 	if (!lrp_tx_device_ready() || (count < 2 && lrp_tx_device_tap_only()))
 		return 0;
 	while (done < count) {
-		int n = send_some(dest + done, dgram + done, count - done, flags, epoch,
-				  now_ns);
+		int n = send_some(dest + done, dgram + done, count - done, flags, epoch, now_ns);
 
 		if (n <= 0)
 			return done ? (int)done : n;

@@ -13,15 +13,15 @@
 #include "netlink.h"
 
 enum state {
-	STATE_NEW,   /* nothing is known: the next packet goes through the kernel's IP */
-	STATE_SEEN,  /* one has just gone that way: the next one asks */
-	STATE_READY, /* can be sent to, until probe_ns */
-	STATE_KERNEL,/* the kernel's, until probe_ns */
+	STATE_NEW,    /* nothing is known: the next packet goes through the kernel's IP */
+	STATE_SEEN,   /* one has just gone that way: the next one asks */
+	STATE_READY,  /* can be sent to, until probe_ns */
+	STATE_KERNEL, /* the kernel's, until probe_ns */
 };
 
 /* An answer about a link or the host is not asked for again within this time, whatever the epoch. */
 #define LINK_LEAST_NS 10000000ull
-#define LINKS 64
+#define LINKS	      64
 
 struct cached_link {
 	uint32_t ifindex, epoch;
@@ -100,7 +100,7 @@ static uint64_t flow_hash(const struct lrp_tx_key *key, const union lrp_address 
 /* The kernel's queueing disciplines see it: ip_tos2prio[]. */
 uint8_t lrp_tx_route_priority(const struct lrp_tx_key *key)
 {
-	static const uint8_t of_class[4] = { 0, 2, 6, 4 };
+	static const uint8_t of_class[4] = {0, 2, 6, 4};
 
 	return key->family == AF_INET ? of_class[(key->tos & IPTOS_TOS_MASK) >> 3 & 3] : 0;
 }
@@ -123,8 +123,8 @@ static uint32_t label_of(const struct lrp_tx_host *h, uint64_t hash)
 static int ask(struct lrp_tx_dest *dest, uint64_t now_ns, bool *permanent)
 {
 	const struct lrp_tx_key *key = &dest->key;
-	struct lrp_tx_route route = { 0 };
-	struct lrp_tx_link link = { 0 };
+	struct lrp_tx_route route = {0};
+	struct lrp_tx_link link = {0};
 	struct lrp_tx_host h;
 	uint64_t hash;
 	int error;
@@ -241,7 +241,7 @@ int lrp_tx_path(const struct lrp_tx_key *key, struct lrp_tx_path *path)
 	const volatile struct lrp_status_page *status = lrp_broker_status();
 	uint64_t now_ns = lrp_tx_now_ns();
 	uint32_t epoch = lrp_tx_epoch();
-	struct lrp_tx_route route = { 0 };
+	struct lrp_tx_route route = {0};
 	struct lrp_tx_link link;
 	struct lrp_tx_host h;
 	int error;
@@ -285,7 +285,7 @@ __attribute__((noinline)) int lrp_tx_route_failed(struct lrp_tx_dest *dest, int 
 	case -ENXIO: /* the device was removed */
 	case -ENODEV:
 	case -EBADFD: /* the TAP was removed */
-	case -EBADF: /* somebody closed descriptors that were not his */
+	case -EBADF:  /* somebody closed descriptors that were not his */
 	case -ENOTSOCK:
 		lrp_tx_device_gone(dest->slot, dest->ifindex);
 		break;

@@ -46,7 +46,7 @@ int lrp_tx_tap_open(uint32_t ifindex)
 
 int lrp_tx_tap_send(int fd, const struct iovec *iov, size_t count, int flags)
 {
-	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
 
 	/*
 	 * The file is shared with whoever else holds it: O_NONBLOCK is not ours to

@@ -49,19 +49,19 @@ struct lrp_tx_key {
  * them for any datagram: a key that does not match starts over.
  */
 struct lrp_tx_dest {
-	uint32_t epoch;	     /* routes_epoch at which it was resolved */
-	uint32_t ifindex;    /* 0: send through the shadow */
-	uint64_t probe_ns;   /* CLOCK_MONOTONIC: valid until then, after which the next datagram goes
+	uint32_t epoch;	   /* routes_epoch at which it was resolved */
+	uint32_t ifindex;  /* 0: send through the shadow */
+	uint64_t probe_ns; /* CLOCK_MONOTONIC: valid until then, after which the next datagram goes
 				through the shadow, so that the kernel confirms the neighbour */
-	uint8_t l2[14];	     /* link header */
+	uint8_t l2[14];	   /* link header */
 	uint16_t mtu;
-	uint8_t state;	     /* route.c */
-	bool gso;	     /* runs of datagrams may be handed over in one piece */
-	uint8_t hop_limit;   /* of the route, for datagrams with ttl 0 */
-	uint8_t slot;	     /* of the device, device.h */
-	bool confirm;	     /* the neighbour needs it */
-	uint16_t id;	     /* next IPv4 identification */
-	uint32_t flow_label; /* of this flow [RFC 6437], network order */
+	uint8_t state;	       /* route.c */
+	bool gso;	       /* runs of datagrams may be handed over in one piece */
+	uint8_t hop_limit;     /* of the route, for datagrams with ttl 0 */
+	uint8_t slot;	       /* of the device, device.h */
+	bool confirm;	       /* the neighbour needs it */
+	uint16_t id;	       /* next IPv4 identification */
+	uint32_t flow_label;   /* of this flow [RFC 6437], network order */
 	union lrp_address src; /* chosen by the kernel if the key has none */
 	struct lrp_tx_key key;
 	/* The head of the last small datagram, from the virtio_net_hdr on; packet.c. */
@@ -77,18 +77,18 @@ struct lrp_tx_dest {
 };
 
 struct lrp_tx_datagram {
-	uint8_t family; /* AF_INET, AF_INET6 */
-	uint8_t ttl, tos;   /* ttl 0: what the route has, else the kernel's default */
-	bool no_checksum;   /* SO_NO_CHECK, IPv4 only */
-	bool dont_fragment; /* IP_PMTUDISC_DO: EMSGSIZE rather than fragments */
-	bool no_df;	    /* IP_PMTUDISC_DONT: no DF even on a datagram that fits; IPv4 only */
+	uint8_t family;	     /* AF_INET, AF_INET6 */
+	uint8_t ttl, tos;    /* ttl 0: what the route has, else the kernel's default */
+	bool no_checksum;    /* SO_NO_CHECK, IPv4 only */
+	bool dont_fragment;  /* IP_PMTUDISC_DO: EMSGSIZE rather than fragments */
+	bool no_df;	     /* IP_PMTUDISC_DONT: no DF even on a datagram that fits; IPv4 only */
 	uint32_t flow_label; /* network order; 0: one is made as net.ipv6.auto_flowlabels says */
 	union lrp_address src, dst; /* src all zeros: the kernel's choice */
 	__be16 sport, dport;
 	const struct iovec *iov;
 	uint32_t iov_count;
-	uint32_t length;    /* bytes of payload */
-	uint32_t oif;	    /* SO_BINDTODEVICE, IP_UNICAST_IF, scope of a link-local address; or 0 */
+	uint32_t length; /* bytes of payload */
+	uint32_t oif;	 /* SO_BINDTODEVICE, IP_UNICAST_IF, scope of a link-local address; or 0 */
 };
 
 /* True if this process can send on its own: CAP_NET_RAW, or a TAP queue [tap.c]. Asked once. */
@@ -103,14 +103,14 @@ bool lrp_tx_ready(void);
  * EMSGSIZE, EINTR. Without MSG_DONTWAIT a full buffer is waited for.
  * Flags: MSG_DONTWAIT.
  */
-int lrp_tx_send(struct lrp_tx_dest *const *dest, const struct lrp_tx_datagram *dgram, uint32_t count,
-		int flags);
+int lrp_tx_send(struct lrp_tx_dest *const *dest, const struct lrp_tx_datagram *dgram,
+		uint32_t count, int flags);
 
 /* Which way a key's packets go. */
 struct lrp_tx_path {
 	uint32_t ifindex;
-	uint16_t mtu;	/* of the path as far as the kernel knows it, from the IP header on */
-	bool attached;	/* lrpd has attached that device: what comes back by it reaches our channels */
+	uint16_t mtu; /* of the path as far as the kernel knows it, from the IP header on */
+	bool attached; /* lrpd has attached that device: what comes back by it reaches our channels */
 	union lrp_address src; /* key->src, or the kernel's choice if that is all zeros */
 };
 

@@ -118,7 +118,7 @@ void harness_open(struct harness *h, bool concurrent)
 	h->device->addr4_count = 2;
 	inet_pton(AF_INET, OURS4, &h->device->addr4[0]);
 	inet_pton(AF_INET, OURS4_SECOND, &h->device->addr4[1]);
-	h->device->vlans[0] = 1ull << 5; /* VLAN 5 */
+	h->device->vlans[0] = 1ull << 5;   /* VLAN 5 */
 	h->device->vlans[63] = 1ull << 62; /* VLAN 4094 */
 	harness_local(h, OURS4, LRP_LOCAL_UNICAST, 0);
 	harness_local(h, OURS4_SECOND, LRP_LOCAL_UNICAST, 0);
@@ -216,12 +216,12 @@ void harness_bind(struct harness *h, int proto, const char *addr, uint16_t port,
 		proto = IPPROTO_UDP;
 	port_of(h, family, proto, port)->flags |= LRP_PORT_BINDS;
 	if (family == 4) {
-		struct lrp_bind4 key = { .port = htons(port), .proto = proto };
+		struct lrp_bind4 key = {.port = htons(port), .proto = proto};
 
 		memcpy(&key.addr, bytes, 4);
 		put(h->skel->maps.lrp_binds4, &key, &target);
 	} else {
-		struct lrp_bind6 key = { .port = htons(port), .proto = proto };
+		struct lrp_bind6 key = {.port = htons(port), .proto = proto};
 
 		memcpy(&key.addr, bytes, 16);
 		put(h->skel->maps.lrp_binds6, &key, &target);
@@ -232,7 +232,7 @@ void harness_bind(struct harness *h, int proto, const char *addr, uint16_t port,
 void harness_flow(struct harness *h, int proto, const char *laddr, uint16_t lport,
 		  const char *raddr, uint16_t rport, uint32_t endpoint)
 {
-	struct lrp_flow flow = { .endpoint = endpoint, .owner = H_OWNER };
+	struct lrp_flow flow = {.endpoint = endpoint, .owner = H_OWNER};
 	uint8_t local[16], remote[16];
 	int family = address_of(laddr, local);
 
@@ -241,13 +241,15 @@ void harness_flow(struct harness *h, int proto, const char *laddr, uint16_t lpor
 		proto = IPPROTO_UDP;
 	port_of(h, family, proto, lport)->flags |= LRP_PORT_FLOWS;
 	if (family == 4) {
-		struct lrp_flow4 key = { .lport = htons(lport), .rport = htons(rport), .proto = proto };
+		struct lrp_flow4 key = {
+			.lport = htons(lport), .rport = htons(rport), .proto = proto};
 
 		memcpy(&key.laddr, local, 4);
 		memcpy(&key.raddr, remote, 4);
 		put(h->skel->maps.lrp_flows4, &key, &flow);
 	} else {
-		struct lrp_flow6 key = { .lport = htons(lport), .rport = htons(rport), .proto = proto };
+		struct lrp_flow6 key = {
+			.lport = htons(lport), .rport = htons(rport), .proto = proto};
 
 		memcpy(&key.laddr, local, 16);
 		memcpy(&key.raddr, remote, 16);
@@ -272,7 +274,7 @@ static void mapped(uint8_t out[16], const char *addr)
 void harness_member(struct harness *h, const char *group, uint16_t port, uint32_t ifindex,
 		    uint32_t endpoint)
 {
-	struct lrp_membership key = { .port = htons(port), .proto = IPPROTO_UDP, .ifindex = ifindex };
+	struct lrp_membership key = {.port = htons(port), .proto = IPPROTO_UDP, .ifindex = ifindex};
 	uint8_t bytes[16];
 
 	mapped(key.group.byte, group);
@@ -283,7 +285,7 @@ void harness_member(struct harness *h, const char *group, uint16_t port, uint32_
 
 void harness_local(struct harness *h, const char *addr, uint32_t kind, uint32_t ifindex)
 {
-	struct lrp_local local = { .kind = kind, .ifindex = ifindex };
+	struct lrp_local local = {.kind = kind, .ifindex = ifindex};
 	uint8_t bytes[16];
 
 	if (address_of(addr, bytes) == 4)
@@ -386,7 +388,8 @@ enum lrp_xdp_reason harness_run(struct harness *h, const char *what, const struc
 	if (reason < 0)
 		fail_msg("%s: counted under no reason", what);
 	if (opts.retval != verdict_of(reason))
-		fail_msg("%s: reason %s, but verdict %u", what, harness_reason(reason), opts.retval);
+		fail_msg("%s: reason %s, but verdict %u", what, harness_reason(reason),
+			 opts.retval);
 	h->reason = reason;
 	h->verdict = opts.retval;
 	h->meta_len = opts.data_size_out - packet->len;
@@ -437,9 +440,11 @@ static void expect_channels(struct harness *h, const char *what, const struct lr
 		}
 		want.loan = got.loan; /* the discard tests look at loans */
 		if (memcmp(&want, &got, sizeof(want)))
-			fail_msg("%s: %s: counters of channel %u: enqueued %lld packets %lld bytes %lld "
-				 "full %lld surplus %lld closed %lld backlog %lld too many", what,
-				 harness_reason(h->reason), i, (long long)(got.enqueued - want.enqueued),
+			fail_msg("%s: %s: counters of channel %u: enqueued %lld packets %lld bytes "
+				 "%lld "
+				 "full %lld surplus %lld closed %lld backlog %lld too many",
+				 what, harness_reason(h->reason), i,
+				 (long long)(got.enqueued - want.enqueued),
 				 (long long)(got.packets - want.packets),
 				 (long long)(got.bytes - want.bytes),
 				 (long long)(got.drop_full - want.drop_full),
@@ -488,7 +493,7 @@ void harness_table(struct harness *h, const struct table_case *table, size_t cou
 int64_t harness_fragment(struct harness *h, const struct packet *packet, int family,
 			 uint8_t fragment_proto, uint32_t id)
 {
-	struct lrp_fragment_key key = { .proto = fragment_proto, .family = family };
+	struct lrp_fragment_key key = {.proto = fragment_proto, .family = family};
 	const uint8_t *ip = packet->data + packet->l3;
 	struct lrp_fragment where;
 

@@ -23,12 +23,12 @@
 #include "packets.h"
 
 #define H_ENDPOINTS 64u
-#define H_QUEUES 2u
-#define H_CHANNELS (H_ENDPOINTS * H_QUEUES)
-#define H_IFINDEX 42u /* in the device record; no such device is needed */
-#define H_LIMIT 100u
-#define H_PAYLOAD 3000u /* bytes that one frame holds */
-#define H_OWNER 7u
+#define H_QUEUES    2u
+#define H_CHANNELS  (H_ENDPOINTS * H_QUEUES)
+#define H_IFINDEX   42u /* in the device record; no such device is needed */
+#define H_LIMIT	    100u
+#define H_PAYLOAD   3000u /* bytes that one frame holds */
+#define H_OWNER	    7u
 
 struct lrp_xdp_bpf;
 
@@ -74,7 +74,8 @@ void harness_member(struct harness *h, const char *group, uint16_t port, uint32_
 		    uint32_t endpoint);
 void harness_local(struct harness *h, const char *addr, uint32_t kind, uint32_t ifindex);
 /* Returns the target word. */
-uint32_t harness_group(struct harness *h, uint32_t index, uint32_t count, const uint32_t *endpoints);
+uint32_t harness_group(struct harness *h, uint32_t index, uint32_t count,
+		       const uint32_t *endpoints);
 
 uint64_t harness_count(struct harness *h, enum lrp_xdp_reason reason);
 uint64_t harness_count_all(struct harness *h);

@@ -6,10 +6,10 @@
 
 #include "packets.h"
 
-const uint8_t mac_ours[6] = { 0x02, 0, 0, 0, 0, 1 };
-const uint8_t mac_peer[6] = { 0x02, 0, 0, 0, 0, 2 };
-const uint8_t mac_other[6] = { 0x02, 0, 0, 0, 0, 3 };
-const uint8_t mac_broadcast[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+const uint8_t mac_ours[6] = {0x02, 0, 0, 0, 0, 1};
+const uint8_t mac_peer[6] = {0x02, 0, 0, 0, 0, 2};
+const uint8_t mac_other[6] = {0x02, 0, 0, 0, 0, 3};
+const uint8_t mac_broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 
 void packet_put16(struct packet *packet, uint32_t at, uint16_t value)
 {
@@ -40,7 +40,10 @@ static uint8_t proto_of(const struct spec *spec)
 
 static void address(uint8_t *out, int family, const char *text, const char *four, const char *six)
 {
-	int rc = inet_pton(family == 6 ? AF_INET6 : AF_INET, text ? text : family == 6 ? six : four,
+	int rc = inet_pton(family == 6 ? AF_INET6 : AF_INET,
+			   text		 ? text
+			   : family == 6 ? six
+					 : four,
 			   out);
 
 	assert(rc == 1);
@@ -88,9 +91,10 @@ static uint32_t build_network(uint8_t *out, const struct spec *spec, uint32_t *l
 
 			*next = extension->type;
 			next = at;
-			header = extension->type == IPPROTO_AH	     ? (extension->units + 2u) * 4 :
-				 extension->type == IPPROTO_FRAGMENT ? 8 :
-								       (extension->units + 1u) * 8;
+			header = extension->type == IPPROTO_AH ? (extension->units + 2u) * 4
+				 : extension->type == IPPROTO_FRAGMENT
+					 ? 8
+					 : (extension->units + 1u) * 8;
 			memset(at, 0, header);
 			if (extension->type != IPPROTO_FRAGMENT)
 				at[1] = extension->units;
@@ -170,8 +174,7 @@ void packet_build(struct packet *packet, const struct spec *spec)
 	if (!type)
 		type = family_of(spec) == 6 ? 0x86dd : 0x0800;
 	memcpy(packet->data + 6, mac_peer, 6);
-	packet_put16(packet, 12,
-		     spec->vlans ? (spec->vlan_type ? spec->vlan_type : 0x8100) : type);
+	packet_put16(packet, 12, spec->vlans ? (spec->vlan_type ? spec->vlan_type : 0x8100) : type);
 	for (int i = 0; i < spec->vlans; i++, at += 4) {
 		packet_put16(packet, at, spec->vlan[i]);
 		packet_put16(packet, at + 2, i + 1 < spec->vlans ? 0x8100 : type);
@@ -192,14 +195,14 @@ void packet_build(struct packet *packet, const struct spec *spec)
 		memcpy(mac, mac_broadcast, 6);
 		return;
 	case MAC_WRONG_GROUP:
-		memcpy(mac, (uint8_t[]){ 0x01, 0, 0x5e, 0x7f, 0x7f, 0x7f }, 6);
+		memcpy(mac, (uint8_t[]){0x01, 0, 0x5e, 0x7f, 0x7f, 0x7f}, 6);
 		return;
 	}
 	if (family_of(spec) == 6 && net[24] == 0xff) {
 		mac[0] = mac[1] = 0x33;
 		memcpy(mac + 2, net + 36, 4);
 	} else if (family_of(spec) == 4 && net[16] >= 224 && net[16] < 240) {
-		memcpy(mac, (uint8_t[]){ 0x01, 0, 0x5e, net[17] & 0x7f, net[18], net[19] }, 6);
+		memcpy(mac, (uint8_t[]){0x01, 0, 0x5e, net[17] & 0x7f, net[18], net[19]}, 6);
 	} else if (family_of(spec) == 4 && net[19] == 255) {
 		memcpy(mac, mac_broadcast, 6);
 	} else {

@@ -35,9 +35,9 @@
 #define XDP_PKT_CONTD (1 << 0)
 #endif
 
-#define PORT 1000
-#define FRAMES 1024u
-#define FRAME_SIZE 4096u
+#define PORT	      1000
+#define FRAMES	      1024u
+#define FRAME_SIZE    4096u
 #define FRAME_PAYLOAD (FRAME_SIZE - 256) /* XDP_PACKET_HEADROOM */
 
 struct place {
@@ -56,29 +56,33 @@ struct stage {
 	int sender;
 };
 
-static const struct place native = { "t0", "t1", XDP_FLAGS_DRV_MODE };
-static const struct place generic = { "t0", "t1", XDP_FLAGS_SKB_MODE };
-static const struct place loopback = { "lo", "lo", XDP_FLAGS_SKB_MODE };
+static const struct place native = {"t0", "t1", XDP_FLAGS_DRV_MODE};
+static const struct place generic = {"t0", "t1", XDP_FLAGS_SKB_MODE};
+static const struct place loopback = {"lo", "lo", XDP_FLAGS_SKB_MODE};
 
 static int stage_open(void **state, const struct place *place)
 {
 	struct xsk_umem_config umem_config = {
-		.fill_size = FRAMES * 2, .comp_size = 64, .frame_size = FRAME_SIZE,
+		.fill_size = FRAMES * 2,
+		.comp_size = 64,
+		.frame_size = FRAME_SIZE,
 	};
 	struct xsk_socket_config config = {
-		.rx_size = FRAMES, .libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
+		.rx_size = FRAMES,
+		.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
 		.bind_flags = XDP_COPY | XDP_USE_SG,
 	};
 	struct stage *stage = calloc(1, sizeof(*stage));
 	struct harness *h = &stage->h;
-	struct sockaddr_ll to = { .sll_family = AF_PACKET };
+	struct sockaddr_ll to = {.sll_family = AF_PACKET};
 	uint32_t first = 0, index;
 	int rc, fd;
 
 	stage->place = *place;
 	if (place->device[0] == 't')
 		bed_sh("ip link add t0 address 02:00:00:00:00:01 type veth peer name t1 && "
-		       "sysctl -qw net.ipv6.conf.t0.disable_ipv6=1 net.ipv6.conf.t1.disable_ipv6=1 && "
+		       "sysctl -qw net.ipv6.conf.t0.disable_ipv6=1 net.ipv6.conf.t1.disable_ipv6=1 "
+		       "&& "
 		       "ip link set t0 mtu 9000 up && ip link set t1 mtu 9000 up");
 	harness_open(h, place->mode != XDP_FLAGS_DRV_MODE);
 	h->device->frame_payload = FRAME_PAYLOAD;
@@ -96,7 +100,8 @@ static int stage_open(void **state, const struct place *place)
 		fail_msg("UMEM: %s", strerror(-rc));
 	/* the pool of the socket before is torn down in a workqueue (EBUSY meanwhile) */
 	for (int tries = 0; tries < 200; tries++) {
-		rc = xsk_socket__create(&stage->xsk, place->device, 0, stage->umem, &stage->rx, NULL, &config);
+		rc = xsk_socket__create(&stage->xsk, place->device, 0, stage->umem, &stage->rx,
+					NULL, &config);
 		if (rc != -EBUSY)
 			break;
 		usleep(10000);
@@ -139,9 +144,18 @@ static int stage_close(void **state)
 	return 0;
 }
 
-static int setup_native(void **state) { return stage_open(state, &native); }
-static int setup_generic(void **state) { return stage_open(state, &generic); }
-static int setup_loopback(void **state) { return stage_open(state, &loopback); }
+static int setup_native(void **state)
+{
+	return stage_open(state, &native);
+}
+static int setup_generic(void **state)
+{
+	return stage_open(state, &generic);
+}
+static int setup_loopback(void **state)
+{
+	return stage_open(state, &loopback);
+}
 
 static void emit(struct stage *stage, const struct packet *packet)
 {
@@ -158,7 +172,8 @@ static void settle(struct stage *stage, enum lrp_xdp_reason reason, uint64_t wan
 		usleep(1000);
 	if (harness_count(&stage->h, reason) != want)
 		fail_msg("%s: %llu, expected %llu", harness_reason(reason),
-			 (unsigned long long)harness_count(&stage->h, reason), (unsigned long long)want);
+			 (unsigned long long)harness_count(&stage->h, reason),
+			 (unsigned long long)want);
 }
 
 static uint32_t available(struct stage *stage, uint32_t want)
@@ -202,7 +217,7 @@ static uint32_t take(struct stage *stage, const struct packet *packet, uint64_t 
 static void test_arrive(void **state)
 {
 	struct stage *stage = *state;
-	struct spec spec = { .dport = PORT, .payload = 100 }, other = { .dport = PORT + 1 };
+	struct spec spec = {.dport = PORT, .payload = 100}, other = {.dport = PORT + 1};
 	struct packet packet;
 
 	for (uint16_t i = 0; i < 50; i++) {
@@ -224,7 +239,7 @@ static void test_discard(void **state)
 {
 	struct stage *stage = *state;
 	struct harness *h = &stage->h;
-	struct spec spec = { .dport = PORT, .payload = 100 };
+	struct spec spec = {.dport = PORT, .payload = 100};
 	struct xdp_statistics statistics;
 	socklen_t size = sizeof(statistics);
 	struct packet packet;
@@ -243,22 +258,28 @@ static void test_discard(void **state)
 	settle(stage, LRP_XDP_DROP_FULL, 32);
 	assert_int_equal(available(stage, 8), 8);
 	/* nothing was lost behind the program's back */
-	assert_int_equal(getsockopt(xsk_socket__fd(stage->xsk), SOL_XDP, XDP_STATISTICS, &statistics, &size), 0);
+	assert_int_equal(
+		getsockopt(xsk_socket__fd(stage->xsk), SOL_XDP, XDP_STATISTICS, &statistics, &size),
+		0);
 	assert_int_equal(statistics.rx_dropped + statistics.rx_ring_full, 0);
 }
 
 /* A packet takes as many frames as the program says. */
 static void test_jumbo(void **state)
 {
-	static const uint16_t lengths[] = { FRAME_PAYLOAD - 1, FRAME_PAYLOAD, FRAME_PAYLOAD + 1,
-					    2 * FRAME_PAYLOAD - 1, 2 * FRAME_PAYLOAD,
-					    2 * FRAME_PAYLOAD + 1, 9014 };
+	static const uint16_t lengths[] = {FRAME_PAYLOAD - 1,
+					   FRAME_PAYLOAD,
+					   FRAME_PAYLOAD + 1,
+					   2 * FRAME_PAYLOAD - 1,
+					   2 * FRAME_PAYLOAD,
+					   2 * FRAME_PAYLOAD + 1,
+					   9014};
 	struct stage *stage = *state;
 	struct packet packet;
 	uint64_t enqueued = 0;
 
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
-		struct spec spec = { .dport = PORT, .payload = lengths[i] - 42 };
+		struct spec spec = {.dport = PORT, .payload = lengths[i] - 42};
 
 		packet_build(&packet, &spec);
 		assert_int_equal(packet.len, lengths[i]);
@@ -276,8 +297,12 @@ static void test_jumbo(void **state)
 /* The time of arrival lies before an orphan in its frame. */
 static void test_orphan(void **state)
 {
-	struct spec spec = { .dport = PORT, .payload = 200, .id = 5, .fragment = true, .offset = 64,
-			     .length = 64 };
+	struct spec spec = {.dport = PORT,
+			    .payload = 200,
+			    .id = 5,
+			    .fragment = true,
+			    .offset = 64,
+			    .length = 64};
 	struct stage *stage = *state;
 	struct packet packet;
 	struct timespec now;
@@ -296,11 +321,15 @@ static void test_orphan(void **state)
 
 int main(int argc, char **argv)
 {
-#define MODE(test) cmocka_unit_test_setup_teardown(test, setup_native, stage_close),               \
-		   cmocka_unit_test_setup_teardown(test, setup_generic, stage_close),              \
-		   cmocka_unit_test_setup_teardown(test, setup_loopback, stage_close)
+#define MODE(test)                                                                                 \
+	cmocka_unit_test_setup_teardown(test, setup_native, stage_close),                          \
+		cmocka_unit_test_setup_teardown(test, setup_generic, stage_close),                 \
+		cmocka_unit_test_setup_teardown(test, setup_loopback, stage_close)
 	const struct CMUnitTest tests[] = {
-		MODE(test_arrive), MODE(test_discard), MODE(test_jumbo), MODE(test_orphan),
+		MODE(test_arrive),
+		MODE(test_discard),
+		MODE(test_jumbo),
+		MODE(test_orphan),
 	};
 
 	(void)argc;

@@ -11,7 +11,7 @@
 
 #define PORT 1000
 
-static const struct spec udp = { .dport = PORT };
+static const struct spec udp = {.dport = PORT};
 
 static int setup(void **state)
 {
@@ -125,7 +125,7 @@ static void test_corrected(void **state)
 /* A packet of n frames needs room for all of them. */
 static void test_frames(void **state)
 {
-	static const struct spec three = { .dport = PORT, .payload = 8000 }; /* 8,042 bytes */
+	static const struct spec three = {.dport = PORT, .payload = 8000}; /* 8,042 bytes */
 	struct harness *h = *state;
 
 	h->channel[1].limit = h->channel[1].guarantee = 7;
@@ -203,7 +203,7 @@ static void test_no_guarantee(void **state)
 /* One channel's loan, left behind, is found by the cursor when another one needs it. */
 static void test_recovery(void **state)
 {
-	static const struct spec other = { .dport = PORT + 1 };
+	static const struct spec other = {.dport = PORT + 1};
 	struct harness *h = *state;
 	struct packet packet;
 	uint32_t drops = 0;
@@ -215,7 +215,8 @@ static void test_recovery(void **state)
 		expect(h, "borrows all", LRP_XDP_ENQUEUED);
 	expect(h, "no more", LRP_XDP_DROP_SURPLUS);
 	for (int i = 0; i < 10; i++)
-		harness_expect_spec(h, "the other's guarantee is its own", &other, LRP_XDP_ENQUEUED, 40);
+		harness_expect_spec(h, "the other's guarantee is its own", &other, LRP_XDP_ENQUEUED,
+				    40);
 	for (uint32_t i = 0; i < H_ENDPOINTS; i++)
 		harness_expect_spec(h, "lent, and needed there", &other, LRP_XDP_DROP_SURPLUS, 40);
 	assert_int_equal(h->channel[1].loan, LRP_LOAN_UNIT);
@@ -235,7 +236,7 @@ static void test_recovery(void **state)
 /* A loan is cut to what is still needed, not taken away. */
 static void test_recovery_partial(void **state)
 {
-	static const struct spec other = { .dport = PORT + 1 };
+	static const struct spec other = {.dport = PORT + 1};
 	struct harness *h = *state;
 	struct packet packet;
 
@@ -268,7 +269,7 @@ static void test_pools(void **state)
 /* A channel with a record that lies may scare the cursor, but breaks no sum. */
 static void test_hostile_records(void **state)
 {
-	static const struct spec other = { .dport = PORT + 1 };
+	static const struct spec other = {.dport = PORT + 1};
 	struct harness *h = *state;
 	struct packet packet;
 	uint32_t seed = 1;
@@ -309,9 +310,20 @@ int main(int argc, char **argv)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, harness_teardown)
 #define P(name) cmocka_unit_test_setup_teardown(name, setup_plain, harness_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_limit), P(test_limit), T(test_clamped), T(test_wrap), P(test_wrap),
-		T(test_corrected), T(test_frames), P(test_frames), T(test_loan), P(test_loan),
-		T(test_no_guarantee), T(test_recovery), T(test_recovery_partial), T(test_pools),
+		T(test_limit),
+		P(test_limit),
+		T(test_clamped),
+		T(test_wrap),
+		P(test_wrap),
+		T(test_corrected),
+		T(test_frames),
+		P(test_frames),
+		T(test_loan),
+		P(test_loan),
+		T(test_no_guarantee),
+		T(test_recovery),
+		T(test_recovery_partial),
+		T(test_pools),
 		T(test_hostile_records),
 	};
 

@@ -30,27 +30,95 @@ static struct harness *begin(void **state)
 static void test_ours(void **state)
 {
 	static const struct table_case table[] = {
-		{ "own address", { .dport = 1000 }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "second own address", { .dport = 1000, .dst = OURS4_SECOND }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "own address that is in the hash only", { .dport = 1000, .dst = OURS4_HASHED }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "to be forwarded", { .dport = 1000, .dst = FOREIGN4 }, LRP_XDP_PASS_ADDRESS, 0, NULL },
-		{ "to the peer itself", { .dport = 1000, .dst = PEER4, .src = FOREIGN4 }, LRP_XDP_PASS_ADDRESS, 0, NULL },
-		{ "to 0.0.0.0", { .dport = 1000, .dst = "0.0.0.0" }, LRP_XDP_PASS_ADDRESS, 0, NULL },
-		{ "to class E", { .dport = 1000, .dst = "240.0.0.1" }, LRP_XDP_PASS_ADDRESS, 0, NULL },
-		{ "to 127.0.0.1 from the wire", { .dport = 1000, .dst = "127.0.0.1" }, LRP_XDP_PASS_ADDRESS, 0, NULL },
-		{ "TCP, to be forwarded", { .proto = IPPROTO_TCP, .dport = 1000, .dst = FOREIGN4 }, LRP_XDP_PASS_ADDRESS, 0, NULL },
-		{ "in a frame to another MAC", { .dport = 1000, .mac = MAC_OTHER }, LRP_XDP_PASS_MAC, 0, NULL },
-		{ "in a broadcast frame", { .dport = 1000, .mac = MAC_BROADCAST }, LRP_XDP_PASS_MAC, 0, NULL },
-		{ "in a multicast frame", { .dport = 1000, .mac = MAC_WRONG_GROUP }, LRP_XDP_PASS_MAC, 0, NULL },
-		{ "hashed address, other MAC", { .dport = 1000, .dst = OURS4_HASHED, .mac = MAC_OTHER }, LRP_XDP_PASS_MAC, 0, NULL },
-		{ "IPv6, own address", { .family = 6, .dport = 1000 }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "IPv6, link-local on its device", { .family = 6, .dport = 1000, .dst = OURS6_LINK }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "IPv6, link-local of another device", { .family = 6, .dport = 1000, .dst = "fe80::2" }, LRP_XDP_PASS_ADDRESS, 0, NULL },
-		{ "IPv6, to be forwarded", { .family = 6, .dport = 1000, .dst = FOREIGN6 }, LRP_XDP_PASS_ADDRESS, 0, NULL },
-		{ "IPv6, ::1 from the wire", { .family = 6, .dport = 1000, .dst = "::1" }, LRP_XDP_PASS_ADDRESS, 0, NULL },
-		{ "IPv6, ::", { .family = 6, .dport = 1000, .dst = "::" }, LRP_XDP_PASS_ADDRESS, 0, NULL },
-		{ "IPv6, other MAC", { .family = 6, .dport = 1000, .mac = MAC_OTHER }, LRP_XDP_PASS_MAC, 0, NULL },
-		{ "IPv6, broadcast frame", { .family = 6, .dport = 1000, .mac = MAC_BROADCAST }, LRP_XDP_PASS_MAC, 0, NULL },
+		{"own address", {.dport = 1000}, LRP_XDP_ENQUEUED, 1, NULL},
+		{"second own address",
+		 {.dport = 1000, .dst = OURS4_SECOND},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
+		{"own address that is in the hash only",
+		 {.dport = 1000, .dst = OURS4_HASHED},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
+		{"to be forwarded",
+		 {.dport = 1000, .dst = FOREIGN4},
+		 LRP_XDP_PASS_ADDRESS,
+		 0,
+		 NULL},
+		{"to the peer itself",
+		 {.dport = 1000, .dst = PEER4, .src = FOREIGN4},
+		 LRP_XDP_PASS_ADDRESS,
+		 0,
+		 NULL},
+		{"to 0.0.0.0", {.dport = 1000, .dst = "0.0.0.0"}, LRP_XDP_PASS_ADDRESS, 0, NULL},
+		{"to class E", {.dport = 1000, .dst = "240.0.0.1"}, LRP_XDP_PASS_ADDRESS, 0, NULL},
+		{"to 127.0.0.1 from the wire",
+		 {.dport = 1000, .dst = "127.0.0.1"},
+		 LRP_XDP_PASS_ADDRESS,
+		 0,
+		 NULL},
+		{"TCP, to be forwarded",
+		 {.proto = IPPROTO_TCP, .dport = 1000, .dst = FOREIGN4},
+		 LRP_XDP_PASS_ADDRESS,
+		 0,
+		 NULL},
+		{"in a frame to another MAC",
+		 {.dport = 1000, .mac = MAC_OTHER},
+		 LRP_XDP_PASS_MAC,
+		 0,
+		 NULL},
+		{"in a broadcast frame",
+		 {.dport = 1000, .mac = MAC_BROADCAST},
+		 LRP_XDP_PASS_MAC,
+		 0,
+		 NULL},
+		{"in a multicast frame",
+		 {.dport = 1000, .mac = MAC_WRONG_GROUP},
+		 LRP_XDP_PASS_MAC,
+		 0,
+		 NULL},
+		{"hashed address, other MAC",
+		 {.dport = 1000, .dst = OURS4_HASHED, .mac = MAC_OTHER},
+		 LRP_XDP_PASS_MAC,
+		 0,
+		 NULL},
+		{"IPv6, own address", {.family = 6, .dport = 1000}, LRP_XDP_ENQUEUED, 1, NULL},
+		{"IPv6, link-local on its device",
+		 {.family = 6, .dport = 1000, .dst = OURS6_LINK},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
+		{"IPv6, link-local of another device",
+		 {.family = 6, .dport = 1000, .dst = "fe80::2"},
+		 LRP_XDP_PASS_ADDRESS,
+		 0,
+		 NULL},
+		{"IPv6, to be forwarded",
+		 {.family = 6, .dport = 1000, .dst = FOREIGN6},
+		 LRP_XDP_PASS_ADDRESS,
+		 0,
+		 NULL},
+		{"IPv6, ::1 from the wire",
+		 {.family = 6, .dport = 1000, .dst = "::1"},
+		 LRP_XDP_PASS_ADDRESS,
+		 0,
+		 NULL},
+		{"IPv6, ::",
+		 {.family = 6, .dport = 1000, .dst = "::"},
+		 LRP_XDP_PASS_ADDRESS,
+		 0,
+		 NULL},
+		{"IPv6, other MAC",
+		 {.family = 6, .dport = 1000, .mac = MAC_OTHER},
+		 LRP_XDP_PASS_MAC,
+		 0,
+		 NULL},
+		{"IPv6, broadcast frame",
+		 {.family = 6, .dport = 1000, .mac = MAC_BROADCAST},
+		 LRP_XDP_PASS_MAC,
+		 0,
+		 NULL},
 	};
 	struct harness *h = begin(state);
 
@@ -65,7 +133,7 @@ static void test_ours(void **state)
 static void test_no_quick_list(void **state)
 {
 	struct harness *h = begin(state);
-	struct spec ours = { .dport = 1000 }, zero = { .dport = 1000, .dst = "0.0.0.0" };
+	struct spec ours = {.dport = 1000}, zero = {.dport = 1000, .dst = "0.0.0.0"};
 
 	harness_any(h, 4, IPPROTO_UDP, 1000, 1);
 	h->device->addr4_count = 0;
@@ -84,12 +152,32 @@ static void test_no_quick_list(void **state)
 static void test_loopback(void **state)
 {
 	static const struct table_case table[] = {
-		{ "127.0.0.1", { .dport = 1000, .dst = "127.0.0.1", .src = "127.0.0.1", .mac = MAC_OTHER }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "127.1.2.3", { .dport = 1000, .dst = "127.1.2.3", .src = "127.0.0.1" }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "own address to itself", { .dport = 1000, .src = OURS4 }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "::1", { .family = 6, .dport = 1000, .dst = "::1", .src = "::1" }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "own IPv6 address to itself", { .family = 6, .dport = 1000, .src = OURS6, .mac = MAC_OTHER }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "not local even here", { .dport = 1000, .dst = FOREIGN4 }, LRP_XDP_PASS_ADDRESS, 1, NULL },
+		{"127.0.0.1",
+		 {.dport = 1000, .dst = "127.0.0.1", .src = "127.0.0.1", .mac = MAC_OTHER},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
+		{"127.1.2.3",
+		 {.dport = 1000, .dst = "127.1.2.3", .src = "127.0.0.1"},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
+		{"own address to itself", {.dport = 1000, .src = OURS4}, LRP_XDP_ENQUEUED, 1, NULL},
+		{"::1",
+		 {.family = 6, .dport = 1000, .dst = "::1", .src = "::1"},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
+		{"own IPv6 address to itself",
+		 {.family = 6, .dport = 1000, .src = OURS6, .mac = MAC_OTHER},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
+		{"not local even here",
+		 {.dport = 1000, .dst = FOREIGN4},
+		 LRP_XDP_PASS_ADDRESS,
+		 1,
+		 NULL},
 	};
 	struct harness *h = begin(state);
 
@@ -102,28 +190,72 @@ static void test_loopback(void **state)
 static void test_martian(void **state)
 {
 	static const struct table_case table[] = {
-		{ "0.0.0.0", { .dport = 1000, .src = "0.0.0.0" }, LRP_XDP_DROP_MARTIAN, 1, NULL },
-		{ "0.1.2.3", { .dport = 1000, .src = "0.1.2.3" }, LRP_XDP_DROP_MARTIAN, 1, NULL },
-		{ "1.0.0.0", { .dport = 1000, .src = "1.0.0.0" }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "126.255.255.255", { .dport = 1000, .src = "126.255.255.255" }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "127.0.0.1", { .dport = 1000, .src = "127.0.0.1" }, LRP_XDP_DROP_MARTIAN, 1, NULL },
-		{ "127.255.255.255", { .dport = 1000, .src = "127.255.255.255" }, LRP_XDP_DROP_MARTIAN, 1, NULL },
-		{ "128.0.0.0", { .dport = 1000, .src = "128.0.0.0" }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "223.255.255.255", { .dport = 1000, .src = "223.255.255.255" }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "224.0.0.1", { .dport = 1000, .src = "224.0.0.1" }, LRP_XDP_DROP_MARTIAN, 1, NULL },
-		{ "240.0.0.1", { .dport = 1000, .src = "240.0.0.1" }, LRP_XDP_DROP_MARTIAN, 1, NULL },
-		{ "255.255.255.255", { .dport = 1000, .src = "255.255.255.255" }, LRP_XDP_DROP_MARTIAN, 1, NULL },
-		{ "own address", { .dport = 1000, .src = OURS4 }, LRP_XDP_DROP_MARTIAN, 1, NULL },
-		{ "second own address", { .dport = 1000, .src = OURS4_SECOND }, LRP_XDP_DROP_MARTIAN, 1, NULL },
-		{ "DHCP: no address yet, by broadcast", { .dport = 1000, .src = "0.0.0.0", .dst = "255.255.255.255", .mac = MAC_BROADCAST }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "a martian for a port that is not LRP's", { .dport = 1001, .src = "127.0.0.1" }, LRP_XDP_PASS_PORT, 1, NULL },
-		{ "a martian to be forwarded", { .dport = 1000, .src = "127.0.0.1", .dst = FOREIGN4 }, LRP_XDP_PASS_ADDRESS, 1, NULL },
-		{ "::", { .family = 6, .dport = 1000, .src = "::" }, LRP_XDP_DROP_MARTIAN, 1, NULL },
-		{ "::1", { .family = 6, .dport = 1000, .src = "::1" }, LRP_XDP_DROP_MARTIAN, 1, NULL },
-		{ "::2", { .family = 6, .dport = 1000, .src = "::2" }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "ff02::1", { .family = 6, .dport = 1000, .src = "ff02::1" }, LRP_XDP_DROP_MARTIAN, 1, NULL },
-		{ "::ffff:198.18.1.2", { .family = 6, .dport = 1000, .src = "::ffff:198.18.1.2" }, LRP_XDP_DROP_MARTIAN, 1, NULL },
-		{ "fe80::5", { .family = 6, .dport = 1000, .src = "fe80::5" }, LRP_XDP_ENQUEUED, 1, NULL },
+		{"0.0.0.0", {.dport = 1000, .src = "0.0.0.0"}, LRP_XDP_DROP_MARTIAN, 1, NULL},
+		{"0.1.2.3", {.dport = 1000, .src = "0.1.2.3"}, LRP_XDP_DROP_MARTIAN, 1, NULL},
+		{"1.0.0.0", {.dport = 1000, .src = "1.0.0.0"}, LRP_XDP_ENQUEUED, 1, NULL},
+		{"126.255.255.255",
+		 {.dport = 1000, .src = "126.255.255.255"},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
+		{"127.0.0.1", {.dport = 1000, .src = "127.0.0.1"}, LRP_XDP_DROP_MARTIAN, 1, NULL},
+		{"127.255.255.255",
+		 {.dport = 1000, .src = "127.255.255.255"},
+		 LRP_XDP_DROP_MARTIAN,
+		 1,
+		 NULL},
+		{"128.0.0.0", {.dport = 1000, .src = "128.0.0.0"}, LRP_XDP_ENQUEUED, 1, NULL},
+		{"223.255.255.255",
+		 {.dport = 1000, .src = "223.255.255.255"},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
+		{"224.0.0.1", {.dport = 1000, .src = "224.0.0.1"}, LRP_XDP_DROP_MARTIAN, 1, NULL},
+		{"240.0.0.1", {.dport = 1000, .src = "240.0.0.1"}, LRP_XDP_DROP_MARTIAN, 1, NULL},
+		{"255.255.255.255",
+		 {.dport = 1000, .src = "255.255.255.255"},
+		 LRP_XDP_DROP_MARTIAN,
+		 1,
+		 NULL},
+		{"own address", {.dport = 1000, .src = OURS4}, LRP_XDP_DROP_MARTIAN, 1, NULL},
+		{"second own address",
+		 {.dport = 1000, .src = OURS4_SECOND},
+		 LRP_XDP_DROP_MARTIAN,
+		 1,
+		 NULL},
+		{"DHCP: no address yet, by broadcast",
+		 {.dport = 1000, .src = "0.0.0.0", .dst = "255.255.255.255", .mac = MAC_BROADCAST},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
+		{"a martian for a port that is not LRP's",
+		 {.dport = 1001, .src = "127.0.0.1"},
+		 LRP_XDP_PASS_PORT,
+		 1,
+		 NULL},
+		{"a martian to be forwarded",
+		 {.dport = 1000, .src = "127.0.0.1", .dst = FOREIGN4},
+		 LRP_XDP_PASS_ADDRESS,
+		 1,
+		 NULL},
+		{"::", {.family = 6, .dport = 1000, .src = "::"}, LRP_XDP_DROP_MARTIAN, 1, NULL},
+		{"::1", {.family = 6, .dport = 1000, .src = "::1"}, LRP_XDP_DROP_MARTIAN, 1, NULL},
+		{"::2", {.family = 6, .dport = 1000, .src = "::2"}, LRP_XDP_ENQUEUED, 1, NULL},
+		{"ff02::1",
+		 {.family = 6, .dport = 1000, .src = "ff02::1"},
+		 LRP_XDP_DROP_MARTIAN,
+		 1,
+		 NULL},
+		{"::ffff:198.18.1.2",
+		 {.family = 6, .dport = 1000, .src = "::ffff:198.18.1.2"},
+		 LRP_XDP_DROP_MARTIAN,
+		 1,
+		 NULL},
+		{"fe80::5",
+		 {.family = 6, .dport = 1000, .src = "fe80::5"},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
 	};
 	struct harness *h = begin(state);
 
@@ -136,28 +268,84 @@ static void test_martian(void **state)
 static void test_precedence(void **state)
 {
 	static const struct table_case table[] = {
-		{ "exact flow", { .dport = 53, .sport = 5000 }, LRP_XDP_ENQUEUED, 3, NULL },
-		{ "same peer, other port", { .dport = 53, .sport = 5001 }, LRP_XDP_ENQUEUED, 2, NULL },
-		{ "other peer, same port", { .dport = 53, .sport = 5000, .src = "198.18.1.3" }, LRP_XDP_ENQUEUED, 2, NULL },
-		{ "bound address", { .dport = 53 }, LRP_XDP_ENQUEUED, 2, NULL },
-		{ "other own address", { .dport = 53, .dst = OURS4_SECOND }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "the flow's peer to another own address", { .dport = 53, .sport = 5000, .dst = OURS4_SECOND }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "TCP, exact flow", { .proto = IPPROTO_TCP, .dport = 53, .sport = 5000, .tcp_flags = ACK }, LRP_XDP_ENQUEUED, 6, NULL },
-		{ "TCP, bound address", { .proto = IPPROTO_TCP, .dport = 53, .sport = 5001 }, LRP_XDP_ENQUEUED, 5, NULL },
-		{ "TCP, wildcard", { .proto = IPPROTO_TCP, .dport = 53, .dst = OURS4_SECOND }, LRP_XDP_ENQUEUED, 4, NULL },
-		{ "IPv6, exact flow", { .family = 6, .dport = 53, .sport = 5000 }, LRP_XDP_ENQUEUED, 9, NULL },
-		{ "IPv6, bound address", { .family = 6, .dport = 53, .sport = 5001 }, LRP_XDP_ENQUEUED, 8, NULL },
-		{ "IPv6, wildcard", { .family = 6, .dport = 53, .dst = OURS6_LINK }, LRP_XDP_ENQUEUED, 7, NULL },
-		{ "IPv6 TCP, exact flow", { .family = 6, .proto = IPPROTO_TCP, .dport = 53, .sport = 5000 }, LRP_XDP_ENQUEUED, 10, NULL },
-		{ "IPv6 TCP, nothing else there", { .family = 6, .proto = IPPROTO_TCP, .dport = 53, .sport = 5001 }, LRP_XDP_PASS_PORT, 0, NULL },
-		{ "bound only: its address", { .dport = 54 }, LRP_XDP_ENQUEUED, 11, NULL },
-		{ "bound only: another own address", { .dport = 54, .dst = OURS4_SECOND }, LRP_XDP_PASS_PORT, 0, NULL },
-		{ "ssh", { .proto = IPPROTO_TCP, .dport = 22, .tcp_flags = SYN }, LRP_XDP_PASS_PORT, 0, NULL },
-		{ "UDP to a TCP port", { .dport = 55 }, LRP_XDP_PASS_PORT, 0, NULL },
-		{ "IPv6 to an IPv4 port", { .family = 6, .dport = 54 }, LRP_XDP_PASS_PORT, 0, NULL },
-		{ "port 0", { .dport = 0 }, LRP_XDP_PASS_PORT, 0, NULL },
-		{ "port 65535", { .dport = 65535 }, LRP_XDP_ENQUEUED, 13, NULL },
-		{ "IPv6, TCP, port 65535", { .family = 6, .proto = IPPROTO_TCP, .dport = 65535 }, LRP_XDP_ENQUEUED, 14, NULL },
+		{"exact flow", {.dport = 53, .sport = 5000}, LRP_XDP_ENQUEUED, 3, NULL},
+		{"same peer, other port", {.dport = 53, .sport = 5001}, LRP_XDP_ENQUEUED, 2, NULL},
+		{"other peer, same port",
+		 {.dport = 53, .sport = 5000, .src = "198.18.1.3"},
+		 LRP_XDP_ENQUEUED,
+		 2,
+		 NULL},
+		{"bound address", {.dport = 53}, LRP_XDP_ENQUEUED, 2, NULL},
+		{"other own address",
+		 {.dport = 53, .dst = OURS4_SECOND},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
+		{"the flow's peer to another own address",
+		 {.dport = 53, .sport = 5000, .dst = OURS4_SECOND},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
+		{"TCP, exact flow",
+		 {.proto = IPPROTO_TCP, .dport = 53, .sport = 5000, .tcp_flags = ACK},
+		 LRP_XDP_ENQUEUED,
+		 6,
+		 NULL},
+		{"TCP, bound address",
+		 {.proto = IPPROTO_TCP, .dport = 53, .sport = 5001},
+		 LRP_XDP_ENQUEUED,
+		 5,
+		 NULL},
+		{"TCP, wildcard",
+		 {.proto = IPPROTO_TCP, .dport = 53, .dst = OURS4_SECOND},
+		 LRP_XDP_ENQUEUED,
+		 4,
+		 NULL},
+		{"IPv6, exact flow",
+		 {.family = 6, .dport = 53, .sport = 5000},
+		 LRP_XDP_ENQUEUED,
+		 9,
+		 NULL},
+		{"IPv6, bound address",
+		 {.family = 6, .dport = 53, .sport = 5001},
+		 LRP_XDP_ENQUEUED,
+		 8,
+		 NULL},
+		{"IPv6, wildcard",
+		 {.family = 6, .dport = 53, .dst = OURS6_LINK},
+		 LRP_XDP_ENQUEUED,
+		 7,
+		 NULL},
+		{"IPv6 TCP, exact flow",
+		 {.family = 6, .proto = IPPROTO_TCP, .dport = 53, .sport = 5000},
+		 LRP_XDP_ENQUEUED,
+		 10,
+		 NULL},
+		{"IPv6 TCP, nothing else there",
+		 {.family = 6, .proto = IPPROTO_TCP, .dport = 53, .sport = 5001},
+		 LRP_XDP_PASS_PORT,
+		 0,
+		 NULL},
+		{"bound only: its address", {.dport = 54}, LRP_XDP_ENQUEUED, 11, NULL},
+		{"bound only: another own address",
+		 {.dport = 54, .dst = OURS4_SECOND},
+		 LRP_XDP_PASS_PORT,
+		 0,
+		 NULL},
+		{"ssh",
+		 {.proto = IPPROTO_TCP, .dport = 22, .tcp_flags = SYN},
+		 LRP_XDP_PASS_PORT,
+		 0,
+		 NULL},
+		{"UDP to a TCP port", {.dport = 55}, LRP_XDP_PASS_PORT, 0, NULL},
+		{"IPv6 to an IPv4 port", {.family = 6, .dport = 54}, LRP_XDP_PASS_PORT, 0, NULL},
+		{"port 0", {.dport = 0}, LRP_XDP_PASS_PORT, 0, NULL},
+		{"port 65535", {.dport = 65535}, LRP_XDP_ENQUEUED, 13, NULL},
+		{"IPv6, TCP, port 65535",
+		 {.family = 6, .proto = IPPROTO_TCP, .dport = 65535},
+		 LRP_XDP_ENQUEUED,
+		 14,
+		 NULL},
 	};
 	struct harness *h = begin(state);
 
@@ -182,7 +370,7 @@ static void test_precedence(void **state)
 static void test_port_flags(void **state)
 {
 	struct harness *h = begin(state);
-	struct spec spec = { .dport = 53, .sport = 5000 };
+	struct spec spec = {.dport = 53, .sport = 5000};
 
 	harness_any(h, 4, IPPROTO_UDP, 53, 1);
 	harness_bind(h, 0, OURS4, 53, 2);
@@ -199,18 +387,58 @@ static void test_port_flags(void **state)
 
 static void test_broadcast(void **state)
 {
-	static const uint32_t members[] = { 4, 5 };
+	static const uint32_t members[] = {4, 5};
 	static const struct table_case table[] = {
-		{ "limited broadcast", { .dport = 1000, .dst = "255.255.255.255", .mac = MAC_BROADCAST }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "subnet broadcast", { .dport = 1000, .dst = OURS4_BROADCAST }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "broadcast address in a frame to us", { .dport = 1000, .dst = OURS4_BROADCAST, .mac = MAC_OURS }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "broadcast address in a frame to another", { .dport = 1000, .dst = OURS4_BROADCAST, .mac = MAC_OTHER }, LRP_XDP_PASS_MAC, 0, NULL },
-		{ "broadcast of a subnet that is not ours", { .dport = 1000, .dst = "198.18.9.255" }, LRP_XDP_PASS_ADDRESS, 0, NULL },
-		{ "bound to the broadcast address", { .dport = 1001, .dst = OURS4_BROADCAST }, LRP_XDP_ENQUEUED, 2, NULL },
-		{ "bound to it, and one to none: both get a copy", { .dport = 1002, .dst = OURS4_BROADCAST }, LRP_XDP_PASS_MULTICAST, 0, NULL },
-		{ "bound to one address only", { .dport = 1003, .dst = OURS4_BROADCAST }, LRP_XDP_PASS_PORT, 0, NULL },
-		{ "a group: each gets a copy", { .dport = 1004, .dst = "255.255.255.255", .mac = MAC_BROADCAST }, LRP_XDP_PASS_MULTICAST, 0, NULL },
-		{ "TCP", { .proto = IPPROTO_TCP, .dport = 1000, .dst = OURS4_BROADCAST }, LRP_XDP_PASS_PROTOCOL, 0, NULL },
+		{"limited broadcast",
+		 {.dport = 1000, .dst = "255.255.255.255", .mac = MAC_BROADCAST},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
+		{"subnet broadcast",
+		 {.dport = 1000, .dst = OURS4_BROADCAST},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
+		{"broadcast address in a frame to us",
+		 {.dport = 1000, .dst = OURS4_BROADCAST, .mac = MAC_OURS},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
+		{"broadcast address in a frame to another",
+		 {.dport = 1000, .dst = OURS4_BROADCAST, .mac = MAC_OTHER},
+		 LRP_XDP_PASS_MAC,
+		 0,
+		 NULL},
+		{"broadcast of a subnet that is not ours",
+		 {.dport = 1000, .dst = "198.18.9.255"},
+		 LRP_XDP_PASS_ADDRESS,
+		 0,
+		 NULL},
+		{"bound to the broadcast address",
+		 {.dport = 1001, .dst = OURS4_BROADCAST},
+		 LRP_XDP_ENQUEUED,
+		 2,
+		 NULL},
+		{"bound to it, and one to none: both get a copy",
+		 {.dport = 1002, .dst = OURS4_BROADCAST},
+		 LRP_XDP_PASS_MULTICAST,
+		 0,
+		 NULL},
+		{"bound to one address only",
+		 {.dport = 1003, .dst = OURS4_BROADCAST},
+		 LRP_XDP_PASS_PORT,
+		 0,
+		 NULL},
+		{"a group: each gets a copy",
+		 {.dport = 1004, .dst = "255.255.255.255", .mac = MAC_BROADCAST},
+		 LRP_XDP_PASS_MULTICAST,
+		 0,
+		 NULL},
+		{"TCP",
+		 {.proto = IPPROTO_TCP, .dport = 1000, .dst = OURS4_BROADCAST},
+		 LRP_XDP_PASS_PROTOCOL,
+		 0,
+		 NULL},
 	};
 	struct harness *h = begin(state);
 
@@ -227,25 +455,85 @@ static void test_broadcast(void **state)
 static void test_multicast(void **state)
 {
 	static const struct table_case table[] = {
-		{ "joined", { .dport = 1000, .dst = "239.1.1.1" }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "joined, TTL and MAC as unicast", { .dport = 1000, .dst = "239.1.1.1", .mac = MAC_OURS }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "joined, broadcast frame", { .dport = 1000, .dst = "239.1.1.1", .mac = MAC_BROADCAST }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "joined, MAC of another group", { .dport = 1000, .dst = "239.1.1.1", .mac = MAC_WRONG_GROUP }, LRP_XDP_PASS_MAC, 0, NULL },
-		{ "joined, other port", { .dport = 1001, .dst = "239.1.1.1" }, LRP_XDP_PASS_MULTICAST, 0, NULL },
-		{ "other group", { .dport = 1000, .dst = "239.1.1.2" }, LRP_XDP_PASS_MULTICAST, 0, NULL },
-		{ "same low 23 bits", { .dport = 1000, .dst = "239.129.1.1" }, LRP_XDP_PASS_MULTICAST, 0, NULL },
-		{ "joined on another device", { .dport = 1000, .dst = "239.1.1.3" }, LRP_XDP_PASS_MULTICAST, 0, NULL },
-		{ "a wildcard socket that joined nothing", { .dport = 1002, .dst = "239.1.1.1" }, LRP_XDP_PASS_MULTICAST, 0, NULL },
-		{ "no socket at all", { .dport = 1003, .dst = "239.1.1.1" }, LRP_XDP_PASS_PORT, 0, NULL },
-		{ "TCP to a group", { .proto = IPPROTO_TCP, .dport = 1000, .dst = "239.1.1.1" }, LRP_XDP_PASS_PROTOCOL, 0, NULL },
-		{ "martian source", { .dport = 1000, .dst = "239.1.1.1", .src = "127.0.0.1" }, LRP_XDP_DROP_MARTIAN, 1, NULL },
-		{ "IPv6, joined", { .family = 6, .dport = 1000, .dst = "ff05::1" }, LRP_XDP_ENQUEUED, 2, NULL },
-		{ "IPv6, other group with the same MAC", { .family = 6, .dport = 1000, .dst = "ff02::1" }, LRP_XDP_PASS_MULTICAST, 0, NULL },
-		{ "IPv6, joined, wrong MAC", { .family = 6, .dport = 1000, .dst = "ff05::1", .mac = MAC_WRONG_GROUP }, LRP_XDP_PASS_MAC, 0, NULL },
-		{ "IPv6, solicited node (the kernel's)", { .family = 6, .proto = IPPROTO_ICMPV6, .dst = "ff02::1:ff00:1", .icmp_type = 135 }, LRP_XDP_PASS_PROTOCOL, 0, NULL },
+		{"joined", {.dport = 1000, .dst = "239.1.1.1"}, LRP_XDP_ENQUEUED, 1, NULL},
+		{"joined, TTL and MAC as unicast",
+		 {.dport = 1000, .dst = "239.1.1.1", .mac = MAC_OURS},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
+		{"joined, broadcast frame",
+		 {.dport = 1000, .dst = "239.1.1.1", .mac = MAC_BROADCAST},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
+		{"joined, MAC of another group",
+		 {.dport = 1000, .dst = "239.1.1.1", .mac = MAC_WRONG_GROUP},
+		 LRP_XDP_PASS_MAC,
+		 0,
+		 NULL},
+		{"joined, other port",
+		 {.dport = 1001, .dst = "239.1.1.1"},
+		 LRP_XDP_PASS_MULTICAST,
+		 0,
+		 NULL},
+		{"other group",
+		 {.dport = 1000, .dst = "239.1.1.2"},
+		 LRP_XDP_PASS_MULTICAST,
+		 0,
+		 NULL},
+		{"same low 23 bits",
+		 {.dport = 1000, .dst = "239.129.1.1"},
+		 LRP_XDP_PASS_MULTICAST,
+		 0,
+		 NULL},
+		{"joined on another device",
+		 {.dport = 1000, .dst = "239.1.1.3"},
+		 LRP_XDP_PASS_MULTICAST,
+		 0,
+		 NULL},
+		{"a wildcard socket that joined nothing",
+		 {.dport = 1002, .dst = "239.1.1.1"},
+		 LRP_XDP_PASS_MULTICAST,
+		 0,
+		 NULL},
+		{"no socket at all",
+		 {.dport = 1003, .dst = "239.1.1.1"},
+		 LRP_XDP_PASS_PORT,
+		 0,
+		 NULL},
+		{"TCP to a group",
+		 {.proto = IPPROTO_TCP, .dport = 1000, .dst = "239.1.1.1"},
+		 LRP_XDP_PASS_PROTOCOL,
+		 0,
+		 NULL},
+		{"martian source",
+		 {.dport = 1000, .dst = "239.1.1.1", .src = "127.0.0.1"},
+		 LRP_XDP_DROP_MARTIAN,
+		 1,
+		 NULL},
+		{"IPv6, joined",
+		 {.family = 6, .dport = 1000, .dst = "ff05::1"},
+		 LRP_XDP_ENQUEUED,
+		 2,
+		 NULL},
+		{"IPv6, other group with the same MAC",
+		 {.family = 6, .dport = 1000, .dst = "ff02::1"},
+		 LRP_XDP_PASS_MULTICAST,
+		 0,
+		 NULL},
+		{"IPv6, joined, wrong MAC",
+		 {.family = 6, .dport = 1000, .dst = "ff05::1", .mac = MAC_WRONG_GROUP},
+		 LRP_XDP_PASS_MAC,
+		 0,
+		 NULL},
+		{"IPv6, solicited node (the kernel's)",
+		 {.family = 6, .proto = IPPROTO_ICMPV6, .dst = "ff02::1:ff00:1", .icmp_type = 135},
+		 LRP_XDP_PASS_PROTOCOL,
+		 0,
+		 NULL},
 	};
 	struct harness *h = begin(state);
-	struct spec wrong = { .dport = 1000, .dst = "239.1.1.1", .mac = MAC_WRONG_GROUP };
+	struct spec wrong = {.dport = 1000, .dst = "239.1.1.1", .mac = MAC_WRONG_GROUP};
 
 	harness_member(h, "239.1.1.1", 1000, H_IFINDEX, 1);
 	harness_member(h, "239.1.1.3", 1000, H_IFINDEX + 1, 1);
@@ -265,14 +553,14 @@ static void test_multicast(void **state)
 	harness_expect_spec(h, "but no other unicast MAC", &wrong, LRP_XDP_PASS_MAC, 1);
 }
 
-#define MEMBERS 4
+#define MEMBERS	    4
 #define CONNECTIONS 2000
 
 /* SO_REUSEPORT: spread evenly, and one connection always to the same member. */
 static void spread(struct harness *h, int family, uint16_t port, const uint32_t *members)
 {
-	struct spec spec = { .family = family, .dport = port };
-	uint32_t got[H_ENDPOINTS] = { 0 };
+	struct spec spec = {.family = family, .dport = port};
+	uint32_t got[H_ENDPOINTS] = {0};
 	struct packet packet;
 
 	for (int i = 0; i < CONNECTIONS; i++) {
@@ -303,10 +591,10 @@ static void spread(struct harness *h, int family, uint16_t port, const uint32_t 
 
 static void test_group(void **state)
 {
-	static const uint32_t members[MEMBERS] = { 10, 11, 12, 13 };
+	static const uint32_t members[MEMBERS] = {10, 11, 12, 13};
 	struct harness *h = begin(state);
 	uint32_t word = harness_group(h, 3, MEMBERS, members);
-	struct spec spec = { .dport = 2000 };
+	struct spec spec = {.dport = 2000};
 
 	harness_any(h, 4, IPPROTO_UDP, 2000, word);
 	harness_any(h, 6, IPPROTO_UDP, 2000, word);
@@ -333,11 +621,12 @@ static void test_group_large(void **state)
 {
 	uint32_t members[LRP_GROUP_MAX - 1];
 	struct harness *h = begin(state);
-	struct spec spec = { .dport = 2000 };
+	struct spec spec = {.dport = 2000};
 
 	for (uint32_t i = 0; i < LRP_GROUP_MAX - 1; i++)
 		members[i] = i + 1;
-	harness_any(h, 4, IPPROTO_UDP, 2000, harness_group(h, LRP_GROUPS - 1, LRP_GROUP_MAX - 1, members));
+	harness_any(h, 4, IPPROTO_UDP, 2000,
+		    harness_group(h, LRP_GROUPS - 1, LRP_GROUP_MAX - 1, members));
 	roomy(h);
 	for (int i = 0; i < 3000; i++) {
 		spec.sport = 1000 + i;
@@ -351,7 +640,7 @@ static void test_group_large(void **state)
 static void test_deliver(void **state)
 {
 	struct harness *h = begin(state);
-	struct spec any = { .dport = 53 }, exact = { .dport = 53, .sport = 5000 };
+	struct spec any = {.dport = 53}, exact = {.dport = 53, .sport = 5000};
 
 	harness_any(h, 4, IPPROTO_UDP, 53, 1);
 	harness_flow(h, 0, OURS4, 53, PEER4, 5000, 3);
@@ -386,19 +675,51 @@ static void test_deliver(void **state)
 static void test_flags(void **state)
 {
 	static const struct table_case backlog[] = {
-		{ "SYN", { .proto = IPPROTO_TCP, .dport = 80, .tcp_flags = SYN }, LRP_XDP_DROP_BACKLOG, 4, NULL },
-		{ "SYN with ECN bits", { .proto = IPPROTO_TCP, .dport = 80, .tcp_flags = SYN | 0xc0 }, LRP_XDP_DROP_BACKLOG, 4, NULL },
-		{ "SYN with PSH", { .proto = IPPROTO_TCP, .dport = 80, .tcp_flags = SYN | 0x08 }, LRP_XDP_DROP_BACKLOG, 4, NULL },
-		{ "SYN-ACK", { .proto = IPPROTO_TCP, .dport = 80, .tcp_flags = SYN | ACK }, LRP_XDP_ENQUEUED, 4, NULL },
-		{ "ACK", { .proto = IPPROTO_TCP, .dport = 80, .tcp_flags = ACK }, LRP_XDP_ENQUEUED, 4, NULL },
-		{ "RST", { .proto = IPPROTO_TCP, .dport = 80, .tcp_flags = 0x04 }, LRP_XDP_ENQUEUED, 4, NULL },
-		{ "SYN with RST", { .proto = IPPROTO_TCP, .dport = 80, .tcp_flags = SYN | 0x04 }, LRP_XDP_ENQUEUED, 4, NULL },
-		{ "no flag", { .proto = IPPROTO_TCP, .dport = 80 }, LRP_XDP_ENQUEUED, 4, NULL },
-		{ "IPv6, SYN", { .family = 6, .proto = IPPROTO_TCP, .dport = 80, .tcp_flags = SYN }, LRP_XDP_DROP_BACKLOG, 4, NULL },
-		{ "UDP", { .dport = 80 }, LRP_XDP_ENQUEUED, 4, NULL },
+		{"SYN",
+		 {.proto = IPPROTO_TCP, .dport = 80, .tcp_flags = SYN},
+		 LRP_XDP_DROP_BACKLOG,
+		 4,
+		 NULL},
+		{"SYN with ECN bits",
+		 {.proto = IPPROTO_TCP, .dport = 80, .tcp_flags = SYN | 0xc0},
+		 LRP_XDP_DROP_BACKLOG,
+		 4,
+		 NULL},
+		{"SYN with PSH",
+		 {.proto = IPPROTO_TCP, .dport = 80, .tcp_flags = SYN | 0x08},
+		 LRP_XDP_DROP_BACKLOG,
+		 4,
+		 NULL},
+		{"SYN-ACK",
+		 {.proto = IPPROTO_TCP, .dport = 80, .tcp_flags = SYN | ACK},
+		 LRP_XDP_ENQUEUED,
+		 4,
+		 NULL},
+		{"ACK",
+		 {.proto = IPPROTO_TCP, .dport = 80, .tcp_flags = ACK},
+		 LRP_XDP_ENQUEUED,
+		 4,
+		 NULL},
+		{"RST",
+		 {.proto = IPPROTO_TCP, .dport = 80, .tcp_flags = 0x04},
+		 LRP_XDP_ENQUEUED,
+		 4,
+		 NULL},
+		{"SYN with RST",
+		 {.proto = IPPROTO_TCP, .dport = 80, .tcp_flags = SYN | 0x04},
+		 LRP_XDP_ENQUEUED,
+		 4,
+		 NULL},
+		{"no flag", {.proto = IPPROTO_TCP, .dport = 80}, LRP_XDP_ENQUEUED, 4, NULL},
+		{"IPv6, SYN",
+		 {.family = 6, .proto = IPPROTO_TCP, .dport = 80, .tcp_flags = SYN},
+		 LRP_XDP_DROP_BACKLOG,
+		 4,
+		 NULL},
+		{"UDP", {.dport = 80}, LRP_XDP_ENQUEUED, 4, NULL},
 	};
 	struct harness *h = begin(state);
-	struct spec exact = { .dport = 53, .sport = 5000 }, any = { .dport = 53 };
+	struct spec exact = {.dport = 53, .sport = 5000}, any = {.dport = 53};
 
 	harness_bind(h, 0, OURS4, 53, 3);
 	harness_flow(h, 0, OURS4, 53, PEER4, 5000, 3);
@@ -420,70 +741,192 @@ static void test_flags(void **state)
 	harness_table(h, backlog, sizeof(backlog) / sizeof(backlog[0]));
 }
 
-#define SENT4 { .src = OURS4, .dst = PEER4, .sport = 53, .dport = 5000 }
-#define SENT6 { .family = 6, .src = OURS6, .dst = PEER6, .sport = 53, .dport = 5000 }
+#define SENT4                                                                                      \
+	{                                                                                          \
+		.src = OURS4, .dst = PEER4, .sport = 53, .dport = 5000                             \
+	}
+#define SENT6                                                                                      \
+	{                                                                                          \
+		.family = 6, .src = OURS6, .dst = PEER6, .sport = 53, .dport = 5000                \
+	}
 
-static void quoted_ihl_15(struct packet *p) { p->data[p->l4 + 8] = 0x4f; }
-static void quoted_ihl_4(struct packet *p) { p->data[p->l4 + 8] = 0x44; }
-static void quoted_later(struct packet *p) { p->data[p->l4 + 8 + 7] = 1; }
-static void quoted_more(struct packet *p) { p->data[p->l4 + 8 + 6] = 0x20; }
-static void quoted_version(struct packet *p) { p->data[p->l4 + 8] = 0; }
+static void quoted_ihl_15(struct packet *p)
+{
+	p->data[p->l4 + 8] = 0x4f;
+}
+static void quoted_ihl_4(struct packet *p)
+{
+	p->data[p->l4 + 8] = 0x44;
+}
+static void quoted_later(struct packet *p)
+{
+	p->data[p->l4 + 8 + 7] = 1;
+}
+static void quoted_more(struct packet *p)
+{
+	p->data[p->l4 + 8 + 6] = 0x20;
+}
+static void quoted_version(struct packet *p)
+{
+	p->data[p->l4 + 8] = 0;
+}
 
 static void test_icmp(void **state)
 {
 	static const struct spec sent4 = SENT4, sent6 = SENT6;
-	static const struct spec tcp4 = { .proto = IPPROTO_TCP, .src = OURS4, .dst = PEER4, .sport = 80, .dport = 5000 };
-	static const struct spec options4 = { .src = OURS4, .dst = PEER4, .sport = 53, .dport = 5000, .options = 10 };
-	static const struct spec other_port = { .src = OURS4, .dst = PEER4, .sport = 53, .dport = 5001 };
-	static const struct spec other_address = { .src = OURS4_SECOND, .dst = PEER4, .sport = 53, .dport = 5000 };
-	static const struct spec icmp_in_icmp = { .proto = IPPROTO_ICMP, .src = OURS4, .dst = PEER4, .icmp_type = 8 };
-	static const struct spec not_lrp = { .src = OURS4, .dst = PEER4, .sport = 123, .dport = 5000 };
-	static const struct spec unconnected = { .src = OURS4, .dst = PEER4, .sport = 54, .dport = 5000 };
-	static const struct spec first6 = { .family = 6, .src = OURS6, .dst = PEER6, .sport = 53, .dport = 5000, .extensions = 1, .extension = { { IPPROTO_FRAGMENT, 0, 0 } }, .fragment = true, .length = 48, .payload = 100, .more = true };
-	static const struct spec later6 = { .family = 6, .src = OURS6, .dst = PEER6, .sport = 53, .dport = 5000, .extensions = 1, .extension = { { IPPROTO_FRAGMENT, 0, 0 } }, .fragment = true, .offset = 48, .length = 60, .payload = 100 };
-	static const struct spec dst6 = { .family = 6, .src = OURS6, .dst = PEER6, .sport = 53, .dport = 5000, .extensions = 1, .extension = { { IPPROTO_DSTOPTS, 0, 0 } } };
-	static const struct spec other_address6 = { .family = 6, .src = "2001:db8:1::11", .dst = PEER6, .sport = 53, .dport = 5000 };
-#define ICMP4(t, q) { .proto = IPPROTO_ICMP, .icmp_type = (t), .quoted = &(q) }
-#define ICMP6(t, q) { .family = 6, .proto = IPPROTO_ICMPV6, .icmp_type = (t), .quoted = &(q) }
+	static const struct spec tcp4 = {
+		.proto = IPPROTO_TCP, .src = OURS4, .dst = PEER4, .sport = 80, .dport = 5000};
+	static const struct spec options4 = {
+		.src = OURS4, .dst = PEER4, .sport = 53, .dport = 5000, .options = 10};
+	static const struct spec other_port = {
+		.src = OURS4, .dst = PEER4, .sport = 53, .dport = 5001};
+	static const struct spec other_address = {
+		.src = OURS4_SECOND, .dst = PEER4, .sport = 53, .dport = 5000};
+	static const struct spec icmp_in_icmp = {
+		.proto = IPPROTO_ICMP, .src = OURS4, .dst = PEER4, .icmp_type = 8};
+	static const struct spec not_lrp = {
+		.src = OURS4, .dst = PEER4, .sport = 123, .dport = 5000};
+	static const struct spec unconnected = {
+		.src = OURS4, .dst = PEER4, .sport = 54, .dport = 5000};
+	static const struct spec first6 = {.family = 6,
+					   .src = OURS6,
+					   .dst = PEER6,
+					   .sport = 53,
+					   .dport = 5000,
+					   .extensions = 1,
+					   .extension = {{IPPROTO_FRAGMENT, 0, 0}},
+					   .fragment = true,
+					   .length = 48,
+					   .payload = 100,
+					   .more = true};
+	static const struct spec later6 = {.family = 6,
+					   .src = OURS6,
+					   .dst = PEER6,
+					   .sport = 53,
+					   .dport = 5000,
+					   .extensions = 1,
+					   .extension = {{IPPROTO_FRAGMENT, 0, 0}},
+					   .fragment = true,
+					   .offset = 48,
+					   .length = 60,
+					   .payload = 100};
+	static const struct spec dst6 = {.family = 6,
+					 .src = OURS6,
+					 .dst = PEER6,
+					 .sport = 53,
+					 .dport = 5000,
+					 .extensions = 1,
+					 .extension = {{IPPROTO_DSTOPTS, 0, 0}}};
+	static const struct spec other_address6 = {
+		.family = 6, .src = "2001:db8:1::11", .dst = PEER6, .sport = 53, .dport = 5000};
+#define ICMP4(t, q)                                                                                \
+	{                                                                                          \
+		.proto = IPPROTO_ICMP, .icmp_type = (t), .quoted = &(q)                            \
+	}
+#define ICMP6(t, q)                                                                                \
+	{                                                                                          \
+		.family = 6, .proto = IPPROTO_ICMPV6, .icmp_type = (t), .quoted = &(q)             \
+	}
 	static const struct table_case table[] = {
-		{ "unreachable", ICMP4(3, sent4), LRP_XDP_ENQUEUED, 3, NULL },
-		{ "time exceeded", ICMP4(11, sent4), LRP_XDP_ENQUEUED, 3, NULL },
-		{ "parameter problem", ICMP4(12, sent4), LRP_XDP_ENQUEUED, 3, NULL },
-		{ "from a router", { .proto = IPPROTO_ICMP, .icmp_type = 3, .quoted = &sent4, .src = "198.18.1.254" }, LRP_XDP_ENQUEUED, 3, NULL },
-		{ "from a martian", { .proto = IPPROTO_ICMP, .icmp_type = 3, .quoted = &sent4, .src = "127.0.0.1" }, LRP_XDP_DROP_MARTIAN, 3, NULL },
-		{ "about TCP", ICMP4(3, tcp4), LRP_XDP_ENQUEUED, 5, NULL },
-		{ "quoted with options", ICMP4(3, options4), LRP_XDP_ENQUEUED, 3, NULL },
-		{ "source quench", ICMP4(4, sent4), LRP_XDP_PASS_PROTOCOL, 0, NULL },
-		{ "redirect", ICMP4(5, sent4), LRP_XDP_PASS_PROTOCOL, 0, NULL },
-		{ "echo request", ICMP4(8, sent4), LRP_XDP_PASS_PROTOCOL, 0, NULL },
-		{ "echo reply", ICMP4(0, sent4), LRP_XDP_PASS_PROTOCOL, 0, NULL },
-		{ "other remote port", ICMP4(3, other_port), LRP_XDP_PASS_PORT, 0, NULL },
-		{ "other local address than the outer one", ICMP4(3, other_address), LRP_XDP_PASS_PROTOCOL, 0, NULL },
-		{ "about ICMP", ICMP4(3, icmp_in_icmp), LRP_XDP_PASS_PROTOCOL, 0, NULL },
-		{ "a port that is not LRP's", ICMP4(3, not_lrp), LRP_XDP_PASS_PORT, 0, NULL },
-		{ "an unconnected socket: its shadow hears of it", ICMP4(3, unconnected), LRP_XDP_PASS_PORT, 0, NULL },
-		{ "quoted ihl 15", ICMP4(3, sent4), LRP_XDP_PASS_MALFORMED, 0, quoted_ihl_15 },
-		{ "quoted ihl 4", ICMP4(3, sent4), LRP_XDP_PASS_MALFORMED, 0, quoted_ihl_4 },
-		{ "quoted version 0", ICMP4(3, sent4), LRP_XDP_PASS_MALFORMED, 0, quoted_version },
-		{ "quoted first fragment", ICMP4(3, sent4), LRP_XDP_ENQUEUED, 3, quoted_more },
-		{ "quoted later fragment", ICMP4(3, sent4), LRP_XDP_PASS_PROTOCOL, 0, quoted_later },
-		{ "to be forwarded", { .proto = IPPROTO_ICMP, .icmp_type = 3, .quoted = &sent4, .dst = FOREIGN4 }, LRP_XDP_PASS_ADDRESS, 0, NULL },
-		{ "by broadcast", { .proto = IPPROTO_ICMP, .icmp_type = 3, .quoted = &sent4, .dst = OURS4_BROADCAST }, LRP_XDP_PASS_PROTOCOL, 0, NULL },
-		{ "itself a fragment", { .proto = IPPROTO_ICMP, .icmp_type = 3, .payload = 100, .fragment = true, .length = 64, .more = true }, LRP_XDP_PASS_PROTOCOL, 0, NULL },
-		{ "IPv6, unreachable", ICMP6(1, sent6), LRP_XDP_ENQUEUED, 9, NULL },
-		{ "IPv6, too big", ICMP6(2, sent6), LRP_XDP_ENQUEUED, 9, NULL },
-		{ "IPv6, time exceeded", ICMP6(3, sent6), LRP_XDP_ENQUEUED, 9, NULL },
-		{ "IPv6, parameter problem", ICMP6(4, sent6), LRP_XDP_ENQUEUED, 9, NULL },
-		{ "IPv6, type 0", ICMP6(0, sent6), LRP_XDP_PASS_PROTOCOL, 0, NULL },
-		{ "IPv6, type 5", ICMP6(5, sent6), LRP_XDP_PASS_PROTOCOL, 0, NULL },
-		{ "IPv6, echo request", ICMP6(128, sent6), LRP_XDP_PASS_PROTOCOL, 0, NULL },
-		{ "IPv6, neighbour solicitation", ICMP6(135, sent6), LRP_XDP_PASS_PROTOCOL, 0, NULL },
-		{ "IPv6, quoted IPv4", ICMP6(1, sent4), LRP_XDP_PASS_MALFORMED, 0, NULL },
-		{ "IPv6, quoted first fragment", { .family = 6, .proto = IPPROTO_ICMPV6, .icmp_type = 1, .quoted = &first6, .quoted_bytes = 48 }, LRP_XDP_ENQUEUED, 9, NULL },
-		{ "IPv6, quoted later fragment", { .family = 6, .proto = IPPROTO_ICMPV6, .icmp_type = 1, .quoted = &later6, .quoted_bytes = 48 }, LRP_XDP_PASS_PROTOCOL, 0, NULL },
-		{ "IPv6, quoted with options", { .family = 6, .proto = IPPROTO_ICMPV6, .icmp_type = 1, .quoted = &dst6, .quoted_bytes = 48 }, LRP_XDP_PASS_PROTOCOL, 0, NULL },
-		{ "IPv6, other local address than the outer one", ICMP6(1, other_address6), LRP_XDP_PASS_PROTOCOL, 0, NULL },
-		{ "IPv6, behind options", { .family = 6, .proto = IPPROTO_ICMPV6, .icmp_type = 1, .quoted = &sent6, .extensions = 1, .extension = { { IPPROTO_DSTOPTS, 0, 0 } } }, LRP_XDP_ENQUEUED, 9, NULL },
+		{"unreachable", ICMP4(3, sent4), LRP_XDP_ENQUEUED, 3, NULL},
+		{"time exceeded", ICMP4(11, sent4), LRP_XDP_ENQUEUED, 3, NULL},
+		{"parameter problem", ICMP4(12, sent4), LRP_XDP_ENQUEUED, 3, NULL},
+		{"from a router",
+		 {.proto = IPPROTO_ICMP, .icmp_type = 3, .quoted = &sent4, .src = "198.18.1.254"},
+		 LRP_XDP_ENQUEUED,
+		 3,
+		 NULL},
+		{"from a martian",
+		 {.proto = IPPROTO_ICMP, .icmp_type = 3, .quoted = &sent4, .src = "127.0.0.1"},
+		 LRP_XDP_DROP_MARTIAN,
+		 3,
+		 NULL},
+		{"about TCP", ICMP4(3, tcp4), LRP_XDP_ENQUEUED, 5, NULL},
+		{"quoted with options", ICMP4(3, options4), LRP_XDP_ENQUEUED, 3, NULL},
+		{"source quench", ICMP4(4, sent4), LRP_XDP_PASS_PROTOCOL, 0, NULL},
+		{"redirect", ICMP4(5, sent4), LRP_XDP_PASS_PROTOCOL, 0, NULL},
+		{"echo request", ICMP4(8, sent4), LRP_XDP_PASS_PROTOCOL, 0, NULL},
+		{"echo reply", ICMP4(0, sent4), LRP_XDP_PASS_PROTOCOL, 0, NULL},
+		{"other remote port", ICMP4(3, other_port), LRP_XDP_PASS_PORT, 0, NULL},
+		{"other local address than the outer one", ICMP4(3, other_address),
+		 LRP_XDP_PASS_PROTOCOL, 0, NULL},
+		{"about ICMP", ICMP4(3, icmp_in_icmp), LRP_XDP_PASS_PROTOCOL, 0, NULL},
+		{"a port that is not LRP's", ICMP4(3, not_lrp), LRP_XDP_PASS_PORT, 0, NULL},
+		{"an unconnected socket: its shadow hears of it", ICMP4(3, unconnected),
+		 LRP_XDP_PASS_PORT, 0, NULL},
+		{"quoted ihl 15", ICMP4(3, sent4), LRP_XDP_PASS_MALFORMED, 0, quoted_ihl_15},
+		{"quoted ihl 4", ICMP4(3, sent4), LRP_XDP_PASS_MALFORMED, 0, quoted_ihl_4},
+		{"quoted version 0", ICMP4(3, sent4), LRP_XDP_PASS_MALFORMED, 0, quoted_version},
+		{"quoted first fragment", ICMP4(3, sent4), LRP_XDP_ENQUEUED, 3, quoted_more},
+		{"quoted later fragment", ICMP4(3, sent4), LRP_XDP_PASS_PROTOCOL, 0, quoted_later},
+		{"to be forwarded",
+		 {.proto = IPPROTO_ICMP, .icmp_type = 3, .quoted = &sent4, .dst = FOREIGN4},
+		 LRP_XDP_PASS_ADDRESS,
+		 0,
+		 NULL},
+		{"by broadcast",
+		 {.proto = IPPROTO_ICMP, .icmp_type = 3, .quoted = &sent4, .dst = OURS4_BROADCAST},
+		 LRP_XDP_PASS_PROTOCOL,
+		 0,
+		 NULL},
+		{"itself a fragment",
+		 {.proto = IPPROTO_ICMP,
+		  .icmp_type = 3,
+		  .payload = 100,
+		  .fragment = true,
+		  .length = 64,
+		  .more = true},
+		 LRP_XDP_PASS_PROTOCOL,
+		 0,
+		 NULL},
+		{"IPv6, unreachable", ICMP6(1, sent6), LRP_XDP_ENQUEUED, 9, NULL},
+		{"IPv6, too big", ICMP6(2, sent6), LRP_XDP_ENQUEUED, 9, NULL},
+		{"IPv6, time exceeded", ICMP6(3, sent6), LRP_XDP_ENQUEUED, 9, NULL},
+		{"IPv6, parameter problem", ICMP6(4, sent6), LRP_XDP_ENQUEUED, 9, NULL},
+		{"IPv6, type 0", ICMP6(0, sent6), LRP_XDP_PASS_PROTOCOL, 0, NULL},
+		{"IPv6, type 5", ICMP6(5, sent6), LRP_XDP_PASS_PROTOCOL, 0, NULL},
+		{"IPv6, echo request", ICMP6(128, sent6), LRP_XDP_PASS_PROTOCOL, 0, NULL},
+		{"IPv6, neighbour solicitation", ICMP6(135, sent6), LRP_XDP_PASS_PROTOCOL, 0, NULL},
+		{"IPv6, quoted IPv4", ICMP6(1, sent4), LRP_XDP_PASS_MALFORMED, 0, NULL},
+		{"IPv6, quoted first fragment",
+		 {.family = 6,
+		  .proto = IPPROTO_ICMPV6,
+		  .icmp_type = 1,
+		  .quoted = &first6,
+		  .quoted_bytes = 48},
+		 LRP_XDP_ENQUEUED,
+		 9,
+		 NULL},
+		{"IPv6, quoted later fragment",
+		 {.family = 6,
+		  .proto = IPPROTO_ICMPV6,
+		  .icmp_type = 1,
+		  .quoted = &later6,
+		  .quoted_bytes = 48},
+		 LRP_XDP_PASS_PROTOCOL,
+		 0,
+		 NULL},
+		{"IPv6, quoted with options",
+		 {.family = 6,
+		  .proto = IPPROTO_ICMPV6,
+		  .icmp_type = 1,
+		  .quoted = &dst6,
+		  .quoted_bytes = 48},
+		 LRP_XDP_PASS_PROTOCOL,
+		 0,
+		 NULL},
+		{"IPv6, other local address than the outer one", ICMP6(1, other_address6),
+		 LRP_XDP_PASS_PROTOCOL, 0, NULL},
+		{"IPv6, behind options",
+		 {.family = 6,
+		  .proto = IPPROTO_ICMPV6,
+		  .icmp_type = 1,
+		  .quoted = &sent6,
+		  .extensions = 1,
+		  .extension = {{IPPROTO_DSTOPTS, 0, 0}}},
+		 LRP_XDP_ENQUEUED,
+		 9,
+		 NULL},
 	};
 	struct harness *h = begin(state);
 	struct packet packet;
@@ -502,21 +945,25 @@ static void test_icmp(void **state)
 		packet.len = len;
 		packet_put16(&packet, packet.l3 + 2, len - packet.l3);
 		harness_expect(h, "ICMP error cut", &packet,
-			       len >= packet.l4 + 32 ? LRP_XDP_ENQUEUED : LRP_XDP_PASS_MALFORMED, 3);
+			       len >= packet.l4 + 32 ? LRP_XDP_ENQUEUED : LRP_XDP_PASS_MALFORMED,
+			       3);
 		/* what lies behind the packet's end is link padding, whatever it looks like */
 		packet.len = whole;
 		harness_expect(h, "ICMP error cut, padded", &packet,
-			       len >= packet.l4 + 32 ? LRP_XDP_ENQUEUED : LRP_XDP_PASS_MALFORMED, 3);
+			       len >= packet.l4 + 32 ? LRP_XDP_ENQUEUED : LRP_XDP_PASS_MALFORMED,
+			       3);
 	}
 	packet_build(&packet, &table[24].spec);
 	for (uint32_t whole = packet.len, len = packet.l4; len <= whole; len++) {
 		packet.len = len;
 		packet_put16(&packet, packet.l3 + 4, len - packet.l3 - 40);
 		harness_expect(h, "ICMPv6 error cut", &packet,
-			       len >= packet.l4 + 52 ? LRP_XDP_ENQUEUED : LRP_XDP_PASS_MALFORMED, 9);
+			       len >= packet.l4 + 52 ? LRP_XDP_ENQUEUED : LRP_XDP_PASS_MALFORMED,
+			       9);
 		packet.len = whole;
 		harness_expect(h, "ICMPv6 error cut, padded", &packet,
-			       len >= packet.l4 + 52 ? LRP_XDP_ENQUEUED : LRP_XDP_PASS_MALFORMED, 9);
+			       len >= packet.l4 + 52 ? LRP_XDP_ENQUEUED : LRP_XDP_PASS_MALFORMED,
+			       9);
 	}
 }
 
@@ -524,10 +971,12 @@ static void test_icmp(void **state)
 static void test_queue(void **state)
 {
 	struct harness *h = begin(state);
-	struct spec spec = { .dport = 1000 };
+	struct spec spec = {.dport = 1000};
 
-	bed_sh("ip link add t0 numrxqueues 2 numtxqueues 2 type veth peer name t1 numrxqueues 2 numtxqueues 2 && "
-	       "ip link set t0 up && ip link set t1 up && ip link set t0 xdp obj build/bpf/pass.bpf.o sec xdp.frags");
+	bed_sh("ip link add t0 numrxqueues 2 numtxqueues 2 type veth peer name t1 numrxqueues 2 "
+	       "numtxqueues 2 && "
+	       "ip link set t0 up && ip link set t1 up && ip link set t0 xdp obj "
+	       "build/bpf/pass.bpf.o sec xdp.frags");
 	h->ifindex = if_nametoindex("t0");
 	harness_any(h, 4, IPPROTO_UDP, 1000, 1);
 	harness_expect_spec(h, "queue 0", &spec, LRP_XDP_ENQUEUED, 1);
@@ -544,10 +993,10 @@ int main(int argc, char **argv)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, harness_setup, harness_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_ours), T(test_no_quick_list), T(test_loopback), T(test_martian),
-		T(test_precedence), T(test_port_flags), T(test_broadcast), T(test_multicast),
-		T(test_group), T(test_group_large), T(test_deliver), T(test_flags), T(test_icmp),
-		T(test_queue),
+		T(test_ours),	    T(test_no_quick_list), T(test_loopback),  T(test_martian),
+		T(test_precedence), T(test_port_flags),	   T(test_broadcast), T(test_multicast),
+		T(test_group),	    T(test_group_large),   T(test_deliver),   T(test_flags),
+		T(test_icmp),	    T(test_queue),
 	};
 
 	(void)argc;

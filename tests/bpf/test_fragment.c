@@ -11,7 +11,10 @@
 #include "../lib/bed.h"
 
 #define PORT 1000
-#define FRAG { IPPROTO_FRAGMENT, 0, 0 }
+#define FRAG                                                                                       \
+	{                                                                                          \
+		IPPROTO_FRAGMENT, 0, 0                                                             \
+	}
 #define PART 16u /* bytes of each fragment */
 
 static int setup(void **state)
@@ -34,7 +37,11 @@ static void part(struct packet *packet, int family, uint8_t proto, uint16_t port
 		 uint32_t index, uint32_t count)
 {
 	struct spec spec = {
-		.family = family, .proto = proto, .dport = port, .id = id, .fragment = true,
+		.family = family,
+		.proto = proto,
+		.dport = port,
+		.id = id,
+		.fragment = true,
 		.payload = (count + 2) * PART, /* more than is sent */
 		.offset = index ? (index + 1) * PART : 0,
 		.length = index ? PART : 2 * PART,
@@ -85,17 +92,20 @@ static void permute(struct harness *h, int family, uint8_t proto, uint16_t port,
 
 			id++;
 			for (uint32_t i = 0; i < n; i++) {
-				snprintf(what, sizeof(what), "IPv%d proto %d, part %u of %u, %uth to come",
-					 family, proto, order[i], n, i);
+				snprintf(what, sizeof(what),
+					 "IPv%d proto %d, part %u of %u, %uth to come", family,
+					 proto, order[i], n, i);
 				part(&packet, family, proto, port, id, order[i], n);
 				if (!order[i])
 					seen = true;
 				if (order[i] && !seen) {
 					harness_expect(h, what, &packet, LRP_XDP_ENQUEUED,
 						       LRP_ENDPOINT_FRAGMENT);
-					assert_int_equal(h->meta_len, sizeof(struct lrp_fragment_meta));
+					assert_int_equal(h->meta_len,
+							 sizeof(struct lrp_fragment_meta));
 				} else {
-					harness_expect(h, what, &packet, order[i] ? later : first, endpoint);
+					harness_expect(h, what, &packet, order[i] ? later : first,
+						       endpoint);
 					assert_int_equal(h->meta_len, 0);
 				}
 			}
@@ -105,7 +115,7 @@ static void permute(struct harness *h, int family, uint8_t proto, uint16_t port,
 
 static void test_orders(void **state)
 {
-	static const uint8_t protos[] = { IPPROTO_UDP, IPPROTO_TCP };
+	static const uint8_t protos[] = {IPPROTO_UDP, IPPROTO_TCP};
 
 	for (int i = 0; i < 2; i++) {
 		for (int family = 4; family <= 6; family += 2) {
@@ -140,8 +150,9 @@ static void test_arrival_time(void **state)
 /* What is written down, and when. */
 static void test_table(void **state)
 {
-	static const struct spec plain = { .dport = PORT, .id = 1 };
-	static const struct spec atomic = { .family = 6, .dport = PORT, .id = 2, .extensions = 1, .extension = { FRAG } };
+	static const struct spec plain = {.dport = PORT, .id = 1};
+	static const struct spec atomic = {
+		.family = 6, .dport = PORT, .id = 2, .extensions = 1, .extension = {FRAG}};
 	struct harness *h = *state;
 	struct packet packet;
 
@@ -219,13 +230,60 @@ static void test_not_ours(void **state)
 /* To a group: as any other datagram; TCP has no business there. */
 static void test_multicast(void **state)
 {
-	static const struct spec first = { .dst = "239.1.1.1", .dport = PORT, .id = 61, .payload = 100, .fragment = true, .length = 64, .more = true };
-	static const struct spec later = { .dst = "239.1.1.1", .dport = PORT, .id = 61, .payload = 100, .fragment = true, .offset = 64, .length = 44 };
-	static const struct spec orphan = { .dst = "239.1.1.1", .dport = PORT, .id = 62, .payload = 100, .fragment = true, .offset = 64, .length = 44 };
-	static const struct spec other = { .dst = "239.1.1.2", .dport = PORT, .id = 63, .payload = 100, .fragment = true, .length = 64, .more = true };
-	static const struct spec other_later = { .dst = "239.1.1.2", .dport = PORT, .id = 63, .payload = 100, .fragment = true, .offset = 64, .length = 44 };
-	static const struct spec tcp4 = { .proto = IPPROTO_TCP, .dst = "239.1.1.1", .dport = PORT, .id = 64, .payload = 100, .fragment = true, .offset = 64, .length = 44 };
-	static const struct spec tcp6 = { .family = 6, .proto = IPPROTO_TCP, .dst = "ff05::1", .dport = PORT, .id = 65, .payload = 100, .extensions = 1, .extension = { FRAG }, .fragment = true, .offset = 64, .length = 44 };
+	static const struct spec first = {.dst = "239.1.1.1",
+					  .dport = PORT,
+					  .id = 61,
+					  .payload = 100,
+					  .fragment = true,
+					  .length = 64,
+					  .more = true};
+	static const struct spec later = {.dst = "239.1.1.1",
+					  .dport = PORT,
+					  .id = 61,
+					  .payload = 100,
+					  .fragment = true,
+					  .offset = 64,
+					  .length = 44};
+	static const struct spec orphan = {.dst = "239.1.1.1",
+					   .dport = PORT,
+					   .id = 62,
+					   .payload = 100,
+					   .fragment = true,
+					   .offset = 64,
+					   .length = 44};
+	static const struct spec other = {.dst = "239.1.1.2",
+					  .dport = PORT,
+					  .id = 63,
+					  .payload = 100,
+					  .fragment = true,
+					  .length = 64,
+					  .more = true};
+	static const struct spec other_later = {.dst = "239.1.1.2",
+						.dport = PORT,
+						.id = 63,
+						.payload = 100,
+						.fragment = true,
+						.offset = 64,
+						.length = 44};
+	static const struct spec tcp4 = {.proto = IPPROTO_TCP,
+					 .dst = "239.1.1.1",
+					 .dport = PORT,
+					 .id = 64,
+					 .payload = 100,
+					 .fragment = true,
+					 .offset = 64,
+					 .length = 44};
+	static const struct spec tcp6 = {.family = 6,
+					 .proto = IPPROTO_TCP,
+					 .dst = "ff05::1",
+					 .dport = PORT,
+					 .id = 65,
+					 .payload = 100,
+					 .extensions = 1,
+					 .extension = {FRAG},
+					 .fragment = true,
+					 .offset = 64,
+					 .length = 44};
 	struct harness *h = *state;
 
 	harness_member(h, "239.1.1.1", PORT, H_IFINDEX, 5);
@@ -297,42 +355,192 @@ static void test_fragment_channel(void **state)
 	harness_expect(h, "no socket", &packet, LRP_XDP_DROP_REDIRECT, 0);
 }
 
-static void more_only_0(struct packet *p) { packet_put16(p, p->l3 + 6, 0x2000); }
-static void offset_max(struct packet *p) { packet_put16(p, p->l3 + 6, 0x1fff); }
-static void offset_8191_more(struct packet *p) { packet_put16(p, p->l3 + 6, 0x3fff); }
-static void dont_fragment(struct packet *p) { packet_put16(p, p->l3 + 6, 0x4000); }
-static void evil_bit(struct packet *p) { packet_put16(p, p->l3 + 6, 0x8000); }
-static void offset6_max(struct packet *p) { packet_put16(p, p->l3 + 42, 0xfff8); }
-static void reserved6(struct packet *p) { packet_put16(p, p->l3 + 42, 6); }
-static void nested6(struct packet *p) { packet_put16(p, p->l3 + 50, 1); }
+static void more_only_0(struct packet *p)
+{
+	packet_put16(p, p->l3 + 6, 0x2000);
+}
+static void offset_max(struct packet *p)
+{
+	packet_put16(p, p->l3 + 6, 0x1fff);
+}
+static void offset_8191_more(struct packet *p)
+{
+	packet_put16(p, p->l3 + 6, 0x3fff);
+}
+static void dont_fragment(struct packet *p)
+{
+	packet_put16(p, p->l3 + 6, 0x4000);
+}
+static void evil_bit(struct packet *p)
+{
+	packet_put16(p, p->l3 + 6, 0x8000);
+}
+static void offset6_max(struct packet *p)
+{
+	packet_put16(p, p->l3 + 42, 0xfff8);
+}
+static void reserved6(struct packet *p)
+{
+	packet_put16(p, p->l3 + 42, 6);
+}
+static void nested6(struct packet *p)
+{
+	packet_put16(p, p->l3 + 50, 1);
+}
 
 static void test_hostile(void **state)
 {
 	static const struct table_case table[] = {
-		{ "offset 65528: longer than a datagram can be", { .dport = PORT, .payload = 20 }, LRP_XDP_PASS_MALFORMED, 0, offset_max },
-		{ "the same, with more to follow", { .dport = PORT, .payload = 20 }, LRP_XDP_PASS_MALFORMED, 0, offset_8191_more },
-		{ "more fragments, all there already", { .dport = PORT, .payload = 20, .id = 41 }, LRP_XDP_ENQUEUED, 1, more_only_0 },
-		{ "don't fragment", { .dport = PORT }, LRP_XDP_ENQUEUED, 1, dont_fragment },
-		{ "reserved bit", { .dport = PORT }, LRP_XDP_ENQUEUED, 1, evil_bit },
-		{ "first fragment without a whole UDP header", { .dport = PORT, .payload = 20, .id = 42, .fragment = true, .length = 0, .more = true }, LRP_XDP_PASS_MALFORMED, 0, NULL },
-		{ "first fragment with 8 bytes of TCP", { .proto = IPPROTO_TCP, .dport = PORT, .payload = 20, .id = 43, .fragment = true, .length = 8, .more = true }, LRP_XDP_PASS_MALFORMED, 0, NULL },
-		{ "its second follows to the kernel", { .proto = IPPROTO_TCP, .dport = PORT, .payload = 20, .id = 43, .fragment = true, .offset = 8, .length = 8, .more = true }, LRP_XDP_PASS_FRAGMENT, 0, NULL },
-		{ "an empty later fragment", { .dport = PORT, .payload = 20, .id = 44, .fragment = true, .offset = 8, .length = 0, .more = true }, LRP_XDP_ENQUEUED, 0, NULL },
-		{ "a later fragment that looks like UDP to an LRP port", { .dport = PORT, .payload = 20, .id = 45, .fragment = true, .offset = 8, .length = 8 }, LRP_XDP_ENQUEUED, 0, NULL },
-		{ "IPv6, offset 65528", { .family = 6, .dport = PORT, .payload = 20, .extensions = 1, .extension = { FRAG } }, LRP_XDP_PASS_MALFORMED, 0, offset6_max },
-		{ "IPv6, reserved bits of an atomic fragment", { .family = 6, .dport = PORT, .payload = 20, .extensions = 1, .extension = { FRAG } }, LRP_XDP_ENQUEUED, 1, reserved6 },
-		{ "IPv6, a fragment of a fragment", { .family = 6, .dport = PORT, .payload = 200, .extensions = 2, .extension = { FRAG, FRAG }, .fragment = true, .length = 64, .more = true }, LRP_XDP_PASS_MALFORMED, 0, NULL },
-		{ "IPv6, a fragment in an atomic fragment", { .family = 6, .dport = PORT, .payload = 20, .id = 46, .extensions = 2, .extension = { FRAG, FRAG } }, LRP_XDP_ENQUEUED, 1, nested6 },
-		{ "IPv6, options before the fragment header", { .family = 6, .dport = PORT, .payload = 200, .id = 47, .extensions = 2, .extension = { { IPPROTO_HOPOPTS, 0, 0 }, FRAG }, .fragment = true, .length = 64, .more = true }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "and its second", { .family = 6, .dport = PORT, .payload = 200, .id = 47, .extensions = 2, .extension = { { IPPROTO_HOPOPTS, 0, 0 }, FRAG }, .fragment = true, .offset = 64, .length = 64 }, LRP_XDP_ENQUEUED, 1, NULL },
-		{ "IPv6, options behind it", { .family = 6, .dport = PORT, .payload = 200, .id = 48, .extensions = 2, .extension = { FRAG, { IPPROTO_DSTOPTS, 0, 0 } }, .fragment = true, .length = 64, .more = true }, LRP_XDP_ENQUEUED, 1, NULL },
+		{"offset 65528: longer than a datagram can be",
+		 {.dport = PORT, .payload = 20},
+		 LRP_XDP_PASS_MALFORMED,
+		 0,
+		 offset_max},
+		{"the same, with more to follow",
+		 {.dport = PORT, .payload = 20},
+		 LRP_XDP_PASS_MALFORMED,
+		 0,
+		 offset_8191_more},
+		{"more fragments, all there already",
+		 {.dport = PORT, .payload = 20, .id = 41},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 more_only_0},
+		{"don't fragment", {.dport = PORT}, LRP_XDP_ENQUEUED, 1, dont_fragment},
+		{"reserved bit", {.dport = PORT}, LRP_XDP_ENQUEUED, 1, evil_bit},
+		{"first fragment without a whole UDP header",
+		 {.dport = PORT,
+		  .payload = 20,
+		  .id = 42,
+		  .fragment = true,
+		  .length = 0,
+		  .more = true},
+		 LRP_XDP_PASS_MALFORMED,
+		 0,
+		 NULL},
+		{"first fragment with 8 bytes of TCP",
+		 {.proto = IPPROTO_TCP,
+		  .dport = PORT,
+		  .payload = 20,
+		  .id = 43,
+		  .fragment = true,
+		  .length = 8,
+		  .more = true},
+		 LRP_XDP_PASS_MALFORMED,
+		 0,
+		 NULL},
+		{"its second follows to the kernel",
+		 {.proto = IPPROTO_TCP,
+		  .dport = PORT,
+		  .payload = 20,
+		  .id = 43,
+		  .fragment = true,
+		  .offset = 8,
+		  .length = 8,
+		  .more = true},
+		 LRP_XDP_PASS_FRAGMENT,
+		 0,
+		 NULL},
+		{"an empty later fragment",
+		 {.dport = PORT,
+		  .payload = 20,
+		  .id = 44,
+		  .fragment = true,
+		  .offset = 8,
+		  .length = 0,
+		  .more = true},
+		 LRP_XDP_ENQUEUED,
+		 0,
+		 NULL},
+		{"a later fragment that looks like UDP to an LRP port",
+		 {.dport = PORT,
+		  .payload = 20,
+		  .id = 45,
+		  .fragment = true,
+		  .offset = 8,
+		  .length = 8},
+		 LRP_XDP_ENQUEUED,
+		 0,
+		 NULL},
+		{"IPv6, offset 65528",
+		 {.family = 6, .dport = PORT, .payload = 20, .extensions = 1, .extension = {FRAG}},
+		 LRP_XDP_PASS_MALFORMED,
+		 0,
+		 offset6_max},
+		{"IPv6, reserved bits of an atomic fragment",
+		 {.family = 6, .dport = PORT, .payload = 20, .extensions = 1, .extension = {FRAG}},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 reserved6},
+		{"IPv6, a fragment of a fragment",
+		 {.family = 6,
+		  .dport = PORT,
+		  .payload = 200,
+		  .extensions = 2,
+		  .extension = {FRAG, FRAG},
+		  .fragment = true,
+		  .length = 64,
+		  .more = true},
+		 LRP_XDP_PASS_MALFORMED,
+		 0,
+		 NULL},
+		{"IPv6, a fragment in an atomic fragment",
+		 {.family = 6,
+		  .dport = PORT,
+		  .payload = 20,
+		  .id = 46,
+		  .extensions = 2,
+		  .extension = {FRAG, FRAG}},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 nested6},
+		{"IPv6, options before the fragment header",
+		 {.family = 6,
+		  .dport = PORT,
+		  .payload = 200,
+		  .id = 47,
+		  .extensions = 2,
+		  .extension = {{IPPROTO_HOPOPTS, 0, 0}, FRAG},
+		  .fragment = true,
+		  .length = 64,
+		  .more = true},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
+		{"and its second",
+		 {.family = 6,
+		  .dport = PORT,
+		  .payload = 200,
+		  .id = 47,
+		  .extensions = 2,
+		  .extension = {{IPPROTO_HOPOPTS, 0, 0}, FRAG},
+		  .fragment = true,
+		  .offset = 64,
+		  .length = 64},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
+		{"IPv6, options behind it",
+		 {.family = 6,
+		  .dport = PORT,
+		  .payload = 200,
+		  .id = 48,
+		  .extensions = 2,
+		  .extension = {FRAG, {IPPROTO_DSTOPTS, 0, 0}},
+		  .fragment = true,
+		  .length = 64,
+		  .more = true},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
 	};
 	struct harness *h = *state;
 	struct packet packet;
 
 	harness_table(h, table, sizeof(table) / sizeof(table[0]));
 	packet_build(&packet, &table[11].spec);
-	assert_int_equal(harness_fragment(h, &packet, 6, IPPROTO_UDP, 0), -1); /* atomic: leads nobody */
+	assert_int_equal(harness_fragment(h, &packet, 6, IPPROTO_UDP, 0),
+			 -1); /* atomic: leads nobody */
 	/* the second of the last one: its fragment header says options, too */
 	part(&packet, 6, IPPROTO_DSTOPTS, PORT, 48, 1, 3);
 	harness_expect(h, "IPv6, options behind it, second", &packet, LRP_XDP_ENQUEUED, 1);
@@ -349,7 +557,8 @@ static void test_truncated(void **state)
 			part(&packet, family, IPPROTO_UDP, PORT, 51, index, 3);
 			for (uint32_t whole = packet.len, len = 14; len < whole; len++) {
 				packet.len = len;
-				harness_expect(h, "fragment cut", &packet, LRP_XDP_PASS_MALFORMED, 0);
+				harness_expect(h, "fragment cut", &packet, LRP_XDP_PASS_MALFORMED,
+					       0);
 			}
 		}
 	}
@@ -385,8 +594,9 @@ int main(int argc, char **argv)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, harness_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_orders), T(test_arrival_time), T(test_table), T(test_key), T(test_not_ours), T(test_multicast),
-		T(test_fate), T(test_fragment_channel), T(test_hostile), T(test_truncated), T(test_many),
+		T(test_orders),	  T(test_arrival_time), T(test_table), T(test_key),
+		T(test_not_ours), T(test_multicast),	T(test_fate),  T(test_fragment_channel),
+		T(test_hostile),  T(test_truncated),	T(test_many),
 	};
 
 	(void)argc;

@@ -22,8 +22,8 @@
 
 #include "../lib/bed.h"
 
-#define SECONDS 25
-#define SURPLUS (7 * LRP_LOAN_UNIT)
+#define SECONDS	  25
+#define SURPLUS	  (7 * LRP_LOAN_UNIT)
 #define ENDPOINTS 20u
 
 static uint64_t seed;
@@ -46,7 +46,7 @@ static uint32_t below(uint32_t n)
 
 static void set_up(struct harness *h)
 {
-	static const uint32_t members[] = { 10, 11, 12 };
+	static const uint32_t members[] = {10, 11, 12};
 
 	harness_open(h, true);
 	for (uint16_t port = 53; port < 63; port++) {
@@ -77,16 +77,25 @@ static void set_up(struct harness *h)
 /* A packet that makes sense, or nearly. */
 static void compose(struct packet *packet)
 {
-	static const char *const src4[] = { PEER4, PEER4, PEER4, "198.18.7.7", "127.0.0.1", "0.0.0.0", "224.0.0.1", OURS4 };
-	static const char *const dst4[] = { OURS4, OURS4, OURS4_SECOND, OURS4_HASHED, OURS4_BROADCAST, "255.255.255.255", "239.1.1.1", "239.1.1.2", FOREIGN4, "127.0.0.1", "0.0.0.0" };
-	static const char *const src6[] = { PEER6, PEER6, PEER6, "::", "::1", "ff02::1", "::ffff:1.2.3.4", OURS6 };
-	static const char *const dst6[] = { OURS6, OURS6, OURS6, OURS6_LINK, "ff05::1", "ff02::1", FOREIGN6, "::1" };
-	static const uint8_t proto4[] = { IPPROTO_UDP, IPPROTO_UDP, IPPROTO_TCP, IPPROTO_ICMP, IPPROTO_SCTP };
-	static const uint8_t proto6[] = { IPPROTO_UDP, IPPROTO_UDP, IPPROTO_TCP, IPPROTO_ICMPV6, IPPROTO_ESP };
-	static const uint8_t headers[] = { IPPROTO_HOPOPTS, IPPROTO_DSTOPTS, IPPROTO_ROUTING, IPPROTO_AH, IPPROTO_FRAGMENT };
-	static const uint8_t errors4[] = { 3, 11, 12, 5, 8 }, errors6[] = { 1, 2, 3, 4, 128 };
-	static const uint16_t vlans[] = { 5, 0, 4094, 6 };
-	struct spec quoted = { 0 }, spec = { 0 };
+	static const char *const src4[] = {PEER4,	PEER4,	   PEER4,	"198.18.7.7",
+					   "127.0.0.1", "0.0.0.0", "224.0.0.1", OURS4};
+	static const char *const dst4[] = {OURS4,	 OURS4,		  OURS4_SECOND,
+					   OURS4_HASHED, OURS4_BROADCAST, "255.255.255.255",
+					   "239.1.1.1",	 "239.1.1.2",	  FOREIGN4,
+					   "127.0.0.1",	 "0.0.0.0"};
+	static const char *const src6[] = {
+		PEER6, PEER6, PEER6, "::", "::1", "ff02::1", "::ffff:1.2.3.4", OURS6};
+	static const char *const dst6[] = {OURS6,     OURS6,	 OURS6,	   OURS6_LINK,
+					   "ff05::1", "ff02::1", FOREIGN6, "::1"};
+	static const uint8_t proto4[] = {IPPROTO_UDP, IPPROTO_UDP, IPPROTO_TCP, IPPROTO_ICMP,
+					 IPPROTO_SCTP};
+	static const uint8_t proto6[] = {IPPROTO_UDP, IPPROTO_UDP, IPPROTO_TCP, IPPROTO_ICMPV6,
+					 IPPROTO_ESP};
+	static const uint8_t headers[] = {IPPROTO_HOPOPTS, IPPROTO_DSTOPTS, IPPROTO_ROUTING,
+					  IPPROTO_AH, IPPROTO_FRAGMENT};
+	static const uint8_t errors4[] = {3, 11, 12, 5, 8}, errors6[] = {1, 2, 3, 4, 128};
+	static const uint16_t vlans[] = {5, 0, 4094, 6};
+	struct spec quoted = {0}, spec = {0};
 	bool six = below(2);
 
 	spec.family = six ? 6 : 4;
@@ -100,7 +109,7 @@ static void compose(struct packet *packet)
 	spec.mac = below(8) ? MAC_AUTO : below(5);
 	spec.id = below(64);
 	if (!below(4))
-		for (spec.vlans = 1 + below(3); spec.vlan[2] == 0 && below(2); )
+		for (spec.vlans = 1 + below(3); spec.vlan[2] == 0 && below(2);)
 			for (int i = 0; i < 3; i++)
 				spec.vlan[i] = PICK(vlans);
 	if (!six && !below(4))
@@ -108,7 +117,7 @@ static void compose(struct packet *packet)
 	if (six && !below(2)) {
 		spec.extensions = 1 + below(below(4) ? 3 : 9);
 		for (int i = 0; i < spec.extensions; i++)
-			spec.extension[i] = (struct extension){ PICK(headers), below(4), !below(8) };
+			spec.extension[i] = (struct extension){PICK(headers), below(4), !below(8)};
 	}
 	if (spec.proto == (six ? IPPROTO_ICMPV6 : IPPROTO_ICMP)) {
 		spec.icmp_type = six ? PICK(errors6) : PICK(errors4);
@@ -127,7 +136,7 @@ static void compose(struct packet *packet)
 		spec.more = below(2);
 		if (six && !spec.extensions) {
 			spec.extensions = 1;
-			spec.extension[0] = (struct extension){ IPPROTO_FRAGMENT, 0, 0 };
+			spec.extension[0] = (struct extension){IPPROTO_FRAGMENT, 0, 0};
 		}
 	}
 	packet_build(packet, &spec);
@@ -152,7 +161,8 @@ static void mutate(struct packet *packet)
 		packet->len = 14 + below(packet->len - 13);
 		return;
 	case 4: /* a length field */
-		packet_put16(packet, packet->l3 + (below(2) ? 2 : 4), below(2) ? random64() : below(100));
+		packet_put16(packet, packet->l3 + (below(2) ? 2 : 4),
+			     below(2) ? random64() : below(100));
 		return;
 	case 5: /* all noise behind the link header, now and then */
 		if (below(4))
@@ -205,8 +215,9 @@ static void disturb(struct harness *h)
 /* A second opinion, as simple as can be: where does it go, and may LRP have it? */
 static bool may_have(const struct packet *packet)
 {
-	static const char *const allowed4[] = { OURS4, OURS4_SECOND, OURS4_HASHED, OURS4_BROADCAST, "255.255.255.255", "239.1.1.1" };
-	static const char *const allowed6[] = { OURS6, OURS6_LINK, "ff05::1" };
+	static const char *const allowed4[] = {OURS4,		OURS4_SECOND,	   OURS4_HASHED,
+					       OURS4_BROADCAST, "255.255.255.255", "239.1.1.1"};
+	static const char *const allowed6[] = {OURS6, OURS6_LINK, "ff05::1"};
 	const uint8_t *p = packet->data;
 	uint32_t at = 12, type = p[12] << 8 | p[13];
 	uint8_t address[16];
@@ -277,7 +288,7 @@ static void check_sums(struct harness *h, uint64_t packets, const uint64_t verdi
 static void test_storm(void **state)
 {
 	const char *count = getenv("LRP_STORM"), *seeded = getenv("LRP_SEED");
-	uint64_t want = count ? strtoull(count, NULL, 0) : UINT64_MAX, packets, verdicts[5] = { 0 };
+	uint64_t want = count ? strtoull(count, NULL, 0) : UINT64_MAX, packets, verdicts[5] = {0};
 	time_t end = time(NULL) + SECONDS;
 	static struct packet packet;
 	struct harness h;
@@ -288,7 +299,7 @@ static void test_storm(void **state)
 	fflush(stdout);
 	seed = (seed + 1) * 0x9e3779b97f4a7c15ull;
 	set_up(&h);
-	for (packets = 0; packets < want; ) {
+	for (packets = 0; packets < want;) {
 		LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = packet.data, .repeat = 1);
 		int rc;
 
@@ -301,7 +312,8 @@ static void test_storm(void **state)
 		if (rc || (opts.retval != XDP_DROP && opts.retval != XDP_PASS &&
 			   opts.retval != XDP_REDIRECT)) {
 			dump(&packet);
-			fail_msg("packet %llu: %d, verdict %u", (unsigned long long)packets, rc, opts.retval);
+			fail_msg("packet %llu: %d, verdict %u", (unsigned long long)packets, rc,
+				 opts.retval);
 		}
 		verdicts[opts.retval]++;
 		packets++;
@@ -319,7 +331,8 @@ static void test_storm(void **state)
 	check_sums(&h, packets, verdicts);
 	printf("%llu packets:\n", (unsigned long long)packets);
 	for (int i = 0; i < LRP_XDP_REASON_COUNT; i++) {
-		printf("  %-20s %10llu\n", harness_reason(i), (unsigned long long)harness_count(&h, i));
+		printf("  %-20s %10llu\n", harness_reason(i),
+		       (unsigned long long)harness_count(&h, i));
 		/* a storm that does not reach a reason tests less than it says; the two left out
 		 * need a configuration that is wrong */
 		if (packets >= 1000000 && i != LRP_XDP_DROP_OWNER && i != LRP_XDP_DROP_REDIRECT)
@@ -330,7 +343,7 @@ static void test_storm(void **state)
 
 int main(int argc, char **argv)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_storm) };
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_storm)};
 
 	(void)argc;
 	bed_enter(argv);

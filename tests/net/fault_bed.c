@@ -101,8 +101,8 @@ int fault_end(void)
 
 struct fault_app *fault_app_new(uint16_t port, uint16_t ports)
 {
-	struct fault_app *app = mmap(NULL, sizeof(*app), PROT_READ | PROT_WRITE,
-				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct fault_app *app =
+		mmap(NULL, sizeof(*app), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (app == MAP_FAILED) {
 		perror("mmap");
@@ -138,7 +138,8 @@ void fault_note(struct fault_app *app, const void *payload, size_t len)
 	if (atomic_fetch_add(&app->seen[seq / app->ports], 1))
 		atomic_fetch_add(&app->doubled, 1);
 	last = atomic_exchange(&app->last_ns, now);
-	if (last > atomic_load(&app->gap_from_ns) && now > last && now - last > atomic_load(&app->gap_ns))
+	if (last > atomic_load(&app->gap_from_ns) && now > last &&
+	    now - last > atomic_load(&app->gap_ns))
 		atomic_store(&app->gap_ns, now - last);
 	atomic_fetch_add(&app->received, 1);
 }
@@ -194,7 +195,8 @@ int fault_receive(struct fault_app *app, int fd)
 
 		for (uint32_t i = 0; i < app->batch; i++) {
 			iov[i] = (struct iovec){buf[i], sizeof(buf[i])};
-			msg[i].msg_hdr = (struct msghdr){.msg_iov = &iov[i], .msg_iovlen = 1,
+			msg[i].msg_hdr = (struct msghdr){.msg_iov = &iov[i],
+							 .msg_iovlen = 1,
 							 .msg_name = &peer[i],
 							 .msg_namelen = sizeof(peer[i])};
 		}
@@ -303,17 +305,21 @@ void fault_nobody_left(void)
 {
 	long used = -1;
 
-	CHECK(FAULT_WAIT((used = fault_endpoints_used()) == 0, 4000), "%ld endpoints are used by nobody", used);
+	CHECK(FAULT_WAIT((used = fault_endpoints_used()) == 0, 4000),
+	      "%ld endpoints are used by nobody", used);
 }
 
 void fault_stop(struct fault_app *app)
 {
 	atomic_store(&app->stop, true);
-	CHECK(FAULT_WAIT(app->done, 5000), "receiver on port %u does not end, or has crashed", app->port);
-	CHECK(app->done <= 1, "receiver on port %u failed (%s)", app->port, strerror(app->last_errno));
+	CHECK(FAULT_WAIT(app->done, 5000), "receiver on port %u does not end, or has crashed",
+	      app->port);
+	CHECK(app->done <= 1, "receiver on port %u failed (%s)", app->port,
+	      strerror(app->last_errno));
 	for (int i = 1; i < FAULT_FAMILY; i++)
 		if (app->pid[i])
-			CHECK(FAULT_WAIT(dead(app->pid[i]), 2000), "process %d does not end", app->pid[i]);
+			CHECK(FAULT_WAIT(dead(app->pid[i]), 2000), "process %d does not end",
+			      app->pid[i]);
 }
 
 void fault_kill(struct fault_app *app)
@@ -350,7 +356,8 @@ static uint64_t link_drops(void)
 	FILE *f = popen("{ ip netns exec client ethtool -S c0 2>/dev/null; "
 			"ip -n client -s -s -j link show c0 2>/dev/null | "
 			"jq -r '\"tx_dropped: \\(.[0].stats64.tx.dropped)\"'; } | "
-			"awk '/xdp_xmit_errors|tx_dropped/ { n += $2 } END { print n + 0 }'", "r");
+			"awk '/xdp_xmit_errors|tx_dropped/ { n += $2 } END { print n + 0 }'",
+			"r");
 	unsigned long long n = 0;
 
 	if (!f || fscanf(f, "%llu", &n) != 1)
@@ -360,7 +367,8 @@ static uint64_t link_drops(void)
 	return n;
 }
 
-void fault_load_start(struct fault_load *load, uint16_t ports, unsigned int rate, unsigned int seconds)
+void fault_load_start(struct fault_load *load, uint16_t ports, unsigned int rate,
+		      unsigned int seconds)
 {
 	char arg[5][16];
 	int out[2];
@@ -382,9 +390,9 @@ void fault_load_start(struct fault_load *load, uint16_t ports, unsigned int rate
 		dup2(out[1], 1);
 		close(out[0]);
 		close(out[1]);
-		execlp("ip", "ip", "netns", "exec", "client", "build/bin/lrp-load", "--device", "c0",
-		       "--to", "198.18.1.1", "--port", arg[0], "--ports", arg[1], "--rate", arg[2],
-		       "--seconds", arg[3], NULL);
+		execlp("ip", "ip", "netns", "exec", "client", "build/bin/lrp-load", "--device",
+		       "c0", "--to", "198.18.1.1", "--port", arg[0], "--ports", arg[1], "--rate",
+		       arg[2], "--seconds", arg[3], NULL);
 		_exit(127);
 	}
 	close(out[1]);
@@ -406,9 +414,11 @@ void fault_load_stop(struct fault_load *load)
 	load->link_drops = link_drops() - load->link_drops;
 }
 
-void fault_check_all(struct fault_app *app, struct fault_load *load, uint64_t may_miss, const char *what)
+void fault_check_all(struct fault_app *app, struct fault_load *load, uint64_t may_miss,
+		     const char *what)
 {
-	uint64_t k = (uint64_t)(app->port - FAULT_PORT), missed = 0, doubled = 0, first = 0, last = 0;
+	uint64_t k = (uint64_t)(app->port - FAULT_PORT), missed = 0, doubled = 0, first = 0,
+		 last = 0;
 	uint64_t share = load->sent / load->ports + (k < load->sent % load->ports), was;
 
 	/* Until nothing more comes. */
@@ -425,17 +435,19 @@ void fault_check_all(struct fault_app *app, struct fault_load *load, uint64_t ma
 			last = i;
 		doubled += n > 1;
 	}
-	printf("%s: port %u: %llu sent, %llu received (%llu through the kernel), %llu missing, link lost "
+	printf("%s: port %u: %llu sent, %llu received (%llu through the kernel), %llu missing, "
+	       "link lost "
 	       "%llu of all, longest gap %.1f ms\n",
 	       what, app->port, (unsigned long long)share, (unsigned long long)app->received,
 	       (unsigned long long)app->kernel, (unsigned long long)missed,
 	       (unsigned long long)load->link_drops, (double)app->gap_ns / 1e6);
-	CHECK(missed <= may_miss + load->link_drops, "%s: port %u: %llu numbers missing, from %llu to %llu",
-	      what, app->port, (unsigned long long)missed, (unsigned long long)first,
-	      (unsigned long long)last);
-	CHECK(load->link_drops <= load->sent / 20, "%s: the link lost too much for a verdict", what);
-	CHECK(!doubled && !app->doubled, "%s: port %u: %llu numbers received more than once", what, app->port,
-	      (unsigned long long)app->doubled);
+	CHECK(missed <= may_miss + load->link_drops,
+	      "%s: port %u: %llu numbers missing, from %llu to %llu", what, app->port,
+	      (unsigned long long)missed, (unsigned long long)first, (unsigned long long)last);
+	CHECK(load->link_drops <= load->sent / 20, "%s: the link lost too much for a verdict",
+	      what);
+	CHECK(!doubled && !app->doubled, "%s: port %u: %llu numbers received more than once", what,
+	      app->port, (unsigned long long)app->doubled);
 	CHECK(!app->strange, "%s: port %u: %llu datagrams that are not its own", what, app->port,
 	      (unsigned long long)app->strange);
 	CHECK(!app->errors, "%s: port %u: receive calls failed: %s", what, app->port,
@@ -532,9 +544,10 @@ static void audit_until(const char *what, unsigned int ms, bool idle)
 			break;
 		fault_sleep_ms(50);
 	} while (fault_now_ns() < until);
-	printf("audit %s: %ld frames: free %ld queued %ld held %ld quarantined %ld kernel %ld lost %ld doubled %ld\n",
-	       what, sum.frames, sum.free, sum.queued, sum.held, sum.quarantined, sum.kernel, sum.lost,
-	       sum.doubled);
+	printf("audit %s: %ld frames: free %ld queued %ld held %ld quarantined %ld kernel %ld lost "
+	       "%ld doubled %ld\n",
+	       what, sum.frames, sum.free, sum.queued, sum.held, sum.quarantined, sum.kernel,
+	       sum.lost, sum.doubled);
 	CHECK(answered, "%s: no lrpd answers", what);
 	CHECK(good, "%s: audit is not clean", what);
 }

@@ -28,8 +28,8 @@
 
 #include <lrp/lrp.h>
 
-#define FAULT_PORT 5000
-#define FAULT_SEQS (8u << 20)
+#define FAULT_PORT   5000
+#define FAULT_SEQS   (8u << 20)
 #define FAULT_FAMILY 8 /* processes of a family at most */
 
 extern int fault_failures;
@@ -59,15 +59,16 @@ struct fault_app {
 	int (*body)(struct fault_app *app, int fd);
 	void *arg;
 	/* said by the receiver */
-	_Atomic pid_t pid[FAULT_FAMILY]; /* [0]: who made the socket */
+	_Atomic pid_t pid[FAULT_FAMILY];   /* [0]: who made the socket */
 	_Atomic uint64_t of[FAULT_FAMILY]; /* received by it */
-	_Atomic int ready, done; /* done: 1 + its result, directly before it ends */
+	_Atomic int ready, done;	   /* done: 1 + its result, directly before it ends */
 	_Atomic bool stop;
 	_Atomic uint64_t received, doubled, strange, errors;
 	_Atomic int last_errno;
 	_Atomic uint64_t last_ns, gap_ns; /* longest time without a datagram since `gap_from_ns` */
 	_Atomic uint64_t gap_from_ns;
-	_Atomic uint64_t call, kernel, dropped, channels; /* lrp_stats(), now and then, of its first process */
+	_Atomic uint64_t call, kernel, dropped,
+		channels;      /* lrp_stats(), now and then, of its first process */
 	_Atomic uint32_t step; /* for bodies */
 	_Atomic unsigned char seen[FAULT_SEQS];
 };
@@ -79,12 +80,12 @@ int fault_end(void);
 
 uint64_t fault_now_ns(void);
 void fault_sleep_ms(unsigned int ms);
-uint32_t fault_random(uint32_t below); /* LRP_SEED repeats a run */
+uint32_t fault_random(uint32_t below);		/* LRP_SEED repeats a run */
 unsigned int fault_soak_s(unsigned int normal); /* LRP_SOAK_SECONDS if that is less or check-long */
 /* Waits until it is true; false if it is not within `ms`. */
 #define FAULT_WAIT(cond, ms)                                                                       \
 	({                                                                                         \
-		uint64_t until_ = fault_now_ns() + (uint64_t)(ms) * 1000000u;                      \
+		uint64_t until_ = fault_now_ns() + (uint64_t)(ms)*1000000u;                        \
 		bool ok_;                                                                          \
 		while (!(ok_ = (cond)) && fault_now_ns() < until_)                                 \
 			fault_sleep_ms(2);                                                         \
@@ -114,11 +115,13 @@ struct fault_load {
 	uint64_t link_drops; /* before */
 	uint64_t sent;
 };
-void fault_load_start(struct fault_load *load, uint16_t ports, unsigned int rate, unsigned int seconds);
+void fault_load_start(struct fault_load *load, uint16_t ports, unsigned int rate,
+		      unsigned int seconds);
 void fault_load_stop(struct fault_load *load);
 /* Have all numbers of this load, as far as the link did not lose them, been received once? At most
  * `may_miss` others may be missing. */
-void fault_check_all(struct fault_app *app, struct fault_load *load, uint64_t may_miss, const char *what);
+void fault_check_all(struct fault_app *app, struct fault_load *load, uint64_t may_miss,
+		     const char *what);
 
 int fault_lrpd_pid(void); /* -1: none answers */
 struct fault_pool {

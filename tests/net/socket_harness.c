@@ -62,25 +62,66 @@ static int kernel_accept4(int fd, struct sockaddr *a, socklen_t *l, int f)
 
 const struct ops kernel_ops = {
 	.name = "kernel",
-	.socket = socket, .bind = kernel_bind, .connect = kernel_connect, .listen = listen,
-	.accept = kernel_accept, .accept4 = kernel_accept4, .shutdown = shutdown,
-	.close = close, .getsockname = kernel_getsockname, .getpeername = kernel_getpeername,
-	.setsockopt = setsockopt, .getsockopt = getsockopt, .fcntl = fcntl, .ioctl = ioctl, .dup = dup,
-	.send = send, .sendto = kernel_sendto, .sendmsg = sendmsg, .sendmmsg = sendmmsg,
-	.write = write, .writev = writev, .recv = recv, .recvfrom = kernel_recvfrom,
-	.recvmsg = recvmsg, .recvmmsg = recvmmsg, .read = read, .readv = readv, .poll = poll,
+	.socket = socket,
+	.bind = kernel_bind,
+	.connect = kernel_connect,
+	.listen = listen,
+	.accept = kernel_accept,
+	.accept4 = kernel_accept4,
+	.shutdown = shutdown,
+	.close = close,
+	.getsockname = kernel_getsockname,
+	.getpeername = kernel_getpeername,
+	.setsockopt = setsockopt,
+	.getsockopt = getsockopt,
+	.fcntl = fcntl,
+	.ioctl = ioctl,
+	.dup = dup,
+	.send = send,
+	.sendto = kernel_sendto,
+	.sendmsg = sendmsg,
+	.sendmmsg = sendmmsg,
+	.write = write,
+	.writev = writev,
+	.recv = recv,
+	.recvfrom = kernel_recvfrom,
+	.recvmsg = recvmsg,
+	.recvmmsg = recvmmsg,
+	.read = read,
+	.readv = readv,
+	.poll = poll,
 };
 
 const struct ops lrp_ops = {
 	.name = "lrp",
-	.socket = lrp_socket, .bind = lrp_bind, .connect = lrp_connect, .listen = lrp_listen,
-	.accept = lrp_accept, .accept4 = lrp_accept4, .shutdown = lrp_shutdown,
-	.close = lrp_close, .getsockname = lrp_getsockname, .getpeername = lrp_getpeername,
-	.setsockopt = lrp_setsockopt, .getsockopt = lrp_getsockopt, .fcntl = lrp_fcntl,
-	.ioctl = lrp_ioctl, .dup = lrp_dup, .send = lrp_send, .sendto = lrp_sendto,
-	.sendmsg = lrp_sendmsg, .sendmmsg = lrp_sendmmsg, .write = lrp_write, .writev = lrp_writev,
-	.recv = lrp_recv, .recvfrom = lrp_recvfrom, .recvmsg = lrp_recvmsg,
-	.recvmmsg = lrp_recvmmsg, .read = lrp_read, .readv = lrp_readv, .poll = lrp_poll,
+	.socket = lrp_socket,
+	.bind = lrp_bind,
+	.connect = lrp_connect,
+	.listen = lrp_listen,
+	.accept = lrp_accept,
+	.accept4 = lrp_accept4,
+	.shutdown = lrp_shutdown,
+	.close = lrp_close,
+	.getsockname = lrp_getsockname,
+	.getpeername = lrp_getpeername,
+	.setsockopt = lrp_setsockopt,
+	.getsockopt = lrp_getsockopt,
+	.fcntl = lrp_fcntl,
+	.ioctl = lrp_ioctl,
+	.dup = lrp_dup,
+	.send = lrp_send,
+	.sendto = lrp_sendto,
+	.sendmsg = lrp_sendmsg,
+	.sendmmsg = lrp_sendmmsg,
+	.write = lrp_write,
+	.writev = lrp_writev,
+	.recv = lrp_recv,
+	.recvfrom = lrp_recvfrom,
+	.recvmsg = lrp_recvmsg,
+	.recvmmsg = lrp_recvmmsg,
+	.read = lrp_read,
+	.readv = lrp_readv,
+	.poll = lrp_poll,
 };
 
 /* ---- addresses and peers ---------------------------------------------------- */
@@ -332,7 +373,8 @@ void note_msg(struct run *r, const struct msghdr *msg, long result)
 		return;
 	if (msg->msg_name)
 		note_addr(r, msg->msg_name, msg->msg_namelen);
-	for (c = CMSG_FIRSTHDR(msg); c && msg->msg_control; c = CMSG_NXTHDR((struct msghdr *)msg, c))
+	for (c = CMSG_FIRSTHDR(msg); c && msg->msg_control;
+	     c = CMSG_NXTHDR((struct msghdr *)msg, c))
 		note_cmsg(r, c);
 }
 
@@ -440,9 +482,9 @@ static int run_case_once(const struct test_case *c, int family, const char *mode
 		unlink("/tmp/lrp-test-lrp");
 		bad = 1;
 	} else if (channel_total < (uint64_t)c->through_channel) {
-		printf("FAIL %s (%s, %s): only %lu packets came through a channel, not %d\n", c->name,
-		       family == AF_INET ? "IPv4" : "IPv6", mode, (unsigned long)channel_total,
-		       c->through_channel);
+		printf("FAIL %s (%s, %s): only %lu packets came through a channel, not %d\n",
+		       c->name, family == AF_INET ? "IPv4" : "IPv6", mode,
+		       (unsigned long)channel_total, c->through_channel);
 		bad = 1;
 	}
 	free(kernel);
@@ -491,7 +533,8 @@ static int in_child(const struct test_case *cases, int count, bool embedded, con
 	fflush(stdout);
 	pid = fork();
 	if (pid == 0) {
-		if (embedded && lrp_embed("s0", &(struct lrp_embed_opts){.sz = sizeof(struct lrp_embed_opts)})) {
+		if (embedded && lrp_embed("s0", &(struct lrp_embed_opts){
+							.sz = sizeof(struct lrp_embed_opts)})) {
 			printf("lrp_embed: %s\n", lrp_embed_error());
 			_exit(1);
 		}
@@ -500,7 +543,8 @@ static int in_child(const struct test_case *cases, int count, bool embedded, con
 	if (pid < 0 || waitpid(pid, &status, 0) < 0)
 		return 1;
 	if (WIFSIGNALED(status)) {
-		printf("killed by signal %d (%s)\n", WTERMSIG(status), embedded ? "embedded" : "lrpd");
+		printf("killed by signal %d (%s)\n", WTERMSIG(status),
+		       embedded ? "embedded" : "lrpd");
 		return 1;
 	}
 	return WEXITSTATUS(status);

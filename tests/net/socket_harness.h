@@ -22,9 +22,9 @@
 #include <sys/uio.h>
 #include <time.h>
 
-#define PORT 5000	/* of the socket under test */
-#define PEER_PORT 6000	/* of the peer in the client namespace */
-#define OTHER_PORT 6001 /* of another peer there */
+#define PORT	    5000 /* of the socket under test */
+#define PEER_PORT   6000 /* of the peer in the client namespace */
+#define OTHER_PORT  6001 /* of another peer there */
 #define CLOSED_PORT 6999
 
 struct ops {

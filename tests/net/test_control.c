@@ -256,9 +256,11 @@ static void publishing(void)
 	CHECK(ask(fd, &request, &shadow, 1, &reply) == -EAFNOSUPPORT, "unix: %d", reply.error);
 	close(shadow);
 	shadow = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	CHECK(ask(fd, &request, &shadow, 1, &reply) == -EDESTADDRREQ, "tcp, not bound: %d", reply.error);
+	CHECK(ask(fd, &request, &shadow, 1, &reply) == -EDESTADDRREQ, "tcp, not bound: %d",
+	      reply.error);
 	CHECK(!bind(shadow, (struct sockaddr *)&(struct sockaddr_in){.sin_family = AF_INET},
-		    sizeof(struct sockaddr_in)), "bind");
+		    sizeof(struct sockaddr_in)),
+	      "bind");
 	CHECK(ask(fd, &request, &shadow, 1, &reply) == -EDESTADDRREQ, "tcp, does not listen: %d",
 	      reply.error);
 	close(shadow);

@@ -42,8 +42,9 @@ static void flows(uint64_t (*count)(int), const char *what)
 		uint64_t was = count(i);
 
 		/* Statistics are taken every 20 ms. */
-		CHECK(FAULT_WAIT(count(i) > was + 500, 3000), "%s: port %u: %llu, was %llu (channels %llu, errno %s)",
-		      what, app[i]->port, (unsigned long long)count(i), (unsigned long long)was,
+		CHECK(FAULT_WAIT(count(i) > was + 500, 3000),
+		      "%s: port %u: %llu, was %llu (channels %llu, errno %s)", what, app[i]->port,
+		      (unsigned long long)count(i), (unsigned long long)was,
 		      (unsigned long long)app[i]->channels, strerror(app[i]->last_errno));
 	}
 }
@@ -51,7 +52,8 @@ static void flows(uint64_t (*count)(int), const char *what)
 static void check_once(const char *what)
 {
 	for (int i = 0; i < APPS; i++) {
-		CHECK(!app[i]->doubled && !app[i]->strange, "%s: port %u: doubled %llu, strange %llu", what, app[i]->port,
+		CHECK(!app[i]->doubled && !app[i]->strange,
+		      "%s: port %u: doubled %llu, strange %llu", what, app[i]->port,
 		      (unsigned long long)app[i]->doubled, (unsigned long long)app[i]->strange);
 		CHECK(!app[i]->errors, "%s: %llu receive calls failed: %s", what,
 		      (unsigned long long)app[i]->errors, strerror(app[i]->last_errno));
@@ -67,10 +69,12 @@ static void test_detach(unsigned int rounds)
 	flows(through_channel, "at first");
 	for (unsigned int i = 0; i < rounds; i++) {
 		CHECK(fault_sh("build/bin/lrp detach s0 >/dev/null") == 0, "detach");
-		CHECK(fault_sh("ip -d link show s0 | grep -q prog/xdp") != 0, "the program is there after detach");
+		CHECK(fault_sh("ip -d link show s0 | grep -q prog/xdp") != 0,
+		      "the program is there after detach");
 		flows(through_kernel, "after detach");
 		for (int k = 0; k < APPS; k++)
-			CHECK(FAULT_WAIT(app[k]->channels == 0, 1000), "has %llu channels after detach",
+			CHECK(FAULT_WAIT(app[k]->channels == 0, 1000),
+			      "has %llu channels after detach",
 			      (unsigned long long)app[k]->channels);
 		CHECK(fault_sh("build/bin/lrp attach s0 >/dev/null") == 0, "attach");
 		flows(through_channel, "after attaching again");
@@ -90,9 +94,9 @@ static void test_detach(unsigned int rounds)
 	for (int i = 0; i < APPS; i++) {
 		uint64_t share = load.sent / APPS;
 
-		printf("port %u: %llu of %llu received, %llu of them through the kernel\n", app[i]->port,
-		       (unsigned long long)app[i]->received, (unsigned long long)share,
-		       (unsigned long long)app[i]->kernel);
+		printf("port %u: %llu of %llu received, %llu of them through the kernel\n",
+		       app[i]->port, (unsigned long long)app[i]->received,
+		       (unsigned long long)share, (unsigned long long)app[i]->kernel);
 		/* A change of program empties the link's rings, and takes a while. */
 		CHECK(app[i]->received > share / 2, "more was lost than a change can explain");
 	}
@@ -124,14 +128,18 @@ static void test_removed(unsigned int rounds)
 		CHECK(pid > 0, "lrpd does not answer");
 		for (int k = 0; k < APPS; k++) {
 			CHECK(kill(app[k]->pid[0], 0) == 0, "the receiver is dead");
-			CHECK(FAULT_WAIT(app[k]->channels == 0, 2000), "has %llu channels on an interface that is gone",
+			CHECK(FAULT_WAIT(app[k]->channels == 0, 2000),
+			      "has %llu channels on an interface that is gone",
 			      (unsigned long long)app[k]->channels);
 		}
 		/* Loopback goes on reaching them. */
-		CHECK(fault_sh("bash -c 'printf 12345678 > /dev/udp/127.0.0.1/%u'", FAULT_PORT) == 0, "send");
+		CHECK(fault_sh("bash -c 'printf 12345678 > /dev/udp/127.0.0.1/%u'", FAULT_PORT) ==
+			      0,
+		      "send");
 		CHECK(FAULT_WAIT(app[0]->strange == 1, 1000), "nothing comes over loopback");
 		app[0]->strange = 0;
-		CHECK(fault_sh("bash -c '. tools/testbed/bed.sh; set -e; bed_pair client s0 c0 1' && "
+		CHECK(fault_sh("bash -c '. tools/testbed/bed.sh; set -e; bed_pair client s0 c0 1' "
+			       "&& "
 			       "ip netns exec client ethtool -K c0 gro on >/dev/null && "
 			       "ethtool -K s0 gro on >/dev/null && "
 			       "build/bin/lrp attach s0 >/dev/null") == 0,
@@ -139,7 +147,8 @@ static void test_removed(unsigned int rounds)
 		/* Its sockets take channels when they are next used: something must come. */
 		for (int k = 0; k < APPS; k++) {
 			memset((void *)app[k]->seen, 0, sizeof(app[k]->seen));
-			CHECK(FAULT_WAIT(app[k]->channels > 0, 3000), "no channel on the new interface");
+			CHECK(FAULT_WAIT(app[k]->channels > 0, 3000),
+			      "no channel on the new interface");
 		}
 		fault_audit_idle("on a new interface", 5000);
 	}

@@ -113,12 +113,15 @@ static void test(int family, const char *host, const char *behind, struct fault_
 	char buf[64] = "through the host";
 
 	address(&b, family, host, FAULT_PORT + 1);
-	if (bind(to, (void *)&any, address(&any, family, family == AF_INET ? "0.0.0.0" : "::", FAULT_PORT + 1))) {
+	if (bind(to, (void *)&any,
+		 address(&any, family, family == AF_INET ? "0.0.0.0" : "::", FAULT_PORT + 1))) {
 		perror("bind");
 		exit(1);
 	}
 	/* Until the neighbours know each other. */
-	FAULT_WAIT(sendto(from, buf, sizeof(buf), 0, (void *)&a, len) > 0 && drain(to, behind, 't') > 0, 3000);
+	FAULT_WAIT(sendto(from, buf, sizeof(buf), 0, (void *)&a, len) > 0 &&
+			   drain(to, behind, 't') > 0,
+		   3000);
 	fault_sleep_ms(20);
 	drain(to, behind, 't');
 	for (unsigned int i = 0; i < DATAGRAMS; i++) {
@@ -133,10 +136,13 @@ static void test(int family, const char *host, const char *behind, struct fault_
 	}
 	fault_sleep_ms(300);
 	got += drain(to, behind, 't');
-	printf("%s: %u sent through the host, %u arrived behind it; %u to the host, %llu received\n", behind, sent,
-	       got, host_sent, (unsigned long long)(app->received - received));
-	CHECK(got == sent, "%s: %u of %u that were to be forwarded did not arrive", behind, sent - got, sent);
-	CHECK(app->strange == strange, "%llu swallowed", (unsigned long long)(app->strange - strange));
+	printf("%s: %u sent through the host, %u arrived behind it; %u to the host, %llu "
+	       "received\n",
+	       behind, sent, got, host_sent, (unsigned long long)(app->received - received));
+	CHECK(got == sent, "%s: %u of %u that were to be forwarded did not arrive", behind,
+	      sent - got, sent);
+	CHECK(app->strange == strange, "%llu swallowed",
+	      (unsigned long long)(app->strange - strange));
 	CHECK(app->received - received == host_sent, "%s: the host received %llu of %u", host,
 	      (unsigned long long)(app->received - received), host_sent);
 	CHECK(app->call - call >= host_sent / 2, "not through a channel");
@@ -167,8 +173,8 @@ int main(int argc, char **argv)
 	test(AF_INET6, "2001:db8:1::1", "2001:db8:2::2", app);
 	/* The host's address on its other side is the host's as well. */
 	test(AF_INET, "198.18.2.1", "198.18.2.2", app);
-	CHECK(fault_reason("s0", "pass_address") - before >= 3 * (long)DATAGRAMS, "pass_address counted %ld",
-	      fault_reason("s0", "pass_address") - before);
+	CHECK(fault_reason("s0", "pass_address") - before >= 3 * (long)DATAGRAMS,
+	      "pass_address counted %ld", fault_reason("s0", "pass_address") - before);
 	/* On both interfaces. */
 	CHECK(fault_sh("build/bin/lrp attach s1 >/dev/null") == 0, "attach s1");
 	fault_sleep_ms(200);

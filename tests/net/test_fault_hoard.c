@@ -6,11 +6,11 @@
  */
 #include "fault_bed.h"
 
-#define RATE 100000u
+#define RATE	 100000u
 #define SLEEPERS 3
 #define HOARDERS 3
-#define PORTS (SLEEPERS + HOARDERS + 1)
-#define KEEP 1000
+#define PORTS	 (SLEEPERS + HOARDERS + 1)
+#define KEEP	 1000
 
 static int sleeper(struct fault_app *app, int fd)
 {
@@ -37,8 +37,10 @@ static int hoarder(struct fault_app *app, int fd)
 			int n = held < KEEP ? lrp_zc_recv(fd, zc + held, KEEP - held, 0) : 0;
 
 			for (int i = 0; i < n; i++) {
-				fault_note(app, zc[held + (unsigned int)i].data, zc[held + (unsigned int)i].len);
-				memcpy(&first[held + (unsigned int)i], zc[held + (unsigned int)i].data, 8);
+				fault_note(app, zc[held + (unsigned int)i].data,
+					   zc[held + (unsigned int)i].len);
+				memcpy(&first[held + (unsigned int)i],
+				       zc[held + (unsigned int)i].data, 8);
 			}
 			held += n > 0 ? (unsigned int)n : 0;
 			app->step = held;
@@ -102,18 +104,23 @@ static void test(unsigned int seconds)
 	for (int i = 0; i < SLEEPERS; i++) {
 		long limit = fault_channel(quiet[i]->port, "limit");
 
-		CHECK(FAULT_WAIT(fault_channel(quiet[i]->port, "drop_full") > 0, 3000), "no early discard");
+		CHECK(FAULT_WAIT(fault_channel(quiet[i]->port, "drop_full") > 0, 3000),
+		      "no early discard");
 		CHECK(fault_channel(quiet[i]->port, "occupancy") == limit, "%ld of %ld frames",
 		      fault_channel(quiet[i]->port, "occupancy"), limit);
-		CHECK(fault_channel(quiet[i]->port, "socket_ring_full") == 0, "dropped by the kernel, too late");
+		CHECK(fault_channel(quiet[i]->port, "socket_ring_full") == 0,
+		      "dropped by the kernel, too late");
 	}
 	for (int i = 0; i < HOARDERS; i++) {
 		long limit = fault_channel(greedy[i]->port, "limit");
 
-		CHECK(FAULT_WAIT((long)greedy[i]->step == limit, 3000), "keeps %u of %ld frames", greedy[i]->step, limit);
-		CHECK(FAULT_WAIT(fault_channel(greedy[i]->port, "drop_full") > 0, 3000), "no early discard");
+		CHECK(FAULT_WAIT((long)greedy[i]->step == limit, 3000), "keeps %u of %ld frames",
+		      greedy[i]->step, limit);
+		CHECK(FAULT_WAIT(fault_channel(greedy[i]->port, "drop_full") > 0, 3000),
+		      "no early discard");
 	}
-	CHECK(fault_audit(&sum) && sum.ok && sum.held >= HOARDERS * 200 && !sum.lost && !sum.doubled,
+	CHECK(fault_audit(&sum) && sum.ok && sum.held >= HOARDERS * 200 && !sum.lost &&
+		      !sum.doubled,
 	      "held %ld lost %ld doubled %ld", sum.held, sum.lost, sum.doubled);
 	was = other->received;
 	fault_sleep_ms(seconds * 1000);
@@ -127,8 +134,8 @@ static void test(unsigned int seconds)
 			CHECK(FAULT_WAIT(greedy[i]->step == 0, 3000), "does not give back");
 		*command = TAKE;
 		for (int i = 0; i < HOARDERS; i++)
-			CHECK(FAULT_WAIT(greedy[i]->step > 200, 3000), "got %u frames after it gave back all",
-			      greedy[i]->step);
+			CHECK(FAULT_WAIT(greedy[i]->step > 200, 3000),
+			      "got %u frames after it gave back all", greedy[i]->step);
 	}
 	*command = GIVE;
 	fault_sleep_ms(100);
@@ -138,17 +145,21 @@ static void test(unsigned int seconds)
 		      (unsigned long long)greedy[i]->received);
 	fault_load_stop(&load);
 	fault_check_all(other, &load, 0, "beside hoarders");
-	CHECK(other->kernel == 0, "%llu came through the kernel", (unsigned long long)other->kernel);
-	CHECK(fault_channel(other->port, "drop_full") == 0 && fault_channel(other->port, "drop_surplus") == 0 &&
+	CHECK(other->kernel == 0, "%llu came through the kernel",
+	      (unsigned long long)other->kernel);
+	CHECK(fault_channel(other->port, "drop_full") == 0 &&
+		      fault_channel(other->port, "drop_surplus") == 0 &&
 		      fault_channel(other->port, "lost") == 0,
 	      "dropped at the other's channel");
 	for (int i = 0; i < HOARDERS; i++) {
-		CHECK(!greedy[i]->doubled && !greedy[i]->strange && !greedy[i]->errors, "doubled or strange");
+		CHECK(!greedy[i]->doubled && !greedy[i]->strange && !greedy[i]->errors,
+		      "doubled or strange");
 		fault_stop(greedy[i]);
 		fault_app_free(greedy[i]);
 	}
 	fault_audit_clean("hoarders gone", 5000);
-	CHECK(fault_audit(&sum) && !sum.held && sum.queued > 0, "held %ld queued %ld", sum.held, sum.queued);
+	CHECK(fault_audit(&sum) && !sum.held && sum.queued > 0, "held %ld queued %ld", sum.held,
+	      sum.queued);
 	for (int i = 0; i < SLEEPERS; i++) {
 		CHECK(!quiet[i]->kernel, "leaked to the kernel");
 		fault_stop(quiet[i]);

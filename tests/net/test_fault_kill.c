@@ -8,7 +8,7 @@
  */
 #include "fault_bed.h"
 
-#define RATE 100000u /* a receiver that gets no CPU for 300 ms still loses nothing */
+#define RATE   100000u /* a receiver that gets no CPU for 300 ms still loses nothing */
 #define SECOND 1000
 
 /* Takes frames and never gives them back. */
@@ -92,14 +92,15 @@ static void check_gone(const char *what, long others)
 	took_ms[took++ % TOOK] = (int)ms;
 	CHECK(fault_audit(&sum) && sum.ok && !sum.lost && !sum.doubled && !sum.held,
 	      "%s: lost %ld doubled %ld held %ld", what, sum.lost, sum.doubled, sum.held);
-	printf("%s: port free after %d ms, all back after %.0f ms; quarantined %ld\n", what, free_ms, ms,
-	       sum.quarantined);
+	printf("%s: port free after %d ms, all back after %.0f ms; quarantined %ld\n", what,
+	       free_ms, ms, sum.quarantined);
 }
 
 static void test_applications(unsigned int rounds)
 {
 	static int (*const body[])(struct fault_app *, int) = {NULL, hoard, juggle, ignore};
-	static const char *const name[] = {"a receiver", "a hoarder", "a juggler", "one that sleeps"};
+	static const char *const name[] = {"a receiver", "a hoarder", "a juggler",
+					   "one that sleeps"};
 	struct fault_app *other = fault_app_new(FAULT_PORT + 1, 2), *victim;
 	struct fault_load load;
 	long others;
@@ -120,7 +121,8 @@ static void test_applications(unsigned int rounds)
 		fault_spawn(victim);
 		CHECK(victim->channels > 0, "%s: no channel for the next on that port", name[kind]);
 		if (kind != 3)
-			CHECK(FAULT_WAIT(victim->received > 0, SECOND), "%s receives nothing", name[kind]);
+			CHECK(FAULT_WAIT(victim->received > 0, SECOND), "%s receives nothing",
+			      name[kind]);
 		fault_sleep_ms(20 + fault_random(50));
 		CHECK(!victim->strange, "%s got what is another's", name[kind]);
 		fault_kill(victim);
@@ -131,7 +133,8 @@ static void test_applications(unsigned int rounds)
 	fault_load_stop(&load);
 	fault_check_all(other, &load, 0, "bystander");
 	CHECK(other->kernel < other->received / 100, "the bystander's came through the kernel");
-	CHECK(fault_channel(FAULT_PORT + 1, "drop_full") == 0 && fault_channel(FAULT_PORT + 1, "lost") == 0,
+	CHECK(fault_channel(FAULT_PORT + 1, "drop_full") == 0 &&
+		      fault_channel(FAULT_PORT + 1, "lost") == 0,
 	      "dropped at the bystander's channel");
 	fault_audit_idle("after kill -9 of applications", 5000);
 	fault_stop(other);
@@ -143,7 +146,8 @@ enum order { PARENT_FIRST, CHILDREN_FIRST, ANY_ORDER };
 
 static void test_family(enum order order, const char *what)
 {
-	struct fault_app *other = fault_app_new(FAULT_PORT + 1, 2), *family = fault_app_new(FAULT_PORT, 2);
+	struct fault_app *other = fault_app_new(FAULT_PORT + 1, 2),
+			 *family = fault_app_new(FAULT_PORT, 2);
 	int kill_at[4] = {0, 1, 2, 3};
 	struct fault_load load;
 	long others;
@@ -179,13 +183,15 @@ static void test_family(enum order order, const char *what)
 		fault_sleep_ms(50); /* until it is dead */
 		for (int k = i + 1; k < 4; k++)
 			before += family->of[kill_at[k]];
-		CHECK(fault_receives(family, SECOND), "%s: the %d that are left receive nothing", what, 3 - i);
+		CHECK(fault_receives(family, SECOND), "%s: the %d that are left receive nothing",
+		      what, 3 - i);
 		fault_sleep_ms(200);
 		for (int k = i + 1; k < 4; k++)
 			before -= family->of[kill_at[k]];
 		CHECK(-before > least, "%s: the %d that are left received %lld", what, 3 - i,
 		      (long long)-before);
-		CHECK(fault_port_free(FAULT_PORT, 0) < 0, "%s: the port is free, %d have it", what, 3 - i);
+		CHECK(fault_port_free(FAULT_PORT, 0) < 0, "%s: the port is free, %d have it", what,
+		      3 - i);
 		if (i == 2) {
 			/* Until the last is dead nothing may be missing but what the dead had in their
 			 * hands: a batch, and a frame in doubt each. */

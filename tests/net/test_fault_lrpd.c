@@ -53,18 +53,23 @@ static void test_alone(unsigned int rounds)
 		CHECK(pid > 0, "no new lrpd");
 		printf("a new lrpd answered after %.0f ms, longest gap of traffic %.1f ms\n",
 		       (double)(fault_now_ns() - killed) / 1e6, (double)other->gap_ns / 1e6);
-		CHECK(fault_channel(FAULT_PORT + 1, "pid") == other->pid[0], "the new lrpd does not know the socket");
-		CHECK(FAULT_WAIT(next->call > 0, 3000), "a new socket gets nothing through a channel: channels %llu, kernel %llu",
+		CHECK(fault_channel(FAULT_PORT + 1, "pid") == other->pid[0],
+		      "the new lrpd does not know the socket");
+		CHECK(FAULT_WAIT(next->call > 0, 3000),
+		      "a new socket gets nothing through a channel: channels %llu, kernel %llu",
 		      (unsigned long long)next->channels, (unsigned long long)next->kernel);
-		CHECK(fault_channel(FAULT_PORT, "pid") == next->pid[0], "the new lrpd does not know the new socket");
+		CHECK(fault_channel(FAULT_PORT, "pid") == next->pid[0],
+		      "the new lrpd does not know the new socket");
 		fault_audit_clean("a new lrpd", 3000);
 		fault_stop(next);
-		CHECK(fault_port_free(FAULT_PORT, 1000) >= 0, "the port of a closed socket is not free");
+		CHECK(fault_port_free(FAULT_PORT, 1000) >= 0,
+		      "the port of a closed socket is not free");
 		fault_app_free(next);
 	}
 	fault_load_stop(&load);
 	fault_check_all(other, &load, 0, "kill -9 of lrpd");
-	CHECK(other->kernel == 0, "%llu came through the kernel", (unsigned long long)other->kernel);
+	CHECK(other->kernel == 0, "%llu came through the kernel",
+	      (unsigned long long)other->kernel);
 	CHECK(fault_channel(FAULT_PORT + 1, "drop_full") == 0, "dropped");
 	fault_stop(other);
 	fault_nobody_left();
@@ -125,10 +130,10 @@ static void test_with_application(unsigned int rounds)
 		CHECK(successor(pid, 5000) > 0, "no new lrpd");
 		/* It gives those who live a second to come forward; and `lrp` may have asked the one that
 		 * died, and waits for it. */
-		CHECK(FAULT_WAIT(fault_endpoints_used() == others, 6000), "%ld endpoints are used, not %ld",
-		      fault_endpoints_used(), others);
-		printf("lrpd and application: port free after %d ms, all back after %.0f ms\n", free_ms,
-		       (double)(fault_now_ns() - killed) / 1e6);
+		CHECK(FAULT_WAIT(fault_endpoints_used() == others, 6000),
+		      "%ld endpoints are used, not %ld", fault_endpoints_used(), others);
+		printf("lrpd and application: port free after %d ms, all back after %.0f ms\n",
+		       free_ms, (double)(fault_now_ns() - killed) / 1e6);
 		CHECK(fault_audit(&sum) && sum.ok && !sum.lost && !sum.doubled && !sum.held,
 		      "lost %ld doubled %ld held %ld", sum.lost, sum.doubled, sum.held);
 		fault_app_free(victim);
@@ -148,11 +153,13 @@ static int churn(struct fault_app *app, int unused)
 
 	(void)unused;
 	while (!app->stop) {
-		struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons((uint16_t)(app->port + 100))};
+		struct sockaddr_in any = {.sin_family = AF_INET,
+					  .sin_port = htons((uint16_t)(app->port + 100))};
 		struct timeval timeout = {.tv_usec = 1000};
 		int fd = lrp_socket(AF_INET, SOCK_DGRAM, 0);
 
-		if (fd < 0 || lrp_setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) ||
+		if (fd < 0 ||
+		    lrp_setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) ||
 		    lrp_bind(fd, (struct sockaddr *)&any, sizeof(any))) {
 			app->last_errno = errno;
 			atomic_fetch_add(&app->errors, 1);

@@ -12,7 +12,7 @@
 #include "fault_bed.h"
 
 #define NOBODY 65534
-#define RATE 50000u
+#define RATE   50000u
 
 static bool has_capability(pid_t pid)
 {
@@ -54,8 +54,8 @@ static unsigned int ask(uint16_t port, unsigned int count)
 	for (uint64_t i = 0; i < count; i++) {
 		uint64_t seq = i;
 
-		if (send(fd, &seq, sizeof(seq), 0) == sizeof(seq) && recv(fd, &back, sizeof(back), 0) == sizeof(back) &&
-		    back == i)
+		if (send(fd, &seq, sizeof(seq), 0) == sizeof(seq) &&
+		    recv(fd, &back, sizeof(back), 0) == sizeof(back) && back == i)
 			echoes++;
 	}
 	close(fd);
@@ -91,7 +91,8 @@ int main(int argc, char **argv)
 	echoes = ask(FAULT_PORT, 2000);
 	CHECK(echoes == 2000, "%u of 2000 came back", echoes);
 	CHECK(FAULT_WAIT(echo->call > 1900, 500), "not through a channel");
-	printf("%u asked and answered, %llu received through a channel\n", echoes, (unsigned long long)echo->call);
+	printf("%u asked and answered, %llu received through a channel\n", echoes,
+	       (unsigned long long)echo->call);
 	fault_stop(echo);
 	fault_nobody_left();
 

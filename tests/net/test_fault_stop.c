@@ -13,9 +13,9 @@
 #include "../../runtime/channel/fill.h"
 #include "fault_bed.h"
 
-#define RATE 100000u
+#define RATE	100000u
 #define VICTIMS 3
-#define PORTS (VICTIMS + 1)
+#define PORTS	(VICTIMS + 1)
 
 static struct fault_app *other, *victim[VICTIMS];
 
@@ -41,13 +41,15 @@ static void finish(struct fault_load *load, const char *what)
 	fault_load_stop(load);
 	fault_check_all(other, load, 0, what);
 	CHECK(other->kernel < other->received / 100, "%s: came through the kernel", what);
-	CHECK(fault_channel(other->port, "drop_full") == 0 && fault_channel(other->port, "lost") == 0,
+	CHECK(fault_channel(other->port, "drop_full") == 0 &&
+		      fault_channel(other->port, "lost") == 0,
 	      "%s: dropped at the channel of one that was never stopped", what);
 	for (int i = 0; i < VICTIMS; i++) {
 		CHECK(!victim[i]->doubled && !victim[i]->strange && !victim[i]->errors,
 		      "%s: doubled %llu, strange %llu, errors %llu (%s)", what,
-		      (unsigned long long)victim[i]->doubled, (unsigned long long)victim[i]->strange,
-		      (unsigned long long)victim[i]->errors, strerror(victim[i]->last_errno));
+		      (unsigned long long)victim[i]->doubled,
+		      (unsigned long long)victim[i]->strange, (unsigned long long)victim[i]->errors,
+		      strerror(victim[i]->last_errno));
 		fault_stop(victim[i]);
 		fault_app_free(victim[i]);
 	}
@@ -108,7 +110,7 @@ static struct place {
 	{"after lrp_fill_end()", (uintptr_t)lrp_fill_end, true, 0},
 };
 #define PLACES (sizeof(place) / sizeof(place[0]))
-#define TRAP 0xccul
+#define TRAP   0xccul
 
 static bool stopped(pid_t pid)
 {
@@ -155,8 +157,8 @@ static bool stop_at(pid_t pid, const struct place *p, unsigned int on)
 {
 	struct user_regs_struct regs;
 
-	if (ptrace(PTRACE_SEIZE, pid, 0, 0) || ptrace(PTRACE_INTERRUPT, pid, 0, 0) || !stopped(pid) ||
-	    !run_to(pid, p->entry))
+	if (ptrace(PTRACE_SEIZE, pid, 0, 0) || ptrace(PTRACE_INTERRUPT, pid, 0, 0) ||
+	    !stopped(pid) || !run_to(pid, p->entry))
 		return false;
 	if (p->after) {
 		if (ptrace(PTRACE_GETREGS, pid, 0, &regs) ||
@@ -193,22 +195,27 @@ static void test_inside(unsigned int seconds)
 			fault_sleep_ms(lap ? 200 : 5);
 			for (int i = 0; i < VICTIMS; i++)
 				siblings += victim[i] == app ? 0 : victim[i]->received;
-			CHECK(FAULT_WAIT(other->received > was, 1000), "all wait for one stopped in %s", p->name);
+			CHECK(FAULT_WAIT(other->received > was, 1000),
+			      "all wait for one stopped in %s", p->name);
 			if (lap) {
 				struct fault_pool sum;
 
 				CHECK(fault_audit(&sum) && sum.ok && !sum.lost && !sum.doubled,
-				      "stopped %s: lost %ld doubled %ld", p->name, sum.lost, sum.doubled);
+				      "stopped %s: lost %ld doubled %ld", p->name, sum.lost,
+				      sum.doubled);
 			}
 			if (lap)
-				CHECK(siblings > 100, "others return frames only %llu times while one is stopped in %s",
+				CHECK(siblings > 100,
+				      "others return frames only %llu times while one is stopped "
+				      "in %s",
 				      (unsigned long long)siblings, p->name);
 		}
 		ptrace(PTRACE_DETACH, app->pid[0], 0, 0);
 	}
 	for (size_t i = 0; i < PLACES; i++) {
 		printf("stopped %s %u times\n", place[i].name, place[i].hits);
-		CHECK(place[i].hits >= seconds, "stopped %s only %u times", place[i].name, place[i].hits);
+		CHECK(place[i].hits >= seconds, "stopped %s only %u times", place[i].name,
+		      place[i].hits);
 	}
 	CHECK(hits >= tries * 9 / 10, "only %u of %u stops were inside", hits, tries);
 	for (int i = 0; i < VICTIMS; i++)
@@ -233,8 +240,8 @@ static void test_killed_inside(unsigned int seconds)
 		fault_kill(app);
 		CHECK(fault_port_free(app->port, 1000) >= 0, "port is not free");
 		CHECK(FAULT_WAIT(fault_channel(app->port, "pid") == -1, 2000), "not reclaimed");
-		CHECK(fault_audit(&sum) && sum.ok && !sum.lost && !sum.doubled, "lost %ld doubled %ld", sum.lost,
-		      sum.doubled);
+		CHECK(fault_audit(&sum) && sum.ok && !sum.lost && !sum.doubled,
+		      "lost %ld doubled %ld", sum.lost, sum.doubled);
 		fault_spawn(app);
 		CHECK(fault_receives(app, 2000), "its successor receives nothing");
 	}

@@ -68,7 +68,8 @@ static void exchange(int fd, const char *phase, bool channel)
 	if (channel)
 		CHECK(after.kernel == before.kernel &&
 			      after.call + after.helper - before.call - before.helper == 50,
-		      "%s: %lu through the kernel", phase, (unsigned long)(after.kernel - before.kernel));
+		      "%s: %lu through the kernel", phase,
+		      (unsigned long)(after.kernel - before.kernel));
 	else
 		CHECK(after.kernel - before.kernel == 50, "%s: %lu through the kernel", phase,
 		      (unsigned long)(after.kernel - before.kernel));

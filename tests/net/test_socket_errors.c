@@ -57,8 +57,9 @@ static void refused(struct run *r)
 	r->ops->close(fd);
 	/* who is not connected hears nothing */
 	fd = bound_socket(r);
-	note_result(r, "sendto", r->ops->sendto(fd, "anyone?", 7, 0, (void *)&a,
-						addr_client(r, &a, CLOSED_PORT)));
+	note_result(
+		r, "sendto",
+		r->ops->sendto(fd, "anyone?", 7, 0, (void *)&a, addr_client(r, &a, CLOSED_PORT)));
 	arrive();
 	do_recvfrom(r, fd, 100, MSG_DONTWAIT);
 	so_error(r, fd);
@@ -76,14 +77,16 @@ static void error_queue(struct run *r)
 	for (i = 0; i < 2; i++) {
 		fd = bound_socket(r);
 		p.fd = fd;
-		note_result(r, "IP_RECVERR", r->ops->setsockopt(fd, level, name, &one, sizeof(one)));
+		note_result(r, "IP_RECVERR",
+			    r->ops->setsockopt(fd, level, name, &one, sizeof(one)));
 		do_recvmsg(r, fd, 100, 512, MSG_ERRQUEUE);
 		/* connected: through the channel; then not: through the shadow */
 		if (!i)
 			connect_to(r, fd, CLOSED_PORT);
 		for (k = 0; k < 2; k++) {
 			note_result(r, "send",
-				    r->ops->sendto(fd, "what comes back", 15, 0, i ? (void *)&a : NULL,
+				    r->ops->sendto(fd, "what comes back", 15, 0,
+						   i ? (void *)&a : NULL,
 						   i ? addr_client(r, &a, CLOSED_PORT) : 0));
 			arrive();
 			note_result(r, "poll", r->ops->poll(&p, 1, 100));
@@ -192,10 +195,11 @@ static void groups(struct run *r)
 	note_result(r, "join", membership(r, fd, 2, true));
 	send_group(r, from, 2, "both");
 	do_recvfrom(r, fd, 100, 0);
-	note_result(r, "pktinfo",
-		    r->family == AF_INET ?
-			    r->ops->setsockopt(fd, SOL_IP, IP_PKTINFO, &one, sizeof(one)) :
-			    r->ops->setsockopt(fd, SOL_IPV6, IPV6_RECVPKTINFO, &one, sizeof(one)));
+	note_result(
+		r, "pktinfo",
+		r->family == AF_INET
+			? r->ops->setsockopt(fd, SOL_IP, IP_PKTINFO, &one, sizeof(one))
+			: r->ops->setsockopt(fd, SOL_IPV6, IPV6_RECVPKTINFO, &one, sizeof(one)));
 	send_group(r, from, 1, "with the group's address");
 	do_recvmsg(r, fd, 100, 512, 0);
 	peer_text(r, "unicast as well");
@@ -207,11 +211,11 @@ static void groups(struct run *r)
 	send_group(r, from, 2, "still");
 	do_recvfrom(r, fd, 100, 0);
 	note_result(r, "not a group",
-		    r->family == AF_INET ?
-			    r->ops->setsockopt(fd, SOL_IP, IP_ADD_MEMBERSHIP,
-					       &(struct ip_mreq){.imr_multiaddr.s_addr = 1}, 8) :
-			    r->ops->setsockopt(fd, SOL_IPV6, IPV6_JOIN_GROUP, &(struct ipv6_mreq){0},
-					       sizeof(struct ipv6_mreq)));
+		    r->family == AF_INET
+			    ? r->ops->setsockopt(fd, SOL_IP, IP_ADD_MEMBERSHIP,
+						 &(struct ip_mreq){.imr_multiaddr.s_addr = 1}, 8)
+			    : r->ops->setsockopt(fd, SOL_IPV6, IPV6_JOIN_GROUP,
+						 &(struct ipv6_mreq){0}, sizeof(struct ipv6_mreq)));
 	r->ops->close(fd);
 	close(from);
 }
@@ -229,18 +233,21 @@ static void group_requests(struct run *r)
 	note_result(r, "bind", r->ops->bind(fd, (void *)&a, addr_any(r, &a, PORT)));
 	send_group(r, from, 3, "joined before it was bound");
 	do_recvfrom(r, fd, 100, 0);
-	note_result(r, "leave", r->ops->setsockopt(fd, level, MCAST_LEAVE_GROUP, &req, sizeof(req)));
+	note_result(r, "leave",
+		    r->ops->setsockopt(fd, level, MCAST_LEAVE_GROUP, &req, sizeof(req)));
 	send_group(r, from, 3, "left");
 	do_recvfrom(r, fd, 100, MSG_DONTWAIT);
 	group(r, &source.gsr_group, 4);
 	addr_client(r, &source.gsr_source, 0);
-	note_result(r, "join source",
-		    r->ops->setsockopt(fd, level, MCAST_JOIN_SOURCE_GROUP, &source, sizeof(source)));
+	note_result(
+		r, "join source",
+		r->ops->setsockopt(fd, level, MCAST_JOIN_SOURCE_GROUP, &source, sizeof(source)));
 	send_group(r, from, 4, "from the source");
 	do_recvfrom(r, fd, 100, 0);
 	addr_client(r, &source.gsr_source, 0);
-	note_result(r, "leave source",
-		    r->ops->setsockopt(fd, level, MCAST_LEAVE_SOURCE_GROUP, &source, sizeof(source)));
+	note_result(
+		r, "leave source",
+		r->ops->setsockopt(fd, level, MCAST_LEAVE_SOURCE_GROUP, &source, sizeof(source)));
 	send_group(r, from, 4, "no longer");
 	do_recvfrom(r, fd, 100, MSG_DONTWAIT);
 	r->ops->close(fd);
@@ -262,7 +269,8 @@ static void broadcasts(struct run *r)
 	do_recvmsg(r, fd, 100, 512, 0);
 	to.sin_port = htons(9);
 	note_result(r, "sendto", r->ops->sendto(fd, "x", 1, 0, (void *)&to, sizeof(to)));
-	note_result(r, "SO_BROADCAST", r->ops->setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &one, sizeof(one)));
+	note_result(r, "SO_BROADCAST",
+		    r->ops->setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &one, sizeof(one)));
 	note_result(r, "sendto", r->ops->sendto(fd, "x", 1, 0, (void *)&to, sizeof(to)));
 	r->ops->close(fd);
 	/* a socket on one address does not get them */
@@ -357,7 +365,8 @@ static void bad_packets(struct run *r)
 }
 
 /* Part of a datagram: `offset` bytes in, of `text` that is 4 * 8 bytes of payload with its header. */
-static void send_fragment(const struct raw *whole, uint16_t id, uint32_t offset, uint32_t len, bool more)
+static void send_fragment(const struct raw *whole, uint16_t id, uint32_t offset, uint32_t len,
+			  bool more)
 {
 	struct raw w;
 
@@ -385,7 +394,8 @@ static void fragments(struct run *r)
 		for (k = 0; k < 3; k++) {
 			uint32_t n = orders[i][k];
 
-			send_fragment(&w, (uint16_t)(id + i), n * 24, n == 2 ? w.len - 20 - 48 : 24, n != 2);
+			send_fragment(&w, (uint16_t)(id + i), n * 24, n == 2 ? w.len - 20 - 48 : 24,
+				      n != 2);
 			if (k == 1)
 				arrive();
 		}
@@ -403,8 +413,8 @@ static void fragments(struct run *r)
 }
 
 static const struct test_case cases[] = {
-	CASE(refused, 3),	 CASE(error_queue, 3),	CASE(groups, 4),   CASE(group_requests, 1),
-	CASE4(broadcasts, 2),	 CASE4(bad_packets, 5), CASE4(fragments, 15),
+	CASE(refused, 3),     CASE(error_queue, 3),  CASE(groups, 4),	   CASE(group_requests, 1),
+	CASE4(broadcasts, 2), CASE4(bad_packets, 5), CASE4(fragments, 15),
 };
 
 int main(int argc, char **argv)

@@ -15,7 +15,7 @@
 #include "socket_harness.h"
 
 #ifndef SO_TIMESTAMP_NEW
-#define SO_TIMESTAMP_NEW 63
+#define SO_TIMESTAMP_NEW   63
 #define SO_TIMESTAMPNS_NEW 64
 #endif
 #ifndef IPV6_RECVORIGDSTADDR
@@ -31,36 +31,85 @@ struct int_option {
 		level, name, #name                                                                 \
 	}
 static const struct int_option ints[] = {
-	O(SOL_SOCKET, SO_REUSEADDR), O(SOL_SOCKET, SO_REUSEPORT), O(SOL_SOCKET, SO_TYPE),
-	O(SOL_SOCKET, SO_DOMAIN), O(SOL_SOCKET, SO_PROTOCOL), O(SOL_SOCKET, SO_ACCEPTCONN),
-	O(SOL_SOCKET, SO_SNDBUF), O(SOL_SOCKET, SO_RCVBUF), O(SOL_SOCKET, SO_SNDLOWAT),
-	O(SOL_SOCKET, SO_RCVLOWAT), O(SOL_SOCKET, SO_NO_CHECK), O(SOL_SOCKET, SO_BROADCAST),
-	O(SOL_SOCKET, SO_KEEPALIVE), O(SOL_SOCKET, SO_DONTROUTE), O(SOL_SOCKET, SO_PRIORITY),
-	O(SOL_SOCKET, SO_MARK), O(SOL_SOCKET, SO_TIMESTAMP), O(SOL_SOCKET, SO_TIMESTAMPNS),
-	O(SOL_SOCKET, SO_RXQ_OVFL), O(SOL_SOCKET, SO_ERROR), O(SOL_SOCKET, SO_SNDBUFFORCE),
+	O(SOL_SOCKET, SO_REUSEADDR),
+	O(SOL_SOCKET, SO_REUSEPORT),
+	O(SOL_SOCKET, SO_TYPE),
+	O(SOL_SOCKET, SO_DOMAIN),
+	O(SOL_SOCKET, SO_PROTOCOL),
+	O(SOL_SOCKET, SO_ACCEPTCONN),
+	O(SOL_SOCKET, SO_SNDBUF),
+	O(SOL_SOCKET, SO_RCVBUF),
+	O(SOL_SOCKET, SO_SNDLOWAT),
+	O(SOL_SOCKET, SO_RCVLOWAT),
+	O(SOL_SOCKET, SO_NO_CHECK),
+	O(SOL_SOCKET, SO_BROADCAST),
+	O(SOL_SOCKET, SO_KEEPALIVE),
+	O(SOL_SOCKET, SO_DONTROUTE),
+	O(SOL_SOCKET, SO_PRIORITY),
+	O(SOL_SOCKET, SO_MARK),
+	O(SOL_SOCKET, SO_TIMESTAMP),
+	O(SOL_SOCKET, SO_TIMESTAMPNS),
+	O(SOL_SOCKET, SO_RXQ_OVFL),
+	O(SOL_SOCKET, SO_ERROR),
+	O(SOL_SOCKET, SO_SNDBUFFORCE),
 	O(SOL_SOCKET, SO_RCVBUFFORCE),
-	O(SOL_IP, IP_TOS), O(SOL_IP, IP_TTL), O(SOL_IP, IP_MTU_DISCOVER), O(SOL_IP, IP_PKTINFO),
-	O(SOL_IP, IP_RECVTTL), O(SOL_IP, IP_RECVTOS), O(SOL_IP, IP_RECVERR),
-	O(SOL_IP, IP_RECVORIGDSTADDR), O(SOL_IP, IP_FREEBIND), O(SOL_IP, IP_BIND_ADDRESS_NO_PORT),
-	O(SOL_IP, IP_MULTICAST_TTL), O(SOL_IP, IP_MULTICAST_LOOP), O(SOL_IP, IP_MULTICAST_ALL),
+	O(SOL_IP, IP_TOS),
+	O(SOL_IP, IP_TTL),
+	O(SOL_IP, IP_MTU_DISCOVER),
+	O(SOL_IP, IP_PKTINFO),
+	O(SOL_IP, IP_RECVTTL),
+	O(SOL_IP, IP_RECVTOS),
+	O(SOL_IP, IP_RECVERR),
+	O(SOL_IP, IP_RECVORIGDSTADDR),
+	O(SOL_IP, IP_FREEBIND),
+	O(SOL_IP, IP_BIND_ADDRESS_NO_PORT),
+	O(SOL_IP, IP_MULTICAST_TTL),
+	O(SOL_IP, IP_MULTICAST_LOOP),
+	O(SOL_IP, IP_MULTICAST_ALL),
 	O(SOL_IP, IP_MTU),
-	O(SOL_IPV6, IPV6_V6ONLY), O(SOL_IPV6, IPV6_UNICAST_HOPS), O(SOL_IPV6, IPV6_TCLASS),
-	O(SOL_IPV6, IPV6_MTU_DISCOVER), O(SOL_IPV6, IPV6_RECVPKTINFO), O(SOL_IPV6, IPV6_RECVHOPLIMIT),
-	O(SOL_IPV6, IPV6_RECVTCLASS), O(SOL_IPV6, IPV6_RECVORIGDSTADDR), O(SOL_IPV6, IPV6_RECVERR),
-	O(SOL_IPV6, IPV6_MULTICAST_HOPS), O(SOL_IPV6, IPV6_MULTICAST_LOOP), O(SOL_IPV6, IPV6_DONTFRAG),
-	O(SOL_IPV6, IPV6_AUTOFLOWLABEL), O(SOL_IPV6, IPV6_MTU),
+	O(SOL_IPV6, IPV6_V6ONLY),
+	O(SOL_IPV6, IPV6_UNICAST_HOPS),
+	O(SOL_IPV6, IPV6_TCLASS),
+	O(SOL_IPV6, IPV6_MTU_DISCOVER),
+	O(SOL_IPV6, IPV6_RECVPKTINFO),
+	O(SOL_IPV6, IPV6_RECVHOPLIMIT),
+	O(SOL_IPV6, IPV6_RECVTCLASS),
+	O(SOL_IPV6, IPV6_RECVORIGDSTADDR),
+	O(SOL_IPV6, IPV6_RECVERR),
+	O(SOL_IPV6, IPV6_MULTICAST_HOPS),
+	O(SOL_IPV6, IPV6_MULTICAST_LOOP),
+	O(SOL_IPV6, IPV6_DONTFRAG),
+	O(SOL_IPV6, IPV6_AUTOFLOWLABEL),
+	O(SOL_IPV6, IPV6_MTU),
 };
 
 /* Known to the kernel; ours must refuse them in so many words. */
 static const struct int_option refused[] = {
-	O(SOL_SOCKET, SO_PEEK_OFF), O(SOL_SOCKET, SO_ZEROCOPY), O(SOL_SOCKET, SO_ATTACH_FILTER),
-	O(SOL_SOCKET, SO_ATTACH_BPF), O(SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF),
-	O(SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF), O(SOL_SOCKET, SO_LOCK_FILTER), O(SOL_SOCKET, SO_TXTIME),
-	O(SOL_SOCKET, SO_BUSY_POLL), O(SOL_SOCKET, SO_INCOMING_CPU), O(SOL_IP, IP_RECVOPTS),
-	O(SOL_IP, IP_RETOPTS), O(SOL_IP, IP_TRANSPARENT), O(SOL_IP, 23 /* IP_CHECKSUM */),
-	O(SOL_IP, 25 /* IP_RECVFRAGSIZE */), O(SOL_IPV6, IPV6_RECVRTHDR), O(SOL_IPV6, IPV6_RECVHOPOPTS),
-	O(SOL_IPV6, IPV6_TRANSPARENT), O(SOL_UDP, UDP_SEGMENT), O(SOL_UDP, UDP_GRO), O(SOL_UDP, UDP_ENCAP),
-	O(SOL_UDP, UDP_CORK), O(SOL_SOCKET, 9999), O(SOL_IP, 9999), O(4711, 1),
+	O(SOL_SOCKET, SO_PEEK_OFF),
+	O(SOL_SOCKET, SO_ZEROCOPY),
+	O(SOL_SOCKET, SO_ATTACH_FILTER),
+	O(SOL_SOCKET, SO_ATTACH_BPF),
+	O(SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF),
+	O(SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF),
+	O(SOL_SOCKET, SO_LOCK_FILTER),
+	O(SOL_SOCKET, SO_TXTIME),
+	O(SOL_SOCKET, SO_BUSY_POLL),
+	O(SOL_SOCKET, SO_INCOMING_CPU),
+	O(SOL_IP, IP_RECVOPTS),
+	O(SOL_IP, IP_RETOPTS),
+	O(SOL_IP, IP_TRANSPARENT),
+	O(SOL_IP, 23 /* IP_CHECKSUM */),
+	O(SOL_IP, 25 /* IP_RECVFRAGSIZE */),
+	O(SOL_IPV6, IPV6_RECVRTHDR),
+	O(SOL_IPV6, IPV6_RECVHOPOPTS),
+	O(SOL_IPV6, IPV6_TRANSPARENT),
+	O(SOL_UDP, UDP_SEGMENT),
+	O(SOL_UDP, UDP_GRO),
+	O(SOL_UDP, UDP_ENCAP),
+	O(SOL_UDP, UDP_CORK),
+	O(SOL_SOCKET, 9999),
+	O(SOL_IP, 9999),
+	O(4711, 1),
 };
 #undef O
 
@@ -89,9 +138,11 @@ static void int_options(struct run *r)
 						       sizeof(int)));
 			get(r, fd, &ints[i]);
 		}
-		note_result(r, "short", r->ops->setsockopt(fd, ints[i].level, ints[i].name, &values[0], 1));
+		note_result(r, "short",
+			    r->ops->setsockopt(fd, ints[i].level, ints[i].name, &values[0], 1));
 		byte = 0;
-		note_result(r, "byte", r->ops->setsockopt(fd, ints[i].level, ints[i].name, &byte, 1));
+		note_result(r, "byte",
+			    r->ops->setsockopt(fd, ints[i].level, ints[i].name, &byte, 1));
 		get(r, fd, &ints[i]);
 		/* Each on a fresh socket: they influence each other. */
 		r->ops->close(fd);
@@ -110,7 +161,8 @@ static void refusals(struct run *r)
 	size_t i;
 
 	for (i = 0; i < sizeof(refused) / sizeof(refused[0]) && r->lrp; i++) {
-		n = r->ops->setsockopt(fd, refused[i].level, refused[i].name, &value, sizeof(value));
+		n = r->ops->setsockopt(fd, refused[i].level, refused[i].name, &value,
+				       sizeof(value));
 		if (n == 0 || (errno != ENOPROTOOPT && errno != EOPNOTSUPP))
 			note(r, "set %s: %d %s", refused[i].text, n, strerrorname_np(errno));
 		len = sizeof(value);
@@ -119,8 +171,9 @@ static void refusals(struct run *r)
 			note(r, "get %s: %d %s", refused[i].text, n, strerrorname_np(errno));
 	}
 	value = SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE;
-	if (r->lrp && (r->ops->setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, &value, sizeof(value)) == 0 ||
-		       errno != EOPNOTSUPP))
+	if (r->lrp &&
+	    (r->ops->setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, &value, sizeof(value)) == 0 ||
+	     errno != EOPNOTSUPP))
 		note(r, "transmit time stamps were accepted");
 	if (r->lrp && (r->ops->fcntl(fd, F_SETFL, O_ASYNC) == 0 || errno != EOPNOTSUPP))
 		note(r, "O_ASYNC was accepted");
@@ -261,7 +314,8 @@ static void mapped(struct run *r)
 	/* only IPv6 */
 	fd = new_socket(r);
 	one = 1;
-	note_result(r, "IPV6_V6ONLY", r->ops->setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, &one, sizeof(one)));
+	note_result(r, "IPV6_V6ONLY",
+		    r->ops->setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, &one, sizeof(one)));
 	note_result(r, "bind", r->ops->bind(fd, (void *)&a, addr_any(r, &a, PORT)));
 	if (send(peer4, "refused", 7, 0) < 0)
 		note(r, "refused at once");
@@ -286,7 +340,9 @@ static void sent_with(struct run *r, int level, int name, int value, int recv_le
 	note_result(r, "setsockopt", r->ops->setsockopt(fd, level, name, &value, sizeof(value)));
 	alen = addr_client(r, &a, PEER_PORT);
 	for (i = 0; i < 3; i++) {
-		struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = c,
+		struct msghdr msg = {.msg_iov = &iov,
+				     .msg_iovlen = 1,
+				     .msg_control = c,
 				     .msg_controllen = sizeof(c)};
 		long n;
 
@@ -324,7 +380,8 @@ static void receive_buffer(struct run *r)
 		peer_send(r, &i, sizeof(i));
 	arrive();
 	size = 4000000;
-	note_result(r, "SO_RCVBUF", r->ops->setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)));
+	note_result(r, "SO_RCVBUF",
+		    r->ops->setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)));
 	note_result(r, "get", r->ops->getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &value, &len));
 	note(r, "%d", value);
 	for (; i < 1500; i++)
@@ -340,7 +397,8 @@ static void receive_buffer(struct run *r)
 	note(r, "got %d, out of order %d", got, disorder);
 	/* and a small one holds little */
 	size = 4096;
-	note_result(r, "SO_RCVBUF", r->ops->setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)));
+	note_result(r, "SO_RCVBUF",
+		    r->ops->setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)));
 	len = sizeof(value);
 	note_result(r, "get", r->ops->getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &value, &len));
 	note(r, "%d", value);
@@ -360,7 +418,8 @@ static void device(struct run *r)
 	socklen_t len = sizeof(name);
 	int fd = new_socket(r), fd2;
 
-	note_result(r, "SO_BINDTODEVICE", r->ops->setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "s0", 3));
+	note_result(r, "SO_BINDTODEVICE",
+		    r->ops->setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "s0", 3));
 	note_result(r, "bind", r->ops->bind(fd, (void *)&a, addr_any(r, &a, PORT)));
 	peer_text(r, "through the device");
 	do_recvfrom(r, fd, 100, 0);
@@ -369,7 +428,8 @@ static void device(struct run *r)
 	note_result(r, "no such", r->ops->setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "nix0", 5));
 	r->ops->close(fd);
 	fd2 = new_socket(r);
-	note_result(r, "SO_BINDTODEVICE", r->ops->setsockopt(fd2, SOL_SOCKET, SO_BINDTODEVICE, "s1", 3));
+	note_result(r, "SO_BINDTODEVICE",
+		    r->ops->setsockopt(fd2, SOL_SOCKET, SO_BINDTODEVICE, "s1", 3));
 	note_result(r, "bind", r->ops->bind(fd2, (void *)&a, addr_any(r, &a, PORT)));
 	peer_text(r, "to the wrong device");
 	arrive();
@@ -378,9 +438,9 @@ static void device(struct run *r)
 }
 
 static const struct test_case cases[] = {
-	CASE(int_options, 0),  CASE(refusals, 0), CASE(messages, 25),	 CASE(timestamps, 20),
-	CASE(all_messages, 2), CASE6(mapped, 4),  CASE(sending_options, 0), CASE(receive_buffer, 1000),
-	CASE(device, 0),
+	CASE(int_options, 0),	  CASE(refusals, 0),	      CASE(messages, 25),
+	CASE(timestamps, 20),	  CASE(all_messages, 2),      CASE6(mapped, 4),
+	CASE(sending_options, 0), CASE(receive_buffer, 1000), CASE(device, 0),
 };
 
 int main(int argc, char **argv)

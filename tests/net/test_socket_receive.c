@@ -167,7 +167,8 @@ static void timeouts(struct run *r)
 	tv.tv_usec = 1000000;
 	note_result(r, "bad SO_RCVTIMEO",
 		    r->ops->setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)));
-	note_result(r, "short SO_RCVTIMEO", r->ops->setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, 4));
+	note_result(r, "short SO_RCVTIMEO",
+		    r->ops->setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, 4));
 	r->ops->close(fd);
 }
 
@@ -221,8 +222,10 @@ static void many(struct run *r, int fd, unsigned int count, int flags, long time
 	memset(msgs, 0, sizeof(msgs));
 	for (i = 0; i < 8; i++) {
 		iov[i] = (struct iovec){buf[i], sizeof(buf[i])};
-		msgs[i].msg_hdr = (struct msghdr){.msg_iov = &iov[i], .msg_iovlen = 1,
-						  .msg_name = &name[i], .msg_namelen = sizeof(name[i])};
+		msgs[i].msg_hdr = (struct msghdr){.msg_iov = &iov[i],
+						  .msg_iovlen = 1,
+						  .msg_name = &name[i],
+						  .msg_namelen = sizeof(name[i])};
 	}
 	n = r->ops->recvmmsg(fd, msgs, count, flags, timeout_ms >= 0 ? &ts : NULL);
 	note_result(r, "recvmmsg", n);
@@ -260,7 +263,7 @@ static void batches(struct run *r)
 
 static void sizes(struct run *r)
 {
-	static const unsigned int len[] = {1,    13,   14,   18,   100,  508,   1000,  1400,
+	static const unsigned int len[] = {1,	 13,   14,   18,   100,	 508,  1000,  1400,
 					   1452, 1472, 1473, 2000, 4000, 9000, 16000, 65507};
 	static unsigned char data[65536];
 	int fd = bound_socket(r);
@@ -316,7 +319,8 @@ static void polling(struct run *r)
 {
 	int fd = bound_socket(r), pair[2];
 	struct pollfd one = {.fd = fd, .events = POLLIN};
-	struct pollfd mixed[4] = {{.fd = fd, .events = POLLIN | POLLOUT}, {.fd = -1, .events = POLLIN}};
+	struct pollfd mixed[4] = {{.fd = fd, .events = POLLIN | POLLOUT},
+				  {.fd = -1, .events = POLLIN}};
 	struct timespec start;
 
 	if (pipe(pair))
@@ -408,7 +412,8 @@ static void local_traffic(struct run *r)
 
 	bind(self, (void *)&a, addr_any(r, &a, 5555));
 	/* through loopback, to an address of an attached interface */
-	note_result(r, "sendto", sendto(self, "to myself", 9, 0, (void *)&a, addr_server(r, &a, PORT)));
+	note_result(r, "sendto",
+		    sendto(self, "to myself", 9, 0, (void *)&a, addr_server(r, &a, PORT)));
 	do_recvfrom(r, fd, 100, 0);
 	peer_text(r, "from outside");
 	do_recvfrom(r, fd, 100, 0);
@@ -423,9 +428,9 @@ static void local_traffic(struct run *r)
 }
 
 static const struct test_case cases[] = {
-	CASE(basic, 4),	    CASE(order, 100),	  CASE(truncation, 6), CASE(peek, 2),
-	CASE(scatter, 4),   CASE(nonblocking, 1), CASE(timeouts, 1),   CASE(signals, 1),
-	CASE(batches, 10),  CASE(sizes, 16),	  CASE(lengths, 2),    CASE(polling, 2),
+	CASE(basic, 4),	     CASE(order, 100),	     CASE(truncation, 6), CASE(peek, 2),
+	CASE(scatter, 4),    CASE(nonblocking, 1),   CASE(timeouts, 1),	  CASE(signals, 1),
+	CASE(batches, 10),   CASE(sizes, 16),	     CASE(lengths, 2),	  CASE(polling, 2),
 	CASE(duplicates, 3), CASE(local_traffic, 2), CASE(overflow, 2),
 };
 

@@ -141,8 +141,9 @@ static void implicit_bind(struct run *r)
 
 	note_result(r, "getsockname", r->ops->getsockname(fd, (void *)&mine, &len));
 	note_addr(r, &mine, len);
-	note_result(r, "sendto",
-		    r->ops->sendto(fd, "who am I", 8, 0, (void *)&a, addr_client(r, &a, PEER_PORT)));
+	note_result(
+		r, "sendto",
+		r->ops->sendto(fd, "who am I", 8, 0, (void *)&a, addr_client(r, &a, PEER_PORT)));
 	len = sizeof(mine);
 	note_result(r, "getsockname", r->ops->getsockname(fd, (void *)&mine, &len));
 	note(r, "port %s", ((struct sockaddr_in *)&mine)->sin_port ? "given" : "none");
@@ -166,8 +167,8 @@ static void flags(struct run *r)
 {
 	struct sockaddr_storage a;
 	socklen_t alen = addr_client(r, &a, PEER_PORT);
-	static const int flag[] = {0,	       MSG_DONTWAIT, MSG_NOSIGNAL, MSG_DONTROUTE,
-				   MSG_CONFIRM, MSG_OOB,     MSG_EOR};
+	static const int flag[] = {0,		MSG_DONTWAIT, MSG_NOSIGNAL, MSG_DONTROUTE,
+				   MSG_CONFIRM, MSG_OOB,      MSG_EOR};
 	int fd = bound_socket(r);
 	size_t i, k;
 
@@ -307,9 +308,9 @@ static void other_families(struct run *r)
 }
 
 static const struct test_case cases[] = {
-	CASE(to_peer, 0),	CASE(gathered, 0),  CASE(connected, 3), CASE(implicit_bind, 1),
-	CASE(flags, 0),		CASE(shutdowns, 2), CASE(binding, 3),	CASE(reuseport, 100),
-	CASE(other_families, 0),
+	CASE(to_peer, 0),	CASE(gathered, 0),    CASE(connected, 3),
+	CASE(implicit_bind, 1), CASE(flags, 0),	      CASE(shutdowns, 2),
+	CASE(binding, 3),	CASE(reuseport, 100), CASE(other_families, 0),
 };
 
 int main(int argc, char **argv)

@@ -323,8 +323,10 @@ static void zero_copy(void)
 		CHECK(errno == EAGAIN && got > 32 && got < 200, "round %d: got %d, %s", round, got,
 		      strerror(errno));
 		for (i = 0; i < got; i++) {
-			CHECK(zc[i].len == sizeof(int) && *(int *)zc[i].data == i, "datagram %d", i);
-			CHECK(((struct sockaddr_in *)&zc[i].peer)->sin_port == htons(PEER_PORT), "peer");
+			CHECK(zc[i].len == sizeof(int) && *(int *)zc[i].data == i, "datagram %d",
+			      i);
+			CHECK(((struct sockaddr_in *)&zc[i].peer)->sin_port == htons(PEER_PORT),
+			      "peer");
 		}
 		peer_send(&run4, &(int){-1}, sizeof(int));
 		n = lrp_zc_recv(fd, zc + got, 1, MSG_DONTWAIT);
@@ -354,8 +356,8 @@ static void all(void)
 	char *dump = NULL;
 	size_t size = 0;
 
-	seen = mmap(NULL, DATAGRAMS + sizeof(int), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-		    -1, 0);
+	seen = mmap(NULL, DATAGRAMS + sizeof(int), PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	stop = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	run4.out = open_memstream(&dump, &size);
 	run4.peer = client_socket(AF_INET, SOCK_DGRAM, 0);

@@ -10,7 +10,7 @@
 #include "tx_bed.h"
 
 static uint8_t payload[1400];
-static struct iovec iov = { payload, 100 };
+static struct iovec iov = {payload, 100};
 static int capture, shadow4, shadow6;
 
 static bool arrived_from(int fd, uint8_t mac_last)
@@ -38,7 +38,7 @@ static bool arrives(int fd)
 
 static void never_ours(struct lrp_tx_datagram d)
 {
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_dest dest = {0};
 
 	for (int i = 0; i < 20; i++) {
 		assert_int_equal(tx_one(&dest, &d, 0), 0);
@@ -71,7 +71,7 @@ static void test_kernels_own(void **state)
 static void test_own_source_and_device(void **state)
 {
 	struct lrp_tx_datagram d = datagram(AF_INET, "198.18.1.2", &iov);
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_dest dest = {0};
 
 	(void)state;
 	d.src = address(AF_INET, "198.18.1.1");
@@ -98,7 +98,7 @@ static void test_key_mismatch_starts_over(void **state)
 {
 	struct lrp_tx_datagram a = datagram(AF_INET, "198.18.1.2", &iov);
 	struct lrp_tx_datagram b = datagram(AF_INET, "198.18.2.2", &iov);
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_dest dest = {0};
 
 	(void)state;
 	tx_warm(&dest, &a, shadow4);
@@ -115,7 +115,7 @@ static void test_key_mismatch_starts_over(void **state)
 static void test_neighbour_replaced(void **state)
 {
 	struct lrp_tx_datagram d = datagram(AF_INET, "198.18.1.2", &iov);
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_dest dest = {0};
 	int i;
 
 	(void)state;
@@ -144,7 +144,7 @@ static void test_neighbour_replaced(void **state)
 static void test_one_a_second_through_the_shadow(void **state)
 {
 	struct lrp_tx_datagram d = datagram(AF_INET6, "2001:db8:1::2", &iov);
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_dest dest = {0};
 	int kernels = 0;
 
 	(void)state;
@@ -163,7 +163,7 @@ static void test_route_change(void **state)
 {
 	struct lrp_tx_datagram d = datagram(AF_INET, "198.18.9.9", &iov);
 	int other = capture_open("blaster", "b0");
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_dest dest = {0};
 
 	(void)state;
 	bed_sh("ip route add 198.18.9.0/24 via 198.18.1.2");
@@ -212,7 +212,7 @@ static void test_route_change(void **state)
 static void test_device_down_and_gone(void **state)
 {
 	struct lrp_tx_datagram d = datagram(AF_INET, "198.18.3.2", &iov);
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_dest dest = {0};
 	int there;
 
 	(void)state;
@@ -259,7 +259,7 @@ static uint64_t now_ms(void)
 static void test_local_congestion(void **state)
 {
 	struct lrp_tx_datagram d = datagram(AF_INET, "198.18.1.2", &iov);
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_dest dest = {0};
 	uint64_t start;
 	int n, sent = 0;
 
@@ -298,15 +298,16 @@ static void test_local_congestion(void **state)
 static void test_priority_of_tos(void **state)
 {
 	struct lrp_tx_datagram d = datagram(AF_INET, "198.18.1.2", &iov);
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_dest dest = {0};
 	int priority = -1;
 	socklen_t len = sizeof(priority);
 
 	(void)state;
 	d.tos = 0x10;
 	tx_warm(&dest, &d, shadow4);
-	assert_int_equal(getsockopt(lrp_tx_devices[dest.slot].fd, SOL_SOCKET, SO_PRIORITY, &priority,
-				    &len), 0);
+	assert_int_equal(
+		getsockopt(lrp_tx_devices[dest.slot].fd, SOL_SOCKET, SO_PRIORITY, &priority, &len),
+		0);
 	assert_int_equal(priority, 6);
 	capture_drop(capture);
 }
@@ -315,8 +316,8 @@ static void test_priority_of_tos(void **state)
 static void test_deaf(void **state)
 {
 	struct lrp_tx_datagram d = datagram(AF_INET, "198.18.1.2", &iov);
-	struct sockaddr_ll all = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL) };
-	struct lrp_tx_dest dest = { 0 };
+	struct sockaddr_ll all = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
+	struct lrp_tx_dest dest = {0};
 	char buf[64];
 	int zero = 0;
 
@@ -327,7 +328,8 @@ static void test_deaf(void **state)
 		int fd = i ? device->bare_fd : device->fd;
 
 		all.sll_ifindex = (int)dest.ifindex;
-		assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &zero, sizeof(zero)), -1);
+		assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &zero, sizeof(zero)),
+				 -1);
 		assert_int_equal(errno, EPERM);
 		assert_int_equal(bind(fd, (struct sockaddr *)&all, sizeof(all)), 0);
 		bed_sh("ip netns exec client ping -c1 -W1 198.18.1.1 >/dev/null");
@@ -386,7 +388,7 @@ static int child_sends(void *arg)
 
 static void test_fork(void **state)
 {
-	struct child c = { .d = datagram(AF_INET, "198.18.1.2", &iov) };
+	struct child c = {.d = datagram(AF_INET, "198.18.1.2", &iov)};
 
 	(void)state;
 	tx_warm(&c.dest, &c.d, shadow4);
@@ -408,7 +410,7 @@ static void test_fork(void **state)
 static void test_descriptors_closed_by_others(void **state)
 {
 	struct lrp_tx_datagram d = datagram(AF_INET, "198.18.1.2", &iov);
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_dest dest = {0};
 
 	(void)state;
 	tx_warm(&dest, &d, shadow4);
@@ -423,7 +425,7 @@ static void test_descriptors_closed_by_others(void **state)
 static void test_ipsec_policy(void **state)
 {
 	struct lrp_tx_datagram d = datagram(AF_INET, "198.18.1.2", &iov);
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_dest dest = {0};
 
 	(void)state;
 	if (system("ip xfrm policy add src 198.18.1.1 dst 198.18.1.2 proto udp dir out "

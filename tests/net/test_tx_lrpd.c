@@ -25,7 +25,7 @@ static const struct lrp_tx_device *tap_in_use(void)
 /* The way there is by an attached device, or not. */
 static bool attached_to(const char *dst)
 {
-	struct lrp_tx_key key = { .family = AF_INET, .dst = address(AF_INET, dst) };
+	struct lrp_tx_key key = {.family = AF_INET, .dst = address(AF_INET, dst)};
 	struct lrp_tx_path path;
 
 	return !lrp_tx_path(&key, &path) && path.attached;
@@ -34,7 +34,7 @@ static bool attached_to(const char *dst)
 static int child(void)
 {
 	struct sockaddr_storage local, to;
-	union lrp_address any = { 0 }, peer = address(AF_INET, "198.18.1.2");
+	union lrp_address any = {0}, peer = address(AF_INET, "198.18.1.2");
 	socklen_t len = sockaddr_of(&local, AF_INET, &any, SPORT);
 	int fd;
 
@@ -49,13 +49,15 @@ static int child(void)
 	for (uint8_t i = 0; i < 200; i += 10) {
 		uint8_t byte[10];
 		struct iovec iov[10];
-		struct mmsghdr m[10] = { 0 };
+		struct mmsghdr m[10] = {0};
 
 		for (uint8_t k = 0; k < 10; k++) {
 			byte[k] = (uint8_t)(i + k);
-			iov[k] = (struct iovec){ &byte[k], 1 };
-			m[k].msg_hdr = (struct msghdr){ .msg_name = &to, .msg_namelen = len,
-							.msg_iov = &iov[k], .msg_iovlen = 1 };
+			iov[k] = (struct iovec){&byte[k], 1};
+			m[k].msg_hdr = (struct msghdr){.msg_name = &to,
+						       .msg_namelen = len,
+						       .msg_iov = &iov[k],
+						       .msg_iovlen = 1};
 		}
 		if (lrp_sendmmsg(fd, m, 10, 0) != 10)
 			return 12;
@@ -112,7 +114,7 @@ static int teardown(void **state)
 
 int main(int argc, char **argv)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_unprivileged_process) };
+	const struct CMUnitTest tests[] = {cmocka_unit_test(test_unprivileged_process)};
 
 	(void)argc;
 	if (access("/dev/net/tun", W_OK)) {

@@ -23,9 +23,9 @@
 #include "tx_bed.h"
 
 #define FAMILY 7u
-#define OTHER 8u
+#define OTHER  8u
 #define NOBODY 65534
-#define VNET sizeof(struct virtio_net_hdr)
+#define VNET   sizeof(struct virtio_net_hdr)
 
 static struct lrp_tap_maps maps;
 static struct lrp_taps *taps;
@@ -50,23 +50,23 @@ static void put(int map, const void *key, const void *value)
 static void port_set(bool ipv6, uint16_t port, uint32_t target, uint32_t flags)
 {
 	uint32_t index = LRP_PORT_INDEX(ipv6, false, port);
-	struct lrp_port value = { .target = target, .flags = flags };
+	struct lrp_port value = {.target = target, .flags = flags};
 
 	put(maps.ports, &index, &value);
 }
 
 static void channel_set(uint32_t endpoint, uint32_t owner)
 {
-	struct lrp_channel channel = { .owner = owner, .endpoint = endpoint,
-				       .flags = owner ? LRP_CHANNEL_ACTIVE : 0 };
+	struct lrp_channel channel = {
+		.owner = owner, .endpoint = endpoint, .flags = owner ? LRP_CHANNEL_ACTIVE : 0};
 
 	put(maps.channels, &endpoint, &channel);
 }
 
 static void maps_make(void)
 {
-	struct lrp_local local = { .kind = LRP_LOCAL_UNICAST };
-	struct lrp_local broadcast = { .kind = LRP_LOCAL_BROADCAST };
+	struct lrp_local local = {.kind = LRP_LOCAL_UNICAST};
+	struct lrp_local broadcast = {.kind = LRP_LOCAL_BROADCAST};
 	union lrp_address a;
 
 	maps.ports = bpf_map_create(BPF_MAP_TYPE_ARRAY, NULL, 4, sizeof(struct lrp_port),
@@ -75,8 +75,10 @@ static void maps_make(void)
 	maps.local6 = map_new(BPF_MAP_TYPE_HASH, 16, sizeof(struct lrp_local), 64);
 	maps.binds4 = map_new(BPF_MAP_TYPE_HASH, sizeof(struct lrp_bind4), 4, 64);
 	maps.binds6 = map_new(BPF_MAP_TYPE_HASH, sizeof(struct lrp_bind6), 4, 64);
-	maps.flows4 = map_new(BPF_MAP_TYPE_HASH, sizeof(struct lrp_flow4), sizeof(struct lrp_flow), 64);
-	maps.flows6 = map_new(BPF_MAP_TYPE_HASH, sizeof(struct lrp_flow6), sizeof(struct lrp_flow), 64);
+	maps.flows4 =
+		map_new(BPF_MAP_TYPE_HASH, sizeof(struct lrp_flow4), sizeof(struct lrp_flow), 64);
+	maps.flows6 =
+		map_new(BPF_MAP_TYPE_HASH, sizeof(struct lrp_flow6), sizeof(struct lrp_flow), 64);
 	maps.groups = map_new(BPF_MAP_TYPE_ARRAY, 4, sizeof(struct lrp_group), 4);
 	maps.channels = map_new(BPF_MAP_TYPE_ARRAY, 4, sizeof(struct lrp_channel), 256);
 	assert_true(maps.ports >= 0);
@@ -130,10 +132,10 @@ static void checksum4(struct packet *p)
 
 static struct packet packet4(const char *src, uint16_t sport, uint32_t payload)
 {
-	struct packet p = { .length = (uint32_t)VNET + 14 + 28 + payload };
+	struct packet p = {.length = (uint32_t)VNET + 14 + 28 + payload};
 	uint8_t *ip = ip_of(&p);
 	union lrp_address s = address(AF_INET, src), d = address(AF_INET, "198.18.1.2");
-	uint16_t words[4] = { htons(sport), htons(DPORT), htons((uint16_t)(8 + payload)), 0 };
+	uint16_t words[4] = {htons(sport), htons(DPORT), htons((uint16_t)(8 + payload)), 0};
 
 	memcpy(p.bytes + VNET, "\x02\0\0\0\0\x99\x02\0\0\0\0\x98\x08\0", 14);
 	ip[0] = 0x45;
@@ -150,10 +152,10 @@ static struct packet packet4(const char *src, uint16_t sport, uint32_t payload)
 
 static struct packet packet6(const char *src, uint16_t sport, uint32_t payload)
 {
-	struct packet p = { .length = (uint32_t)VNET + 14 + 48 + payload };
+	struct packet p = {.length = (uint32_t)VNET + 14 + 48 + payload};
 	uint8_t *ip = ip_of(&p);
 	union lrp_address s = address(AF_INET6, src), d = address(AF_INET6, "2001:db8:1::2");
-	uint16_t words[4] = { htons(sport), htons(DPORT), htons((uint16_t)(8 + payload)), htons(1) };
+	uint16_t words[4] = {htons(sport), htons(DPORT), htons((uint16_t)(8 + payload)), htons(1)};
 
 	memcpy(p.bytes + VNET, "\x02\0\0\0\0\x99\x02\0\0\0\0\x98\x86\xdd", 14);
 	ip[0] = 0x60;
@@ -239,16 +241,20 @@ static void test_wildcard_sockets(void **state)
 
 static void test_bound_and_connected_sockets(void **state)
 {
-	struct lrp_bind4 bind4 = { .addr = address(AF_INET, "198.18.1.1").v4.s_addr,
-				   .port = htons(6000), .proto = IPPROTO_UDP };
-	struct lrp_bind6 bind6 = { .port = htons(6000), .proto = IPPROTO_UDP };
-	struct lrp_flow4 flow4 = { .laddr = bind4.addr, .lport = htons(6001), .rport = htons(DPORT),
-				   .raddr = address(AF_INET, "198.18.1.2").v4.s_addr,
-				   .proto = IPPROTO_UDP };
-	struct lrp_flow6 flow6 = { .lport = htons(6001), .rport = htons(DPORT), .proto = IPPROTO_UDP };
+	struct lrp_bind4 bind4 = {.addr = address(AF_INET, "198.18.1.1").v4.s_addr,
+				  .port = htons(6000),
+				  .proto = IPPROTO_UDP};
+	struct lrp_bind6 bind6 = {.port = htons(6000), .proto = IPPROTO_UDP};
+	struct lrp_flow4 flow4 = {.laddr = bind4.addr,
+				  .lport = htons(6001),
+				  .rport = htons(DPORT),
+				  .raddr = address(AF_INET, "198.18.1.2").v4.s_addr,
+				  .proto = IPPROTO_UDP};
+	struct lrp_flow6 flow6 = {
+		.lport = htons(6001), .rport = htons(DPORT), .proto = IPPROTO_UDP};
 	union lrp_address six = address(AF_INET6, "2001:db8:1::1");
 	union lrp_address peer6 = address(AF_INET6, "2001:db8:1::2");
-	struct lrp_flow flow = { .endpoint = 5, .owner = FAMILY };
+	struct lrp_flow flow = {.endpoint = 5, .owner = FAMILY};
 	uint32_t mine = 5, others = 6;
 	int fd = tap_get(FAMILY);
 
@@ -287,7 +293,7 @@ static void test_bound_and_connected_sockets(void **state)
 
 static void test_reuseport_groups(void **state)
 {
-	struct lrp_group group = { .count = 3, .endpoint = { 6, 6, 5 } };
+	struct lrp_group group = {.count = 3, .endpoint = {6, 6, 5}};
 	uint32_t index = 2;
 	int fd = tap_get(FAMILY);
 
@@ -373,7 +379,7 @@ static void test_link_header_is_the_kernels(void **state)
 	struct packet p = packet4("198.18.1.1", SPORT, 20);
 	uint8_t ours[6], theirs[6];
 	struct frames frames;
-	struct ifreq request = { .ifr_name = "s0" };
+	struct ifreq request = {.ifr_name = "s0"};
 	int fd = tap_get(FAMILY);
 
 	(void)state;
@@ -416,10 +422,10 @@ static int in_child(int (*run)(void))
 
 static int child_tries(void)
 {
-	struct ifreq other = { .ifr_name = "s0", .ifr_flags = IFF_TAP | IFF_NO_PI };
-	struct ifreq queue = { .ifr_flags = IFF_DETACH_QUEUE };
-	struct ifreq mac = { .ifr_hwaddr = { .sa_family = 1, .sa_data = "\x02\1\2\3\4\5" } };
-	struct ifreq own = { 0 };
+	struct ifreq other = {.ifr_name = "s0", .ifr_flags = IFF_TAP | IFF_NO_PI};
+	struct ifreq queue = {.ifr_flags = IFF_DETACH_QUEUE};
+	struct ifreq mac = {.ifr_hwaddr = {.sa_family = 1, .sa_data = "\x02\1\2\3\4\5"}};
+	struct ifreq own = {0};
 	int probe = socket(AF_INET, SOCK_DGRAM, 0), size = INT32_MAX;
 	char buf[2048];
 
@@ -448,7 +454,7 @@ static int child_tries(void)
 
 static void test_holder_cannot_reconfigure(void **state)
 {
-	struct ifreq own = { 0 };
+	struct ifreq own = {0};
 	char command[160];
 	int again;
 
@@ -486,7 +492,7 @@ static void test_quota_and_end(void **state)
 {
 	int fd[LRP_TAP_PER_OWNER];
 	char error[256] = "";
-	struct ifreq own = { 0 };
+	struct ifreq own = {0};
 
 	(void)state;
 	for (uint32_t i = 0; i < LRP_TAP_PER_OWNER; i++)
@@ -524,7 +530,7 @@ static struct lrp_tx_dest pair_dest, *pair_dests[64];
 static void batch_of(uint32_t length)
 {
 	for (int i = 0; i < 64; i++) {
-		pair_iov[i] = (struct iovec){ payload + i, length };
+		pair_iov[i] = (struct iovec){payload + i, length};
 		pair[i] = datagram(AF_INET, "198.18.1.2", &pair_iov[i]);
 		pair_dests[i] = &pair_dest;
 	}
@@ -550,7 +556,7 @@ static int warm_pair(void)
 static int child_sends(void)
 {
 	struct lrp_tx_datagram big;
-	struct lrp_tx_dest *dests[2] = { &pair_dest, &pair_dest };
+	struct lrp_tx_dest *dests[2] = {&pair_dest, &pair_dest};
 	int n, done = 0;
 
 	lrp_tx_tap_from(opener);
@@ -571,7 +577,7 @@ static int child_sends(void)
 	/* Fragments are the shadow's. */
 	big = pair[0];
 	pair_iov[0].iov_len = big.length = 3000;
-	if (lrp_tx_send(dests, (struct lrp_tx_datagram[]){ big, big }, 2, 0) != 0)
+	if (lrp_tx_send(dests, (struct lrp_tx_datagram[]){big, big}, 2, 0) != 0)
 		return 4;
 	/* Not ours: refused at the TAP, and lost. */
 	pair_iov[0].iov_len = 30;
@@ -719,8 +725,8 @@ static void test_tap_removed_under_the_sender(void **state)
 
 static struct lrp_tcp_flow tcp_flow(int family)
 {
-	struct lrp_tcp_flow flow = { .family = (uint8_t)family, .lport = htons(SPORT),
-				     .rport = htons(DPORT) };
+	struct lrp_tcp_flow flow = {
+		.family = (uint8_t)family, .lport = htons(SPORT), .rport = htons(DPORT)};
 
 	flow.laddr = address(family, family == AF_INET ? "198.18.1.1" : "2001:db8:1::1");
 	flow.raddr = address(family, family == AF_INET ? "198.18.1.2" : "2001:db8:1::2");
@@ -733,15 +739,17 @@ static int child_opens(void)
 	lrp_tx_tap_from(opener);
 	for (int f = 0; f < 2; f++) {
 		struct lrp_tcp_flow flow = tcp_flow(f ? AF_INET6 : AF_INET);
-		struct lrp_tx_tcp how = { .flow = &flow };
-		struct lrp_tx_dest dest = { 0 };
-		struct lrp_tcp_tx syn = { .seq = 1, .flags = LRP_TCP_SYN };
-		struct lrp_tcp_tx reset = { .seq = 2, .flags = LRP_TCP_RST };
-		struct lrp_tcp_tx run = { .seq = 3, .flags = LRP_TCP_ACK | LRP_TCP_PSH, .mss = 1000,
-					  .payload_len = 3500, .payload = { { payload, 3500 } } };
+		struct lrp_tx_tcp how = {.flow = &flow};
+		struct lrp_tx_dest dest = {0};
+		struct lrp_tcp_tx syn = {.seq = 1, .flags = LRP_TCP_SYN};
+		struct lrp_tcp_tx reset = {.seq = 2, .flags = LRP_TCP_RST};
+		struct lrp_tcp_tx run = {.seq = 3,
+					 .flags = LRP_TCP_ACK | LRP_TCP_PSH,
+					 .mss = 1000,
+					 .payload_len = 3500,
+					 .payload = {{payload, 3500}}};
 
-		if (lrp_tx_send_tcp(&dest, &how, &syn, 1, 0) != 1 ||
-		    !lrp_tx_devices[dest.slot].tap)
+		if (lrp_tx_send_tcp(&dest, &how, &syn, 1, 0) != 1 || !lrp_tx_devices[dest.slot].tap)
 			return 1;
 		if (lrp_tx_send_tcp(NULL, &how, &reset, 1, MSG_DONTWAIT) != 1)
 			return 2;
@@ -753,18 +761,20 @@ static int child_opens(void)
 
 static void test_tcp_to_unresolved_neighbour(void **state)
 {
-	static const uint32_t seq[] = { 1, 2, 3, 1003, 2003, 3003 }, length[] = { 0, 0, 1000, 1000, 1000, 500 };
+	static const uint32_t seq[] = {1, 2, 3, 1003, 2003, 3003},
+			      length[] = {0, 0, 1000, 1000, 1000, 500};
 	struct frames frames;
 
 	(void)state;
 	for (int f = 0; f < 2; f++) {
 		uint32_t index = LRP_PORT_INDEX(f, true, SPORT);
-		struct lrp_port port = { .target = 5, .flags = LRP_PORT_ANY };
+		struct lrp_port port = {.target = 5, .flags = LRP_PORT_ANY};
 
 		put(maps.ports, &index, &port);
 	}
 	bed_sh("ethtool -K s0 tx off tso off gso off >/dev/null; ip neigh flush dev s0; "
-	       "ip neigh del 198.18.1.2 dev s0 2>/dev/null; ip neigh del 2001:db8:1::2 dev s0 2>/dev/null; "
+	       "ip neigh del 198.18.1.2 dev s0 2>/dev/null; ip neigh del 2001:db8:1::2 dev s0 "
+	       "2>/dev/null; "
 	       "ip netns exec client ethtool -K c0 gro off >/dev/null");
 	child_tap = tap_get(FAMILY);
 	wanted_proto = IPPROTO_TCP;
@@ -774,7 +784,7 @@ static void test_tcp_to_unresolved_neighbour(void **state)
 	capture_take(capture, &frames, 1000);
 	assert_int_equal(frames.count, 12);
 	for (uint32_t i = 0; i < 12; i++) {
-		struct lrp_packet p = { .frame = frames.bytes[i], .frame_len = frames.length[i] };
+		struct lrp_packet p = {.frame = frames.bytes[i], .frame_len = frames.length[i]};
 		struct lrp_tcp_segment s;
 
 		assert_int_equal(lrp_ip_input(&p), 0);
@@ -792,9 +802,9 @@ static void test_tcp_to_unresolved_neighbour(void **state)
 static int child_has_no_way(void)
 {
 	struct lrp_tcp_flow flow = tcp_flow(AF_INET);
-	struct lrp_tx_tcp how = { .flow = &flow };
-	struct lrp_tx_dest dest = { 0 };
-	struct lrp_tcp_tx syn = { .seq = 1, .flags = LRP_TCP_SYN };
+	struct lrp_tx_tcp how = {.flow = &flow};
+	struct lrp_tx_dest dest = {0};
+	struct lrp_tcp_tx syn = {.seq = 1, .flags = LRP_TCP_SYN};
 
 	/* No lrpd; one that has no TAP for the device; no route. */
 	if (lrp_tx_send_tcp(&dest, &how, &syn, 1, 0) != -EOPNOTSUPP)
@@ -825,7 +835,8 @@ static int setup(void **state)
 	}
 	bed_sh(BED_NET);
 	bed_sh("ethtool -K s0 tx off >/dev/null");
-	bed_sh("ping -c5 -i 0.2 -W1 198.18.1.2 >/dev/null && ping -c5 -i 0.2 -W1 2001:db8:1::2 >/dev/null");
+	bed_sh("ping -c5 -i 0.2 -W1 198.18.1.2 >/dev/null && ping -c5 -i 0.2 -W1 2001:db8:1::2 "
+	       ">/dev/null");
 	for (size_t i = 0; i < sizeof(payload); i++)
 		payload[i] = (uint8_t)(i * 7 + 3);
 	capture = capture_open("client", "c0");

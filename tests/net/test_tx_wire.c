@@ -16,7 +16,7 @@ static int capture, shadow4, shadow6;
 
 struct variant {
 	int family;
-	int tos, ttl; /* -1: the socket's default */
+	int tos, ttl;			       /* -1: the socket's default */
 	bool no_checksum, dont, dont_fragment; /* IP_PMTUDISC_DONT, _DO */
 };
 
@@ -27,7 +27,9 @@ static void set(int fd, int level, int option, int value)
 
 static void kernel_options(int fd, const struct variant *v)
 {
-	int pmtu = v->dont ? IP_PMTUDISC_DONT : v->dont_fragment ? IP_PMTUDISC_DO : IP_PMTUDISC_WANT;
+	int pmtu = v->dont	      ? IP_PMTUDISC_DONT
+		   : v->dont_fragment ? IP_PMTUDISC_DO
+				      : IP_PMTUDISC_WANT;
 
 	if (v->family == AF_INET) {
 		set(fd, IPPROTO_IP, IP_TOS, v->tos < 0 ? 0 : v->tos);
@@ -117,17 +119,17 @@ static void same_frames(struct frames *kernel, struct frames *ours, bool one_dat
 
 static void compare(const struct variant *v, uint32_t length)
 {
-	struct iovec whole = { pattern, length };
-	struct iovec pieces[3] = { { pattern, length / 3 },
-				   { pattern + length / 3, length / 7 },
-				   { pattern + length / 3 + length / 7,
-				     length - length / 3 - length / 7 } };
+	struct iovec whole = {pattern, length};
+	struct iovec pieces[3] = {
+		{pattern, length / 3},
+		{pattern + length / 3, length / 7},
+		{pattern + length / 3 + length / 7, length - length / 3 - length / 7}};
 	struct lrp_tx_datagram d = datagram_of(v, &whole);
 	int fd = v->family == AF_INET ? shadow4 : shadow6, sent, error;
 	struct frames kernel, ours, scattered;
-	struct lrp_tx_dest dest = { 0 };
+	struct lrp_tx_dest dest = {0};
 	struct lrp_tx_datagram small = d;
-	struct iovec tiny = { pattern, 1 };
+	struct iovec tiny = {pattern, 1};
 
 	kernel_options(fd, v);
 	small.iov = &tiny;
@@ -168,20 +170,20 @@ static void compare(const struct variant *v, uint32_t length)
 	frames_free(&scattered);
 }
 
-static const uint32_t sizes[] = { 0,	1,    2,    13,	  14,	15,   127,   128,   129,   511,
-				  512,	513,  1000, 1451, 1452, 1453, 1471,  1472,  1473,  1474,
-				  1480, 2000, 2952, 2953, 4000, 8951, 8972,  8973,  9000,  16000,
-				  30000, 60000, 65506, 65507, 65508, 65527, 65528 };
+static const uint32_t sizes[] = {0,	1,     2,     13,    14,    15,	   127,	 128,  129,  511,
+				 512,	513,   1000,  1451,  1452,  1453,  1471, 1472, 1473, 1474,
+				 1480,	2000,  2952,  2953,  4000,  8951,  8972, 8973, 9000, 16000,
+				 30000, 60000, 65506, 65507, 65508, 65527, 65528};
 
 static void all_sizes(void)
 {
 	static const struct variant plain[] = {
-		{ .family = AF_INET, .tos = 0, .ttl = -1 },
-		{ .family = AF_INET6, .tos = 0, .ttl = -1 },
-		{ .family = AF_INET, .tos = 0, .ttl = -1, .no_checksum = true },
-		{ .family = AF_INET, .tos = 0, .ttl = -1, .dont = true },
-		{ .family = AF_INET, .tos = 0, .ttl = -1, .dont_fragment = true },
-		{ .family = AF_INET6, .tos = 0, .ttl = -1, .dont_fragment = true },
+		{.family = AF_INET, .tos = 0, .ttl = -1},
+		{.family = AF_INET6, .tos = 0, .ttl = -1},
+		{.family = AF_INET, .tos = 0, .ttl = -1, .no_checksum = true},
+		{.family = AF_INET, .tos = 0, .ttl = -1, .dont = true},
+		{.family = AF_INET, .tos = 0, .ttl = -1, .dont_fragment = true},
+		{.family = AF_INET6, .tos = 0, .ttl = -1, .dont_fragment = true},
 	};
 
 	for (size_t v = 0; v < sizeof(plain) / sizeof(plain[0]); v++)
@@ -224,14 +226,15 @@ static void test_sizes_odd_mtu(void **state)
 
 static void test_header_fields(void **state)
 {
-	static const int toses[] = { 0, 0x10, 0x08, 0x1c, 0xb8, 0xff }, ttls[] = { 1, 2, 64, 255 };
+	static const int toses[] = {0, 0x10, 0x08, 0x1c, 0xb8, 0xff}, ttls[] = {1, 2, 64, 255};
 
 	(void)state;
 	for (int f = 0; f < 2; f++)
 		for (size_t t = 0; t < sizeof(toses) / sizeof(toses[0]); t++)
 			for (size_t l = 0; l < sizeof(ttls) / sizeof(ttls[0]); l++) {
-				struct variant v = { .family = f ? AF_INET6 : AF_INET,
-						     .tos = toses[t], .ttl = ttls[l] };
+				struct variant v = {.family = f ? AF_INET6 : AF_INET,
+						    .tos = toses[t],
+						    .ttl = ttls[l]};
 
 				compare(&v, 14);
 				compare(&v, 700);
@@ -242,7 +245,7 @@ static void test_header_fields(void **state)
 /* Default TTL and hop limit are the host's and the interface's. */
 static void test_default_ttl(void **state)
 {
-	struct variant four = { .family = AF_INET, .ttl = -1 }, six = { .family = AF_INET6, .ttl = -1 };
+	struct variant four = {.family = AF_INET, .ttl = -1}, six = {.family = AF_INET6, .ttl = -1};
 
 	(void)state;
 	bed_sh("sysctl -qw net.ipv4.ip_default_ttl=77 net.ipv6.conf.s0.hop_limit=78");
@@ -262,8 +265,8 @@ static void test_default_ttl(void **state)
 /* A route with a smaller MTU than its device, as path MTU discovery makes them. */
 static void test_route_mtu(void **state)
 {
-	struct variant four = { .family = AF_INET, .ttl = -1 };
-	struct variant dont = { .family = AF_INET, .ttl = -1, .dont_fragment = true };
+	struct variant four = {.family = AF_INET, .ttl = -1};
+	struct variant dont = {.family = AF_INET, .ttl = -1, .dont_fragment = true};
 
 	(void)state;
 	bed_sh("ip route add 198.18.1.2/32 dev s0 mtu 1300");
@@ -280,20 +283,21 @@ static void test_route_mtu(void **state)
 /* A sum of zero is sent as 0xffff [RFC 768]. */
 static void test_zero_checksum(void **state)
 {
-	struct variant v = { .family = AF_INET, .ttl = -1 };
-	uint8_t kept[2] = { pattern[0], pattern[1] };
+	struct variant v = {.family = AF_INET, .ttl = -1};
+	uint8_t kept[2] = {pattern[0], pattern[1]};
 	uint32_t hits = 0;
 
 	(void)state;
 	for (uint32_t value = 0; value < 65536; value++) {
 		struct lrp_tx_datagram d;
-		struct iovec iov = { pattern, 2 };
+		struct iovec iov = {pattern, 2};
 		uint64_t sum;
 
 		pattern[0] = (uint8_t)(value >> 8);
 		pattern[1] = (uint8_t)value;
 		d = datagram_of(&v, &iov);
-		sum = lrp_checksum_pseudo4(address(AF_INET, "198.18.1.1").v4, d.dst.v4, IPPROTO_UDP, 10);
+		sum = lrp_checksum_pseudo4(address(AF_INET, "198.18.1.1").v4, d.dst.v4, IPPROTO_UDP,
+					   10);
 		sum += (uint64_t)d.sport + d.dport + htons(10) + lrp_checksum_sum(pattern, 2);
 		if (lrp_checksum_fold(sum) != 0xffff)
 			continue;
@@ -307,7 +311,7 @@ static void test_zero_checksum(void **state)
 /* With checksums left to the device, larger datagrams are as the kernel hands them over. */
 static void test_partial_checksums(void **state)
 {
-	struct variant four = { .family = AF_INET, .ttl = -1 }, six = { .family = AF_INET6, .ttl = -1 };
+	struct variant four = {.family = AF_INET, .ttl = -1}, six = {.family = AF_INET6, .ttl = -1};
 
 	(void)state;
 	bed_sh("ethtool -K s0 tx on >/dev/null");
@@ -321,16 +325,16 @@ static void test_partial_checksums(void **state)
 static void batch_against_kernel(int family, uint32_t length, uint32_t last, uint32_t count,
 				 bool expect_run)
 {
-	struct variant v = { .family = family, .ttl = -1 };
+	struct variant v = {.family = family, .ttl = -1};
 	int fd = family == AF_INET ? shadow4 : shadow6, n, done = 0;
 	struct iovec iov[100];
 	struct lrp_tx_datagram d[100];
-	struct lrp_tx_dest dest = { 0 }, *dests[100];
+	struct lrp_tx_dest dest = {0}, *dests[100];
 	struct frames kernel, ours;
 
 	kernel_options(fd, &v);
 	for (uint32_t i = 0; i < count; i++) {
-		iov[i] = (struct iovec){ pattern + 7 * i, i == count - 1 ? last : length };
+		iov[i] = (struct iovec){pattern + 7 * i, i == count - 1 ? last : length};
 		d[i] = datagram_of(&v, &iov[i]);
 		dests[i] = &dest;
 	}
@@ -356,16 +360,18 @@ static void batch_against_kernel(int family, uint32_t length, uint32_t last, uin
 
 static void batches(bool expect_run)
 {
-	static const uint32_t lengths[] = { 1, 14, 37, 200, 512, 1000, 1452 };
+	static const uint32_t lengths[] = {1, 14, 37, 200, 512, 1000, 1452};
 
 	for (int f = 0; f < 2; f++)
 		for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
 			int family = f ? AF_INET6 : AF_INET;
 
 			batch_against_kernel(family, lengths[i], lengths[i], 64, expect_run);
-			batch_against_kernel(family, lengths[i], (lengths[i] + 1) / 2, 64, expect_run);
-			batch_against_kernel(family, lengths[i], lengths[i] + 1 > 1452 ? 0 : lengths[i] + 1,
-					     100, expect_run);
+			batch_against_kernel(family, lengths[i], (lengths[i] + 1) / 2, 64,
+					     expect_run);
+			batch_against_kernel(family, lengths[i],
+					     lengths[i] + 1 > 1452 ? 0 : lengths[i] + 1, 100,
+					     expect_run);
 			batch_against_kernel(family, lengths[i], 0, 2, expect_run);
 		}
 }
@@ -384,7 +390,8 @@ static void test_batches_in_runs(void **state)
 static void test_batches_without_runs(void **state)
 {
 	(void)state;
-	bed_sh("ethtool -K s0 tx on tx-udp-segmentation on >/dev/null && ethtool -K s0 tx on >/dev/null");
+	bed_sh("ethtool -K s0 tx on tx-udp-segmentation on >/dev/null && ethtool -K s0 tx on "
+	       ">/dev/null");
 	epoch++;
 	usleep(20000);
 	/* A checksum of small datagrams is ours in single sends only: batches are compared whole. */
@@ -397,22 +404,23 @@ static void test_reassembled_by_the_kernel(void **state)
 {
 	(void)state;
 	for (int f = 0; f < 2; f++) {
-		struct variant v = { .family = f ? AF_INET6 : AF_INET, .ttl = -1 };
+		struct variant v = {.family = f ? AF_INET6 : AF_INET, .ttl = -1};
 		int fd = f ? shadow6 : shadow4, size = 8 << 20;
 		int receiver = socket_in("client", v.family, SOCK_DGRAM, 0);
 		struct sockaddr_storage local;
-		union lrp_address any = { 0 };
-		struct lrp_tx_dest dest = { 0 };
+		union lrp_address any = {0};
+		struct lrp_tx_dest dest = {0};
 		static uint8_t got[70000];
 
 		setsockopt(receiver, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
 		assert_int_equal(bind(receiver, (struct sockaddr *)&local,
-				      sockaddr_of(&local, v.family, &any, DPORT)), 0);
+				      sockaddr_of(&local, v.family, &any, DPORT)),
+				 0);
 		for (uint32_t length = 0; length <= 65507; length += length < 3000 ? 61 : 977) {
 			uint32_t use = length + 977 > 65507 ? 65507 : length;
-			struct iovec iov = { pattern, use };
+			struct iovec iov = {pattern, use};
 			struct lrp_tx_datagram d = datagram_of(&v, &iov);
-			struct pollfd p = { .fd = receiver, .events = POLLIN };
+			struct pollfd p = {.fd = receiver, .events = POLLIN};
 			int n;
 
 			tx_warm(&dest, &d, fd);

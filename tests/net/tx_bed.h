@@ -34,8 +34,8 @@
 #include "../../runtime/tx/tx.h"
 #include "../lib/bed.h"
 
-#define SPORT 4000
-#define DPORT 5000
+#define SPORT	   4000
+#define DPORT	   5000
 #define FRAMES_MAX 256
 
 static volatile uint32_t epoch = 1;
@@ -63,7 +63,7 @@ static inline int socket_in(const char *ns, int family, int type, int protocol)
 
 static inline unsigned int ifindex_in(const char *ns, const char *name)
 {
-	struct ifreq request = { 0 };
+	struct ifreq request = {0};
 	int fd = socket_in(ns, AF_INET, SOCK_DGRAM, 0);
 
 	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
@@ -83,16 +83,17 @@ static inline void own_ring(const char *ns, const char *dev)
 {
 	char command[128];
 
-	snprintf(command, sizeof(command), "ip netns exec %s ethtool -K %s gro on >/dev/null", ns, dev);
+	snprintf(command, sizeof(command), "ip netns exec %s ethtool -K %s gro on >/dev/null", ns,
+		 dev);
 	bed_sh(command);
 }
 
 static inline int capture_open(const char *ns, const char *dev)
 {
 	int fd = socket_in(ns, AF_PACKET, SOCK_RAW, htons(ETH_P_ALL)), size = 64 << 20;
-	struct sockaddr_ll local = { .sll_family = AF_PACKET,
-				     .sll_protocol = htons(ETH_P_ALL),
-				     .sll_ifindex = (int)ifindex_in(ns, dev) };
+	struct sockaddr_ll local = {.sll_family = AF_PACKET,
+				    .sll_protocol = htons(ETH_P_ALL),
+				    .sll_ifindex = (int)ifindex_in(ns, dev)};
 
 	own_ring(ns, dev);
 	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)), 0);
@@ -138,7 +139,7 @@ static inline void frames_free(struct frames *frames)
 static inline void capture_take(int fd, struct frames *frames, int wait_ms)
 {
 	static uint8_t buf[70000];
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 
 	frames->count = 0;
 	while (poll(&p, 1, frames->count ? 0 : wait_ms) == 1) {
@@ -169,7 +170,7 @@ static inline void capture_drop(int fd)
 
 static inline union lrp_address address(int family, const char *text)
 {
-	union lrp_address a = { 0 };
+	union lrp_address a = {0};
 
 	assert_int_equal(inet_pton(family, text, &a), 1);
 	return a;
@@ -194,7 +195,7 @@ static inline socklen_t sockaddr_of(struct sockaddr_storage *s, int family,
 static inline int shadow_open(int family)
 {
 	struct sockaddr_storage local;
-	union lrp_address any = { 0 };
+	union lrp_address any = {0};
 	socklen_t len = sockaddr_of(&local, family, &any, SPORT);
 	int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0), one = 1, size = 1 << 20;
 
@@ -209,8 +210,8 @@ static inline int shadow_open(int family)
 static inline int shadow_send(int fd, const struct lrp_tx_datagram *d)
 {
 	struct sockaddr_storage to;
-	struct msghdr m = { .msg_name = &to, .msg_iov = (struct iovec *)d->iov,
-			    .msg_iovlen = d->iov_count };
+	struct msghdr m = {
+		.msg_name = &to, .msg_iov = (struct iovec *)d->iov, .msg_iovlen = d->iov_count};
 
 	m.msg_namelen = sockaddr_of(&to, d->family, &d->dst, ntohs(d->dport));
 	return sendmsg(fd, &m, 0) < 0 ? -errno : 0;
@@ -245,14 +246,14 @@ static inline void tx_warm(struct lrp_tx_dest *dest, const struct lrp_tx_datagra
 
 static inline struct lrp_tx_datagram datagram(int family, const char *dst, const struct iovec *iov)
 {
-	return (struct lrp_tx_datagram){ .family = (uint8_t)family,
-					 .ttl = 64,
-					 .dst = address(family, dst),
-					 .sport = htons(SPORT),
-					 .dport = htons(DPORT),
-					 .iov = iov,
-					 .iov_count = 1,
-					 .length = (uint32_t)iov->iov_len };
+	return (struct lrp_tx_datagram){.family = (uint8_t)family,
+					.ttl = 64,
+					.dst = address(family, dst),
+					.sport = htons(SPORT),
+					.dport = htons(DPORT),
+					.iov = iov,
+					.iov_count = 1,
+					.length = (uint32_t)iov->iov_len};
 }
 
 #endif

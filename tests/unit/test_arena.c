@@ -33,9 +33,9 @@ static bool all_bytes(const uint8_t *p, size_t n, uint8_t value)
 
 static void test_sizes(void **state)
 {
-	static const size_t sizes[] = {1,    16,    31,	   32,	  33,	 40,	 64,	  65,	   100,
-				       128,  129,   1000,  4096,  5000,	 65535,	 65536,	  65537,   262144,
-				       300001, 1u << 20};
+	static const size_t sizes[] = {1,     16,    31,    32,	    33,	    40,	     64,
+				       65,    100,   128,   129,    1000,   4096,    5000,
+				       65535, 65536, 65537, 262144, 300001, 1u << 20};
 	uint8_t *p[sizeof(sizes) / sizeof(sizes[0])];
 
 	(void)state;
@@ -164,14 +164,15 @@ static void test_lock_outlives_its_holder(void **state)
 
 /* ---- killed at every instruction --------------------------------------------- */
 
-#define SET 4
+#define SET	 4
 #define SET_SIZE 480 /* a size class of its own */
 
 /* A child allocates, or frees, and is killed after so many instructions. Returns false when it had
  * finished; *lost: how many of the class's blocks are gone. */
 static bool victim_round(int steps, bool frees, int *lost)
 {
-	volatile int *done = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	volatile int *done =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	void *set[SET], *again[SET], *in_hand = NULL;
 	bool finished = false;
 	int status, found = 0;
@@ -232,7 +233,8 @@ __attribute__((unused)) static void test_killed_anywhere(void **state)
 
 		while (victim_round(steps, frees, &lost)) {
 			if (lost > 1)
-				fail_msg("killed after %d instructions: %d blocks lost", steps, lost);
+				fail_msg("killed after %d instructions: %d blocks lost", steps,
+					 lost);
 			if (lost > most)
 				most = lost;
 			assert_true(++steps < 5000);
@@ -247,7 +249,7 @@ __attribute__((unused)) static void test_killed_anywhere(void **state)
 /* ---- a storm ----------------------------------------------------------------- */
 
 #define WORKERS 3
-#define BLOCKS 32
+#define BLOCKS	32
 
 struct worker { /* shared: what survives its death */
 	_Atomic uint64_t steps;
@@ -284,7 +286,8 @@ static void worker_run(struct worker *w, unsigned int seed)
 
 static void test_storm(void **state)
 {
-	struct worker *w = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct worker *w =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct lrp_arena_stats before, after;
 	uint64_t until = lrp_now_ns() + LRP_NS_PER_S, steps = 0, most;
 	unsigned int seed = 7, kills = 0;
@@ -318,7 +321,8 @@ static void test_storm(void **state)
 	lrp_arena_stats(&after);
 	/* A dead worker's own blocks stay: nobody frees them in this test. No more than
 	 * these and the one in hand may be missing. */
-	most = before.carved + (uint64_t)(kills + WORKERS) * (BLOCKS + 1) * (70000 + 70000 / 4 + 4096);
+	most = before.carved +
+	       (uint64_t)(kills + WORKERS) * (BLOCKS + 1) * (70000 + 70000 / 4 + 4096);
 	print_message("%llu operations, %u kills\n", (unsigned long long)steps, kills);
 	assert_true(after.carved <= most);
 	assert_true(kills > 10 && steps > 5000);

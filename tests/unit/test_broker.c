@@ -35,21 +35,21 @@
 #include "runtime/channel/broker.h"
 #include "runtime/channel/pool.h"
 
-#define CLIENTS 16
-#define FRAMES 64u
-#define FRAME_SIZE 2048u
-#define RING 64u
+#define CLIENTS	      16
+#define FRAMES	      64u
+#define FRAME_SIZE    2048u
+#define RING	      64u
 #define REQUEST_TYPES (LRP_REQ_STOP + 1)
 
-struct server { /* shared */
+struct server {			     /* shared */
 	struct lrp_status_page page; /* copied to the real one on each request */
 	_Atomic uint32_t requests[REQUEST_TYPES];
 	_Atomic uint32_t endpoints_out, released, last_released;
-	_Atomic uint32_t silent;      /* so many requests are not answered */
-	_Atomic uint32_t hang_up;     /* so many are answered by closing the connection */
-	_Atomic uint32_t late;	      /* so many are answered twice, the first with another's id */
-	_Atomic uint32_t refuse;      /* ENDPOINTS: this error */
-	_Atomic uint32_t forget;      /* HELLO with an identity is refused */
+	_Atomic uint32_t silent;  /* so many requests are not answered */
+	_Atomic uint32_t hang_up; /* so many are answered by closing the connection */
+	_Atomic uint32_t late;	  /* so many are answered twice, the first with another's id */
+	_Atomic uint32_t refuse;  /* ENDPOINTS: this error */
+	_Atomic uint32_t forget;  /* HELLO with an identity is refused */
 	_Atomic uint32_t next_owner;
 	_Atomic uint32_t hello_owner; /* identity of the last HELLO */
 	_Atomic uint32_t shadow_ok;   /* PUBLISH brought a datagram socket */
@@ -117,8 +117,8 @@ static int answer(const struct lrp_request *request, const int *in, int in_count
 		server->hello_owner = request->hello.owner;
 		if (request->hello.owner && (server->forget || request->hello.token != 4711))
 			return -ESRCH;
-		reply->hello.owner = request->hello.owner ? request->hello.owner
-							  : server->next_owner++;
+		reply->hello.owner =
+			request->hello.owner ? request->hello.owner : server->next_owner++;
 		reply->hello.token = 4711;
 		fds[(*count)++] = dup(page_fd);
 		return 0;
@@ -145,7 +145,8 @@ static int answer(const struct lrp_request *request, const int *in, int in_count
 		reply->endpoints.channels = pools;
 		reply->endpoints.ring_size = RING;
 		reply->endpoints.limit = 60;
-		while (reply->count < request->count && reply->count < LRP_CONTROL_MAX_FDS / pools) {
+		while (reply->count < request->count &&
+		       reply->count < LRP_CONTROL_MAX_FDS / pools) {
 			reply->endpoints.endpoint[reply->count++] = next_endpoint;
 			for (uint32_t i = 0; i < pools; i++)
 				put_channel(reply, fds, count, pool[i], next_endpoint);
@@ -177,7 +178,8 @@ static int answer(const struct lrp_request *request, const int *in, int in_count
 
 static void reply_send(int client, const struct lrp_reply *reply, const int *fds, int count)
 {
-	char control[CMSG_SPACE(sizeof(int) * LRP_CONTROL_MAX_FDS)] __attribute__((aligned(8))) = {0};
+	char control[CMSG_SPACE(sizeof(int) * LRP_CONTROL_MAX_FDS)]
+		__attribute__((aligned(8))) = {0};
 	struct iovec iov = {.iov_base = (void *)reply, .iov_len = sizeof(*reply)};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
@@ -203,7 +205,9 @@ static bool serve(int client)
 	struct lrp_request request;
 	struct lrp_reply reply = {.magic = LRP_ABI_MAGIC};
 	struct iovec iov = {.iov_base = &request, .iov_len = sizeof(request)};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control,
 			     .msg_controllen = sizeof(control)};
 	struct cmsghdr *cmsg;
 
@@ -280,8 +284,9 @@ static void server_run(int ready)
 			}
 		}
 		if (pfd[0].revents && n <= CLIENTS)
-			pfd[n++] = (struct pollfd){.fd = accept4(pfd[0].fd, NULL, NULL, SOCK_CLOEXEC),
-						   .events = POLLIN};
+			pfd[n++] =
+				(struct pollfd){.fd = accept4(pfd[0].fd, NULL, NULL, SOCK_CLOEXEC),
+						.events = POLLIN};
 	}
 }
 
@@ -369,7 +374,8 @@ static void in_child(void (*run)(void))
 static int setup(void **state)
 {
 	(void)state;
-	server = mmap(NULL, sizeof(*server), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	server = mmap(NULL, sizeof(*server), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
 	assert_true(server != MAP_FAILED);
 	server->page.magic = LRP_ABI_MAGIC;
 	server->page.version = LRP_ABI_VERSION;

@@ -26,11 +26,11 @@
 #include "runtime/channel/fill.h"
 #include "runtime/channel/ring_map.h"
 
-#define FRAMES 16u
+#define FRAMES	    16u
 #define FRAME_SHIFT 11
-#define RING 8u
-#define HEADROOM 256u
-#define CHANNEL_ID 77u
+#define RING	    8u
+#define HEADROOM    256u
+#define CHANNEL_ID  77u
 
 struct bed { /* shared between processes */
 	struct lrp_pool_view pool;
@@ -48,8 +48,8 @@ struct bed { /* shared between processes */
 /* A channel whose positions start at `start`, all frames on the fill ring. */
 static struct bed *bed_make(uint32_t start)
 {
-	struct bed *b = mmap(NULL, sizeof(*b), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-			     -1, 0);
+	struct bed *b =
+		mmap(NULL, sizeof(*b), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	assert_true(b != MAP_FAILED);
 	b->pool = (struct lrp_pool_view){

@@ -25,7 +25,7 @@
 #include "runtime/channel/fill.h"
 
 #define FRAME_SHIFT 11
-#define PRODUCERS 3
+#define PRODUCERS   3
 
 struct ring { /* shared */
 	_Atomic uint32_t producer;
@@ -315,8 +315,8 @@ __attribute__((unused)) static void test_stopped_for_a_wrap_of_the_tag(void **st
 /* ---- a storm --------------------------------------------------------------- */
 
 #define STORM_FRAMES 64u
-#define STORM_SHIFT 6u
-#define QUEUE 128u
+#define STORM_SHIFT  6u
+#define QUEUE	     128u
 
 /* Frames on their way from the kernel to a producer: an RX ring. */
 struct queue {

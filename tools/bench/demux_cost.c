@@ -41,10 +41,10 @@
 #include "lrp_xdp.skel.h"
 #include "vary.skel.h"
 
-#define BASE_PORT 10000
+#define BASE_PORT    10000
 #define SPECIAL_PORT 30000 /* bound, connected and so on */
-#define LIMIT 128u
-#define MAX_ROUNDS 101
+#define LIMIT	     128u
+#define MAX_ROUNDS   101
 
 static struct lrp_xdp_bpf *xdp;
 static struct drop_bpf *drop;
@@ -84,7 +84,8 @@ struct frame {
 	uint32_t len;
 };
 
-static void build4(struct frame *frame, uint8_t proto, const char *dst, uint16_t sport, uint16_t dport)
+static void build4(struct frame *frame, uint8_t proto, const char *dst, uint16_t sport,
+		   uint16_t dport)
 {
 	uint8_t *p = frame->data;
 
@@ -156,12 +157,14 @@ static void open_channel(uint32_t endpoint, bool full)
 static void set_up(void)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, page_opts, .map_flags = BPF_F_MMAPABLE);
-	struct lrp_local unicast = { .kind = LRP_LOCAL_UNICAST };
-	struct lrp_flow4 flow4 = { .lport = htons(SPECIAL_PORT + 1), .rport = htons(7), .proto = IPPROTO_UDP };
-	struct lrp_flow6 flow6 = { .lport = htons(SPECIAL_PORT + 1), .rport = htons(7), .proto = IPPROTO_UDP };
-	struct lrp_bind4 bind4 = { .port = htons(SPECIAL_PORT), .proto = IPPROTO_UDP };
-	struct lrp_bind6 bind6 = { .port = htons(SPECIAL_PORT), .proto = IPPROTO_UDP };
-	struct lrp_flow to = { .endpoint = 1 };
+	struct lrp_local unicast = {.kind = LRP_LOCAL_UNICAST};
+	struct lrp_flow4 flow4 = {
+		.lport = htons(SPECIAL_PORT + 1), .rport = htons(7), .proto = IPPROTO_UDP};
+	struct lrp_flow6 flow6 = {
+		.lport = htons(SPECIAL_PORT + 1), .rport = htons(7), .proto = IPPROTO_UDP};
+	struct lrp_bind4 bind4 = {.port = htons(SPECIAL_PORT), .proto = IPPROTO_UDP};
+	struct lrp_bind6 bind6 = {.port = htons(SPECIAL_PORT), .proto = IPPROTO_UDP};
+	struct lrp_flow to = {.endpoint = 1};
 	struct lrp_device *device;
 	uint32_t endpoint;
 	uint8_t address[16];
@@ -188,7 +191,7 @@ static void set_up(void)
 		close(fd);
 	}
 
-	memcpy(device->mac, (uint8_t[]){ 2, 0, 0, 0, 0, 1 }, 6);
+	memcpy(device->mac, (uint8_t[]){2, 0, 0, 0, 0, 1}, 6);
 	device->ifindex = 42;
 	device->endpoints = LRP_ENDPOINTS;
 	device->queues = 1;
@@ -239,16 +242,17 @@ static void set_up(void)
  */
 static void settle_in(void)
 {
-	static const char *const device[] = { "lo", "d0", "d1" };
-	int prog[] = { bpf_program__fd(xdp->progs.lrp_xdp), bpf_program__fd(drop->progs.lrp_drop),
-		       bpf_program__fd(vary->progs.lrp_vary) };
+	static const char *const device[] = {"lo", "d0", "d1"};
+	int prog[] = {bpf_program__fd(xdp->progs.lrp_xdp), bpf_program__fd(drop->progs.lrp_drop),
+		      bpf_program__fd(vary->progs.lrp_vary)};
 
 	if (unshare(CLONE_NEWNET))
 		die("a network namespace (needs root)", errno);
 	if (system("ip link add d0 type veth peer name d1"))
 		die("ip link add", EIO);
 	for (int i = 0; i < 3; i++) {
-		int rc = bpf_xdp_attach(if_nametoindex(device[i]), prog[i], XDP_FLAGS_SKB_MODE, NULL);
+		int rc = bpf_xdp_attach(if_nametoindex(device[i]), prog[i], XDP_FLAGS_SKB_MODE,
+					NULL);
 
 		if (rc)
 			die("attaching", rc);
@@ -297,19 +301,21 @@ struct cost_case {
 };
 
 static struct cost_case cases[] = {
-	{ .name = "udp4_any", .text = "discard: UDP/IPv4, socket on the wildcard address" },
-	{ .name = "udp4_any_hashed", .text = "the same, destination not in the device's quick list" },
-	{ .name = "udp4_bound", .text = "discard: UDP/IPv4, socket bound to an address" },
-	{ .name = "udp4_connected", .text = "discard: UDP/IPv4, connected socket" },
-	{ .name = "udp6_any", .text = "discard: UDP/IPv6, socket on the wildcard address" },
-	{ .name = "udp6_bound", .text = "discard: UDP/IPv6, socket bound to an address" },
-	{ .name = "udp6_connected", .text = "discard: UDP/IPv6, connected socket" },
-	{ .name = "udp4_accept", .text = "accept and redirect: UDP/IPv4, without AF_XDP's part", .verdict = XDP_REDIRECT },
-	{ .name = "pass_port", .text = "pass: no LRP socket on the port", .verdict = XDP_PASS },
-	{ .name = "pass_tcp", .text = "pass: TCP, no LRP socket on the port", .verdict = XDP_PASS },
-	{ .name = "pass_address", .text = "pass: to be forwarded", .verdict = XDP_PASS },
-	{ .name = "sockets_1", .text = "discard, port chosen per packet among 1", .many = 1 },
-	{ .name = "sockets_many", .text = "discard, port chosen per packet among all sockets" },
+	{.name = "udp4_any", .text = "discard: UDP/IPv4, socket on the wildcard address"},
+	{.name = "udp4_any_hashed", .text = "the same, destination not in the device's quick list"},
+	{.name = "udp4_bound", .text = "discard: UDP/IPv4, socket bound to an address"},
+	{.name = "udp4_connected", .text = "discard: UDP/IPv4, connected socket"},
+	{.name = "udp6_any", .text = "discard: UDP/IPv6, socket on the wildcard address"},
+	{.name = "udp6_bound", .text = "discard: UDP/IPv6, socket bound to an address"},
+	{.name = "udp6_connected", .text = "discard: UDP/IPv6, connected socket"},
+	{.name = "udp4_accept",
+	 .text = "accept and redirect: UDP/IPv4, without AF_XDP's part",
+	 .verdict = XDP_REDIRECT},
+	{.name = "pass_port", .text = "pass: no LRP socket on the port", .verdict = XDP_PASS},
+	{.name = "pass_tcp", .text = "pass: TCP, no LRP socket on the port", .verdict = XDP_PASS},
+	{.name = "pass_address", .text = "pass: to be forwarded", .verdict = XDP_PASS},
+	{.name = "sockets_1", .text = "discard, port chosen per packet among 1", .many = 1},
+	{.name = "sockets_many", .text = "discard, port chosen per packet among all sockets"},
 };
 enum { ONE = sizeof(cases) / sizeof(cases[0]) - 2, MANY, CASES };
 
@@ -343,7 +349,8 @@ static void select_next(int prog)
 
 static void measure(struct cost_case *c, unsigned int round)
 {
-	int lrp = bpf_program__fd(xdp->progs.lrp_xdp), floor = bpf_program__fd(drop->progs.lrp_drop);
+	int lrp = bpf_program__fd(xdp->progs.lrp_xdp),
+	    floor = bpf_program__fd(drop->progs.lrp_drop);
 	int wrapper = bpf_program__fd(vary->progs.lrp_vary);
 	double without;
 
@@ -366,9 +373,11 @@ static void report(struct cost_case *c)
 	c->above_ns = quantile(c->above, 0.5);
 	c->spread_ns = quantile(c->above, 0.75) - quantile(c->above, 0.25);
 	if (json)
-		printf("{\"experiment\":\"demux_cost\",\"case\":\"%s\",\"ns\":%.1f,\"above_drop_ns\":%.1f,"
+		printf("{\"experiment\":\"demux_cost\",\"case\":\"%s\",\"ns\":%.1f,\"above_drop_"
+		       "ns\":%.1f,"
 		       "\"spread_ns\":%.1f,\"repeats\":%u,\"concurrent\":%s}\n",
-		       c->name, c->ns, c->above_ns, c->spread_ns, rounds, concurrent ? "true" : "false");
+		       c->name, c->ns, c->above_ns, c->spread_ns, rounds,
+		       concurrent ? "true" : "false");
 	else
 		printf("  %-52s %6.1f %8.1f %7.1f\n", c->text, c->ns, c->above_ns, c->spread_ns);
 }
@@ -383,12 +392,14 @@ static void measure_cases(void)
 	for (int i = 0; i < CASES; i++)
 		report(&cases[i]);
 	if (json)
-		printf("{\"experiment\":\"demux_cost\",\"case\":\"scale\",\"sockets\":%u,\"more_ns\":%.1f,"
-		       "\"ratio\":%.3f}\n", sockets, cases[MANY].ns - cases[ONE].ns,
-		       cases[MANY].ns / cases[ONE].ns);
+		printf("{\"experiment\":\"demux_cost\",\"case\":\"scale\",\"sockets\":%u,\"more_"
+		       "ns\":%.1f,"
+		       "\"ratio\":%.3f}\n",
+		       sockets, cases[MANY].ns - cases[ONE].ns, cases[MANY].ns / cases[ONE].ns);
 	else
-		printf("  %u sockets against one: %.1f ns more, %.3f x (wrapper included in both)\n", sockets,
-		       cases[MANY].ns - cases[ONE].ns, cases[MANY].ns / cases[ONE].ns);
+		printf("  %u sockets against one: %.1f ns more, %.3f x (wrapper included in "
+		       "both)\n",
+		       sockets, cases[MANY].ns - cases[ONE].ns, cases[MANY].ns / cases[ONE].ns);
 }
 
 int main(int argc, char **argv)
@@ -405,19 +416,22 @@ int main(int argc, char **argv)
 		} else if (!strcmp(argv[i], "--sockets") && i + 1 < argc) {
 			sockets = strtoul(argv[++i], NULL, 0);
 		} else {
-			fprintf(stderr, "usage: demux_cost [--json] [--concurrent] [--rounds N] [--repeat N] [--sockets N]\n");
+			fprintf(stderr, "usage: demux_cost [--json] [--concurrent] [--rounds N] "
+					"[--repeat N] [--sockets N]\n");
 			return 2;
 		}
 	}
 	if (!rounds || rounds > MAX_ROUNDS || !repeat || !sockets || sockets > LRP_ENDPOINTS - 2) {
-		fprintf(stderr, "demux_cost: 1 to %d rounds, 1 to %u sockets\n", MAX_ROUNDS, LRP_ENDPOINTS - 2);
+		fprintf(stderr, "demux_cost: 1 to %d rounds, 1 to %u sockets\n", MAX_ROUNDS,
+			LRP_ENDPOINTS - 2);
 		return 2;
 	}
 	set_up();
 	settle_in();
 	if (!json)
-		printf("  %-52s %6s %8s %7s\n", concurrent ? "counters atomic" : "counters plain (native mode)",
-		       "ns", "- drop", "spread");
+		printf("  %-52s %6s %8s %7s\n",
+		       concurrent ? "counters atomic" : "counters plain (native mode)", "ns",
+		       "- drop", "spread");
 	measure_cases();
 	lrp_xdp_bpf__destroy(xdp);
 	drop_bpf__destroy(drop);

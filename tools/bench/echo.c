@@ -23,8 +23,11 @@ static void ask_for_slice(uint64_t us)
 
 int main(int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{"system", 1, 0, 's'}, {"addr", 1, 0, 'a'}, {"port", 1, 0, 'p'}, {"slice", 1, 0, 'l'}, {0}};
+	static const struct option longs[] = {{"system", 1, 0, 's'},
+					      {"addr", 1, 0, 'a'},
+					      {"port", 1, 0, 'p'},
+					      {"slice", 1, 0, 'l'},
+					      {0}};
 	const struct receiver_calls *calls = &receiver_stock;
 	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(7)}, peer;
 	struct bench_counters *counters;
@@ -51,7 +54,8 @@ int main(int argc, char **argv)
 			ask_for_slice(strtoull(optarg, NULL, 0));
 			break;
 		default:
-			fprintf(stderr, "Usage: echo [--system stock|lrp] [--addr A] [--port P] [--slice US]\n");
+			fprintf(stderr, "Usage: echo [--system stock|lrp] [--addr A] [--port P] "
+					"[--slice US]\n");
 			return 2;
 		}
 	}

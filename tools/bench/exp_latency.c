@@ -290,12 +290,10 @@ int exp_fig4(struct bench *b)
 					2000000, 3000000, UINT64_MAX};
 	static const double seconds[] = {0.3, 0.8, 2};
 	static const int repeats[] = {2, 3, 5};
-	const uint64_t *rate = b->rate			   ? &b->rate
-			       : b->length == BENCH_QUICK ? quick
-							   : full;
-	int rates = b->rate			  ? 1
+	const uint64_t *rate = b->rate ? &b->rate : b->length == BENCH_QUICK ? quick : full;
+	int rates = b->rate		       ? 1
 		    : b->length == BENCH_QUICK ? (int)(sizeof(quick) / sizeof(*quick))
-						: (int)(sizeof(full) / sizeof(*full));
+					       : (int)(sizeof(full) / sizeof(*full));
 	/* 4.4BSD prefers a process that has used little of the CPU; EEVDF lets the other end its turn
 	 * first, unless the one that wakes has asked for shorter turns. All systems alike. */
 	char *slice[] = {"--slice", "100", NULL};
@@ -320,7 +318,8 @@ int exp_fig4(struct bench *b)
 		memset(point, 0, sizeof(point));
 		err = bench_place(b, (enum bed_placement)p, PROGRAMS);
 		for (s = 0; s < 2 && !err; s++) {
-			err = bench_start(b, pair_of_systems[s], "echo", ECHO_PORT, slice, &echo[s]);
+			err = bench_start(b, pair_of_systems[s], "echo", ECHO_PORT, slice,
+					  &echo[s]);
 			if (!err)
 				err = bench_start(b, pair_of_systems[s], "sink",
 						  pair_of_systems[s]->port, NULL, &blast[s]);

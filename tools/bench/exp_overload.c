@@ -33,8 +33,8 @@ static struct figure figure;
 
 static void set_rates(struct figure *f, const struct bench *b)
 {
-	static const uint64_t quick[] = {100000,  300000,  600000,  1000000,
-					 1500000, 2000000, 3000000, 4000000, UINT64_MAX};
+	static const uint64_t quick[] = {100000,  300000,  600000,  1000000,   1500000,
+					 2000000, 3000000, 4000000, UINT64_MAX};
 	static const uint64_t full[] = {50000,	 100000,  200000,    300000,  400000,  500000,
 					600000,	 700000,  800000,    1000000, 1250000, 1500000,
 					1750000, 2000000, 2500000,   3000000, 3500000, 4000000,
@@ -184,7 +184,8 @@ static void report_figure(struct bench *b, const struct figure *f)
  */
 static int measure_overload(struct bench *b)
 {
-	static const uint64_t rates[] = {200000, 300000, 400000, 600000, 1000000, 2000000, 4000000, UINT64_MAX};
+	static const uint64_t rates[] = {200000,  300000,  400000,  600000,
+					 1000000, 2000000, 4000000, UINT64_MAX};
 	static const double seconds[] = {0.35, 1, 2};
 	char *extra[] = {"--work", "2000", NULL};
 	const struct bench_system *s = &bench_systems[SYS_LRP];
@@ -224,7 +225,9 @@ static int measure_overload(struct bench *b)
 		snprintf(text, sizeof(text),
 			 "ni-lrp, 2 us of work a datagram, delivered at %s/s offered, of own peak",
 			 si(series_median(&offer)));
-		result_target(text, series_median(&offer) >= 4e6 ? 100 * series_median(&at[7]) / best : NAN,
+		result_target(text,
+			      series_median(&offer) >= 4e6 ? 100 * series_median(&at[7]) / best
+							   : NAN,
 			      "%", AT_LEAST, 97);
 	}
 	return err;

@@ -29,11 +29,11 @@
 #include "runtime/base/clock.h"
 #include "runtime/channel/fill.h"
 
-#define FRAMES 32768u
-#define FRAME_SHIFT 11
-#define BURST 63 /* frames of a batch: a quarter of the usual limit */
+#define FRAMES	      32768u
+#define FRAME_SHIFT   11
+#define BURST	      63 /* frames of a batch: a quarter of the usual limit */
 #define PROCESSES_MAX 8
-#define REPEATS_MAX 101
+#define REPEATS_MAX   101
 
 enum system { SYSTEM_LRP, SYSTEM_LRP_SINGLE, SYSTEM_LIBXDP, SYSTEM_MUTEX };
 
@@ -43,7 +43,7 @@ static const struct {
 	enum system system;
 	int processes;
 } points[] = {
-	{SYSTEM_LIBXDP, 1}, {SYSTEM_MUTEX, 1}, {SYSTEM_LRP_SINGLE, 1}, {SYSTEM_LRP, 1},
+	{SYSTEM_LIBXDP, 1}, {SYSTEM_MUTEX, 1},	    {SYSTEM_LRP_SINGLE, 1}, {SYSTEM_LRP, 1},
 	{SYSTEM_MUTEX, 3},  {SYSTEM_LRP_SINGLE, 3}, {SYSTEM_LRP, 3},
 };
 #define POINTS (sizeof(points) / sizeof(points[0]))
@@ -163,8 +163,8 @@ static int reset(void)
 }
 
 /* 0, or -1: a process could not be made. */
-static int measure(enum system system, int processes, unsigned int ms, const int *cpus, int cpu_count,
-		   double *ns_cpu, double *ns_wall)
+static int measure(enum system system, int processes, unsigned int ms, const int *cpus,
+		   int cpu_count, double *ns_cpu, double *ns_wall)
 {
 	uint64_t frames = 0, cpu = 0, start, wall;
 	pid_t pid[PROCESSES_MAX];

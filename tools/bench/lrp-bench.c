@@ -45,7 +45,8 @@ static void usage(FILE *to)
 	for (i = 0; i < EXPERIMENTS; i++)
 		fprintf(to, "  %-8s %s\n", experiments[i].name, experiments[i].text);
 	fprintf(to, "  %-8s all of them, in quick form\n  %-8s all of them\n", "quick", "all");
-	fprintf(to, "--placement ni, strict, softirq or fair: that one alone; --rate: fig3 and fig4 at that "
+	fprintf(to, "--placement ni, strict, softirq or fair: that one alone; --rate: fig3 and "
+		    "fig4 at that "
 		    "rate alone, packets/s.\n");
 	fprintf(to, "--same puts stock in LRP's place: what then differs from 1 is the method's "
 		    "error.\n");
@@ -71,8 +72,8 @@ static int run(struct bench *b, const struct experiment *e)
 	uint64_t t = bed_now();
 	int err = e->run(b);
 
-	result_note("%s: %.0f s; a cache line between the CPUs: %.0f ns before, %.0f ns after", e->name,
-		    (double)(bed_now() - t) / 1e9, before,
+	result_note("%s: %.0f s; a cache line between the CPUs: %.0f ns before, %.0f ns after",
+		    e->name, (double)(bed_now() - t) / 1e9, before,
 		    bench_bounce_ns(b->bed.cpu_server, b->bed.cpu_load));
 	if (!err && b->json_dir && strcmp(e->name, "fig3") == 0)
 		plot_fig3(b->json_dir);
@@ -125,7 +126,8 @@ int main(int argc, char **argv)
 				if (strcmp(optarg, bed_placement_name[c]) == 0)
 					b.placements = 1u << c;
 			if (!b.placements) {
-				fprintf(stderr, "lrp-bench: --placement %s: ni, strict, softirq or fair\n",
+				fprintf(stderr,
+					"lrp-bench: --placement %s: ni, strict, softirq or fair\n",
 					optarg);
 				return 2;
 			}
@@ -133,7 +135,8 @@ int main(int argc, char **argv)
 		case 'r':
 			b.rate = (uint64_t)strtod(optarg, NULL);
 			if (!b.rate) {
-				fprintf(stderr, "lrp-bench: --rate %s: packets a second, such as 4e6\n",
+				fprintf(stderr,
+					"lrp-bench: --rate %s: packets a second, such as 4e6\n",
 					optarg);
 				return 2;
 			}

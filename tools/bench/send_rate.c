@@ -35,9 +35,9 @@
 #include "../../runtime/base/clock.h"
 #include "../../runtime/tx/tx.h"
 
-#define BATCH 64
+#define BATCH	   64
 #define ROUNDS_MAX 99
-#define PORT 9
+#define PORT	   9
 
 static uint8_t payload[65536];
 static uint32_t payload_len = 14;
@@ -70,8 +70,8 @@ static void sh(const char *command)
 static void attach_drop(const char *ifname)
 {
 	const struct bpf_insn drop[] = {
-		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = XDP_DROP },
-		{ .code = BPF_JMP | BPF_EXIT },
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = XDP_DROP},
+		{.code = BPF_JMP | BPF_EXIT},
 	};
 	int fd = bpf_prog_load(BPF_PROG_TYPE_XDP, "drop", "GPL", drop, 2, NULL);
 
@@ -109,12 +109,14 @@ static void make_link(void)
 	if (read(up[0], &c, 1) != 1)
 		die("the peer's namespace");
 	snprintf(command, sizeof(command),
-		 "ip link add lrp-tx0 address 02:00:00:00:00:01 type veth peer name lrp-tx1 netns %d",
+		 "ip link add lrp-tx0 address 02:00:00:00:00:01 type veth peer name lrp-tx1 netns "
+		 "%d",
 		 child);
 	sh(command);
 	if (write(done[1], "l", 1) != 1 || read(up[0], &c, 1) != 1)
 		die("the peer's interface");
-	sh("ip link set lo up && ip link set lrp-tx0 up && ip addr add 198.18.0.1/24 dev lrp-tx0 && "
+	sh("ip link set lo up && ip link set lrp-tx0 up && ip addr add 198.18.0.1/24 dev lrp-tx0 "
+	   "&& "
 	   "ip neigh replace 198.18.0.2 lladdr 02:00:00:00:00:02 dev lrp-tx0 nud permanent");
 	usleep(300000);
 }
@@ -139,10 +141,10 @@ static void counters(uint64_t *sent, uint64_t *dropped)
 
 static void make_messages(void)
 {
-	struct lrp_tx_datagram d = { .family = AF_INET, .iov_count = 1, .length = payload_len };
+	struct lrp_tx_datagram d = {.family = AF_INET, .iov_count = 1, .length = payload_len};
 	struct sockaddr_in local;
 	socklen_t len = sizeof(local);
-	struct sockaddr_in any = { .sin_family = AF_INET };
+	struct sockaddr_in any = {.sin_family = AF_INET};
 
 	peer.sin_family = AF_INET;
 	peer.sin_port = htons(PORT);
@@ -157,9 +159,11 @@ static void make_messages(void)
 	d.dst.v4 = peer.sin_addr;
 	d.sport = local.sin_port;
 	for (int i = 0; i < BATCH; i++) {
-		iov[i] = (struct iovec){ payload, payload_len };
-		messages[i].msg_hdr = (struct msghdr){ .msg_name = &peer, .msg_namelen = sizeof(peer),
-						       .msg_iov = &iov[i], .msg_iovlen = 1 };
+		iov[i] = (struct iovec){payload, payload_len};
+		messages[i].msg_hdr = (struct msghdr){.msg_name = &peer,
+						      .msg_namelen = sizeof(peer),
+						      .msg_iov = &iov[i],
+						      .msg_iovlen = 1};
 		ports[i] = peer;
 		ports[i].sin_port = htons((uint16_t)(1000 + i));
 		mixed[i] = messages[i];
@@ -203,8 +207,8 @@ static void kernel_mixed(void)
 }
 
 /* What the socket layer does with the answer. */
-static inline void lrp_send(struct lrp_tx_dest **dests, struct lrp_tx_datagram *d, struct mmsghdr *m,
-		     uint32_t count)
+static inline void lrp_send(struct lrp_tx_dest **dests, struct lrp_tx_datagram *d,
+			    struct mmsghdr *m, uint32_t count)
 {
 	for (uint32_t done = 0; done < count;) {
 		int n = lrp_tx_send(dests + done, d + done, count - done, 0);
@@ -246,13 +250,28 @@ static struct way {
 	double rate[ROUNDS_MAX], cpu_ns[ROUNDS_MAX];
 	uint64_t offered, left, lost, shadow;
 } ways[] = {
-	{ .name = "kernel-sendto", .what = "kernel sendto", .send = kernel_sendto, .baseline = 0 },
-	{ .name = "lrp-single", .what = "lrp_tx_send, one at a time", .send = lrp_single, .baseline = 0 },
-	{ .name = "kernel-sendmmsg", .what = "kernel sendmmsg(64)", .send = kernel_batch, .baseline = 2 },
-	{ .name = "lrp-batch", .what = "lrp_tx_send(64)", .send = lrp_batch, .baseline = 2 },
-	{ .name = "kernel-send", .what = "kernel send, connected", .send = kernel_send, .baseline = 0 },
-	{ .name = "kernel-mixed", .what = "kernel sendmmsg(64), 64 ports", .send = kernel_mixed, .baseline = 5 },
-	{ .name = "lrp-mixed", .what = "lrp_tx_send(64), 64 ports", .send = lrp_mixed, .baseline = 5 },
+	{.name = "kernel-sendto", .what = "kernel sendto", .send = kernel_sendto, .baseline = 0},
+	{.name = "lrp-single",
+	 .what = "lrp_tx_send, one at a time",
+	 .send = lrp_single,
+	 .baseline = 0},
+	{.name = "kernel-sendmmsg",
+	 .what = "kernel sendmmsg(64)",
+	 .send = kernel_batch,
+	 .baseline = 2},
+	{.name = "lrp-batch", .what = "lrp_tx_send(64)", .send = lrp_batch, .baseline = 2},
+	{.name = "kernel-send",
+	 .what = "kernel send, connected",
+	 .send = kernel_send,
+	 .baseline = 0},
+	{.name = "kernel-mixed",
+	 .what = "kernel sendmmsg(64), 64 ports",
+	 .send = kernel_mixed,
+	 .baseline = 5},
+	{.name = "lrp-mixed",
+	 .what = "lrp_tx_send(64), 64 ports",
+	 .send = lrp_mixed,
+	 .baseline = 5},
 };
 #define WAYS (sizeof(ways) / sizeof(ways[0]))
 
@@ -317,12 +336,13 @@ static void report(int rounds, bool json)
 		if (!w->offered)
 			continue;
 		if (json)
-			printf("{\"experiment\":\"send_rate\",\"system\":\"%s\",\"placement\":\"sender\","
+			printf("{\"experiment\":\"send_rate\",\"system\":\"%s\",\"placement\":"
+			       "\"sender\","
 			       "\"payload\":%u,\"offered\":%.0f,\"delivered\":%.0f,\"lost\":%llu,"
-			       "\"repeats\":%d,\"spread\":%.3f,\"ratio\":%.3f,\"cpu_ns\":%.0f,\"cpu_ratio\":%.3f,"
+			       "\"repeats\":%d,\"spread\":%.3f,\"ratio\":%.3f,\"cpu_ns\":%.0f,"
+			       "\"cpu_ratio\":%.3f,"
 			       "\"shadow\":%llu}\n",
-			       w->name, payload_len, m,
-			       m * (double)w->left / (double)w->offered,
+			       w->name, payload_len, m, m * (double)w->left / (double)w->offered,
 			       (unsigned long long)w->lost, rounds, spread, base > 0 ? m / base : 0,
 			       cpu, base_cpu / cpu, (unsigned long long)w->shadow);
 		else
@@ -337,12 +357,10 @@ static void report(int rounds, bool json)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = { { "json", no_argument, NULL, 'j' },
-						 { "rounds", required_argument, NULL, 'r' },
-						 { "ms", required_argument, NULL, 'm' },
-						 { "payload", required_argument, NULL, 'p' },
-						 { "only", required_argument, NULL, 'o' },
-						 { NULL, 0, NULL, 0 } };
+	static const struct option options[] = {
+		{"json", no_argument, NULL, 'j'},	{"rounds", required_argument, NULL, 'r'},
+		{"ms", required_argument, NULL, 'm'},	{"payload", required_argument, NULL, 'p'},
+		{"only", required_argument, NULL, 'o'}, {NULL, 0, NULL, 0}};
 	int rounds = 15, ms = 50, c;
 	const char *only = NULL;
 	bool json = false;
@@ -372,7 +390,8 @@ int main(int argc, char **argv)
 		}
 	}
 	if (rounds < 1 || rounds > ROUNDS_MAX || ms < 1 || payload_len > 1472) {
-		fprintf(stderr, "send_rate: rounds 1-%d, ms from 1, payload up to 1472\n", ROUNDS_MAX);
+		fprintf(stderr, "send_rate: rounds 1-%d, ms from 1, payload up to 1472\n",
+			ROUNDS_MAX);
 		return 1;
 	}
 	if (geteuid() != 0) {

@@ -42,18 +42,11 @@ static uint32_t number(const char *s)
 
 static void parse(int argc, char **argv, struct options *o)
 {
-	static const struct option longs[] = {{"system", 1, 0, 's'},
-					      {"addr", 1, 0, 'a'},
-					      {"port", 1, 0, 'p'},
-					      {"rcvbuf", 1, 0, 'b'},
-					      {"recv", 0, 0, '1'},
-					      {"idle", 1, 0, 'i'},
-					      {"active", 1, 0, 'n'},
-					      {"ack", 1, 0, 'k'},
-					      {"length", 1, 0, 'l'},
-					      {"work", 1, 0, 'w'},
-					      {"truesize", 0, 0, 't'},
-					      {0}};
+	static const struct option longs[] = {
+		{"system", 1, 0, 's'}, {"addr", 1, 0, 'a'},	{"port", 1, 0, 'p'},
+		{"rcvbuf", 1, 0, 'b'}, {"recv", 0, 0, '1'},	{"idle", 1, 0, 'i'},
+		{"active", 1, 0, 'n'}, {"ack", 1, 0, 'k'},	{"length", 1, 0, 'l'},
+		{"work", 1, 0, 'w'},   {"truesize", 0, 0, 't'}, {0}};
 	int c;
 
 	*o = (struct options){.calls = &receiver_stock,
@@ -102,7 +95,8 @@ static void parse(int argc, char **argv, struct options *o)
 			fprintf(stderr,
 				"Usage: sink [--system stock|lrp] [--addr A] [--port P] [--rcvbuf "
 				"BYTES] [--recv]\n"
-				"            [--idle N] [--active N] [--ack N] [--length BYTES] [--work NS]\n");
+				"            [--idle N] [--active N] [--ack N] [--length BYTES] "
+				"[--work NS]\n");
 			exit(2);
 		}
 	}
