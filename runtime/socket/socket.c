@@ -1,661 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * socket.c - a socket's life: shadow, channels, publishing, end.
+ * socket.c - the calls that make, name and configure a socket.
  *
  * The shadow comes first and goes last. It is bound by the kernel, so the
  * kernel rules on ports and privileges; only then does lrpd, which reads the
  * addresses from the shadow itself, make demultiplexing follow. What arrives in
  * between is the shadow's, and is read from there.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <signal.h>
 #include <stdarg.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#include "../base/clock.h"
-#include "../base/log.h"
 #include "../sched/sched.h"
 #include "stream.h"
-
-#define OLD_RING_NS                                                                                \
-	(200 * LRP_NS_PER_MS) /* a packet may be on its way to a replaced ring so long */
-
-const struct lrp_allocator lrp_arena_allocator = {
-	.alloc = lrp_arena_alloc,
-	.free = lrp_arena_free,
-};
-
-/* Deferred by lrp_close() in a signal handler; a stack without a lock. */
-static _Atomic(struct lrp_view *) deferred;
-
-static int fail(int error)
-{
-	errno = -error;
-	return -1;
-}
-
-/* ---- channels ----------------------------------------------------------- */
-
-static uint32_t ring_size_for(uint32_t limit)
-{
-	uint32_t slots = limit + (uint32_t)sysconf(_SC_NPROCESSORS_CONF), size = 64;
-
-	while (size < slots && size < (1u << 15))
-		size <<= 1;
-	return size;
-}
-
-/* The record's statistics run on over owners; ours start here. */
-static void rxq_start(struct lrp_rxq *q, const struct lrp_chan *chan, uint32_t serial)
-{
-	int i;
-
-	memset(q, 0, sizeof(*q));
-	q->known = q->scanned = chan->next;
-	q->serial = serial;
-	for (i = 0; i < LRP_CONTEXT_COUNT; i++)
-		q->processed_base[i] = chan->user->processed[i];
-	q->dropped_base = lrp_chan_dropped(chan);
-	q->discarded_base = lrp_chan_discarded(chan);
-}
-
-static void rxq_free(struct lrp_rxq *q, uint32_t channels)
-{
-	uint32_t i;
-
-	for (i = 0; q && i < channels; i++)
-		lrp_arena_free((void *)atomic_load(&q[i].verdict),
-			       q[i].verdicts * sizeof(uint64_t));
-	lrp_arena_free(q, channels * sizeof(*q));
-}
-
-/* Makes the array beside ep->chan; entries of channels that stay are kept. */
-static struct lrp_rxq *rxq_make(const struct lrp_endpoint *ep, const struct lrp_chan *was,
-				const struct lrp_rxq *q, uint32_t channels, uint32_t serial)
-{
-	struct lrp_rxq *new = lrp_arena_alloc((ep->channels ? ep->channels : 1) * sizeof(*new));
-	uint32_t i, j;
-
-	for (i = 0; new &&i < ep->channels; i++) {
-		for (j = 0; j < channels; j++)
-			if (was[j].ring_map == ep->chan[i].ring_map && was[j].fd == ep->chan[i].fd)
-				break;
-		if (j < channels)
-			new[i] = q[j];
-		else
-			rxq_start(&new[i], &ep->chan[i], serial);
-	}
-	return new;
-}
-
-static uint32_t pools_epoch(void)
-{
-	return lrp_broker_status()->pools_epoch;
-}
-
-void lrp_sock_user_flags(struct lrp_sock *s, uint32_t set, uint32_t clear)
-{
-	uint32_t i;
-
-	for (i = 0; i < s->ep.channels; i++) {
-		__atomic_fetch_or(&s->ep.chan[i].user->flags, set, __ATOMIC_RELEASE);
-		__atomic_fetch_and(&s->ep.chan[i].user->flags, ~clear, __ATOMIC_RELEASE);
-	}
-}
-
-static void flags_sync(struct lrp_sock *s)
-{
-	uint32_t flags = 0;
-
-	if (atomic_load(&s->state) & LRP_SOCK_SHUT_RD)
-		flags |= LRP_USER_CLOSED;
-	if (s->connected)
-		flags |= LRP_USER_CONNECTED;
-	lrp_sock_user_flags(s, flags, ~flags & (LRP_USER_CLOSED | LRP_USER_CONNECTED));
-}
-
-/* Puts an endpoint under the socket. The one it had, if any, becomes s->old. */
-static int install(struct lrp_view *l, const struct lrp_endpoint *ep)
-{
-	struct lrp_sock *s = l->sock;
-	uint32_t serial = atomic_load(&s->serial) + 1, i;
-	struct lrp_rxq *q = rxq_make(ep, NULL, NULL, 0, serial);
-
-	if (!q)
-		return -ENOMEM;
-	lrp_rx_lock(s);
-	s->old = s->ep;
-	s->old_rxq = s->rxq;
-	s->old_until_ns = lrp_now_ns() + OLD_RING_NS;
-	s->ep = *ep;
-	s->rxq = q;
-	s->current = 0;
-	s->burst = 0;
-	s->eager = lrp_eager();
-	l->serial = serial;
-	s->opener = getpid();
-	atomic_store(&s->serial, serial);
-	lrp_rx_unlock(s);
-	for (i = 0; i < ep->channels; i++)
-		lrp_wait_add(l, ep->chan[i].fd);
-	return 0;
-}
-
-static int take_endpoint(struct lrp_view *l)
-{
-	struct lrp_sock *s = l->sock;
-	struct lrp_endpoint ep;
-	int error;
-
-	memset(&ep, 0, sizeof(ep));
-	ep.id = LRP_ENDPOINT_NONE;
-	s->ep.pools_epoch = pools_epoch();
-	error = lrp_endpoint_open(&ep, ring_size_for(s->limit), s->limit, &lrp_arena_allocator);
-	if (error) {
-		if (error != -ENETDOWN)
-			lrp_log_once(LRP_LOG_WARN,
-				     "no channel for a socket (%s): the kernel serves it",
-				     strerror(-error));
-		return error;
-	}
-	error = install(l, &ep);
-	if (error)
-		lrp_endpoint_close(&ep, &lrp_arena_allocator);
-	return error;
-}
-
-/* Demultiplexing knows no devices: a socket that is bound to one is left to the kernel, and so is
- * a link-local address if other devices than its own are attached. */
-static bool publishable(const struct lrp_sock *s)
-{
-	const volatile struct lrp_status_page *page = lrp_broker_status();
-	uint32_t i;
-
-	if (s->bound_ifindex)
-		return false;
-	if (!s->scope)
-		return true;
-	for (i = 0; i < LRP_MAX_POOLS; i++)
-		if (page->pool[i].state && page->pool[i].ifindex != s->scope)
-			return false;
-	return true;
-}
-
-/* What the kernel has made of bind() and connect(). */
-static void read_shadow(struct lrp_sock *s, int fd)
-{
-	union {
-		struct sockaddr sa;
-		struct sockaddr_in in;
-		struct sockaddr_in6 in6;
-	} local = {0}, peer = {0};
-	socklen_t len = sizeof(local), plen = sizeof(peer);
-	uint32_t match = 0;
-
-	if (getsockname(fd, &local.sa, &len))
-		return;
-	s->connected = getpeername(fd, &peer.sa, &plen) == 0;
-	lrp_rx_lock(s);
-	s->scope = 0;
-	if (s->domain == AF_INET) {
-		s->lport = local.in.sin_port;
-		s->laddr4 = local.in.sin_addr;
-		s->rport = peer.in.sin_port;
-		s->raddr4 = peer.in.sin_addr;
-		match = LRP_MATCH_NO6;
-		if (s->laddr4.s_addr != INADDR_ANY)
-			match |= LRP_MATCH_LOCAL;
-	} else {
-		s->lport = local.in6.sin6_port;
-		s->laddr6 = local.in6.sin6_addr;
-		s->rport = peer.in6.sin6_port;
-		s->raddr6 = peer.in6.sin6_addr;
-		if (IN6_IS_ADDR_LINKLOCAL(&s->laddr6))
-			s->scope = local.in6.sin6_scope_id;
-		if (s->v6only)
-			match |= LRP_MATCH_NO4;
-		if (!IN6_IS_ADDR_UNSPECIFIED(&s->laddr6)) {
-			match |= LRP_MATCH_LOCAL;
-			if (IN6_IS_ADDR_V4MAPPED(&s->laddr6)) {
-				match |= LRP_MATCH_NO6;
-				memcpy(&s->laddr4, &s->laddr6.s6_addr[12], 4);
-				memcpy(&s->raddr4, &s->raddr6.s6_addr[12], 4);
-			} else {
-				match |= LRP_MATCH_NO4;
-			}
-		}
-	}
-	if (s->connected)
-		match |= LRP_MATCH_PEER;
-	s->match = match;
-	s->bound = s->lport != 0;
-	/* The shadow may have got something meanwhile, and that came first. */
-	s->drain_shadow = true;
-	lrp_rx_unlock(s);
-}
-
-void lrp_sock_publish(struct lrp_view *l, int fd)
-{
-	struct lrp_membership_request requests[LRP_MEMBERS_MAX];
-	struct lrp_sock *s = l->sock;
-	int error;
-
-	read_shadow(s, fd);
-	if (!s->bound || !lrp_broker_ready() || !publishable(s)) {
-		if (s->published)
-			lrp_endpoint_withdraw(&s->ep);
-		s->published = false;
-		if (s->bound && !lrp_broker_ready())
-			lrp_log_once(LRP_LOG_WARN,
-				     "no lrpd answers and no interface is embedded: sockets work "
-				     "through the kernel alone (start it with: lrp attach IFACE)");
-		return;
-	}
-	if (s->ep.id == LRP_ENDPOINT_NONE && take_endpoint(l))
-		return;
-	flags_sync(s);
-	error = lrp_endpoint_publish(&s->ep, fd, requests, lrp_multicast_requests(s, requests));
-	s->published = error == 0;
-	/* Another lrpd, which does not know us: the next tick makes a new endpoint. */
-	if (error == -ESTALE)
-		s->ep.pools_epoch = pools_epoch() - 1;
-	else if (error)
-		lrp_log_once(LRP_LOG_WARN,
-			     "lrpd does not demultiplex to a socket (%s): the kernel serves it",
-			     strerror(-error));
-	lrp_sched_watch(l);
-}
-
-void lrp_endpoint_discard(struct lrp_endpoint *ep, struct lrp_rxq *q)
-{
-	uint32_t channels = ep->channels;
-
-	if (ep->id != LRP_ENDPOINT_NONE)
-		lrp_endpoint_close(ep, &lrp_arena_allocator);
-	rxq_free(q, channels);
-}
-
-/* Closes an endpoint that nobody receives from any more; the helper may still read it. */
-static void close_endpoint(struct lrp_endpoint *ep, struct lrp_rxq *q, bool helper_is_out)
-{
-	if (helper_is_out)
-		lrp_endpoint_discard(ep, q);
-	else
-		lrp_sched_bury(ep, q);
-}
-
-static void account(struct lrp_sock *s, const struct lrp_endpoint *ep, const struct lrp_rxq *q)
-{
-	uint32_t i, r;
-
-	for (i = 0; i < ep->channels; i++) {
-		const struct lrp_user *user = ep->chan[i].user;
-
-		for (r = 0; r < LRP_CONTEXT_COUNT; r++)
-			s->processed_before[r] += user->processed[r] - q[i].processed_base[r];
-		s->dropped_before += lrp_chan_dropped(&ep->chan[i]) - q[i].dropped_base;
-		s->discarded_before += lrp_chan_discarded(&ep->chan[i]) - q[i].discarded_base;
-	}
-}
-
-/* Packets of the replaced ring that were not received go to the ready queue, then it is closed.
- * Setup lock held. */
-static void finish_old(struct lrp_view *l)
-{
-	struct lrp_sock *s = l->sock;
-	struct lrp_endpoint old;
-	struct lrp_packet p;
-	struct lrp_from from;
-	struct lrp_rxq *q;
-	uint32_t i;
-	bool out;
-
-	if (!s->old.channels || !lrp_view_mapped(l))
-		return;
-	out = lrp_sched_forget(l);
-	for (i = 0; i < s->old.channels; i++)
-		lrp_wait_remove(l, s->old.chan[i].fd);
-	lrp_rx_lock(s);
-	while (s->old.channels && lrp_input_next(l, &p, &from, LRP_CONTEXT_CALL) && from.chan &&
-	       from.chan >= s->old.chan && from.chan < s->old.chan + s->old.channels) {
-		lrp_ready_push(s, &p, from.ifindex, 0);
-		lrp_chan_take(from.chan, from.descs);
-	}
-	account(s, &s->old, s->old_rxq);
-	old = s->old;
-	q = s->old_rxq;
-	memset(&s->old, 0, sizeof(s->old));
-	s->old.id = LRP_ENDPOINT_NONE;
-	s->old_rxq = NULL;
-	lrp_rx_unlock(s);
-	close_endpoint(&old, q, out);
-	lrp_sched_watch(l);
-}
-
-void lrp_sock_resize(struct lrp_view *l, int fd)
-{
-	struct lrp_sock *s = l->sock;
-	struct lrp_membership_request requests[LRP_MEMBERS_MAX];
-	struct lrp_endpoint ep;
-	int got;
-
-	if (s->ep.id == LRP_ENDPOINT_NONE || !lrp_view_mapped(l))
-		return;
-	if (ring_size_for(s->limit) <= s->ep.ring_size) {
-		got = lrp_endpoint_limit(&s->ep, s->limit);
-		/* What is taken and not returned counts: it may fill all of a small limit. */
-		lrp_input_return(l);
-		if (got > 0 && (uint32_t)got >= s->limit)
-			return;
-	}
-	finish_old(l);
-	memset(&ep, 0, sizeof(ep));
-	ep.id = LRP_ENDPOINT_NONE;
-	lrp_inside++;
-	if (lrp_endpoint_open(&ep, ring_size_for(s->limit), s->limit, &lrp_arena_allocator) == 0) {
-		if (ep.ring_size <= s->ep.ring_size || install(l, &ep)) {
-			lrp_endpoint_close(&ep, &lrp_arena_allocator);
-		} else {
-			flags_sync(s);
-			/* One socket, one endpoint: what comes between the two goes to the shadow,
-			 * which is read out after the old ring and before the new one. */
-			lrp_endpoint_withdraw(&s->old);
-			s->drain_shadow = true;
-			if (s->published &&
-			    lrp_endpoint_publish(&s->ep, fd, requests,
-						 lrp_multicast_requests(s, requests)))
-				s->published = false;
-			lrp_sched_watch(l);
-		}
-	}
-	lrp_inside--;
-}
-
-static void refresh(struct lrp_view *l, int fd)
-{
-	struct lrp_sock *s = l->sock;
-	struct lrp_endpoint was;
-	struct lrp_chan *before;
-	struct lrp_rxq *q;
-	uint32_t i, epoch = pools_epoch();
-	bool out;
-
-	if (s->ep.id == LRP_ENDPOINT_NONE) {
-		s->ep.pools_epoch = epoch;
-		if (s->bound)
-			lrp_sock_publish(l, fd);
-		return;
-	}
-	out = lrp_sched_forget(l);
-	if (!out || !lrp_view_mapped(l) || lrp_endpoint_leftover(&s->ep)) {
-		/* Later: the helper is just reading, or another process opened the channels, or what
-		 * a detached device has brought is to be received first. */
-		lrp_sched_watch(l);
-		return;
-	}
-	was = s->ep;
-	before = lrp_arena_alloc((was.channels + 1) * sizeof(*before));
-	if (!before)
-		return;
-	memcpy(before, was.chan, was.channels * sizeof(*before));
-	/* The array may be replaced and rings unmapped: nobody may receive meanwhile. */
-	lrp_rx_lock(s);
-	account(s, &s->ep, s->rxq);
-	lrp_endpoint_refresh(&s->ep, &lrp_arena_allocator);
-	s->ep.pools_epoch = epoch;
-	q = rxq_make(&s->ep, before, s->rxq, was.channels, atomic_load(&s->serial) + 1);
-	if (!q) {
-		s->ep.channels = 0;
-	} else {
-		lrp_arena_free(s->rxq, was.channels * sizeof(*q));
-		s->rxq = q;
-		for (i = 0; i < s->ep.channels; i++) {
-			uint32_t r;
-
-			/* Counted by account(); so start again. */
-			q[i].dropped_base = lrp_chan_dropped(&s->ep.chan[i]);
-			q[i].discarded_base = lrp_chan_discarded(&s->ep.chan[i]);
-			for (r = 0; r < LRP_CONTEXT_COUNT; r++)
-				q[i].processed_base[r] = s->ep.chan[i].user->processed[r];
-		}
-	}
-	s->current = 0;
-	s->burst = 0;
-	l->serial = atomic_fetch_add(&s->serial, 1) + 1;
-	s->opener = getpid();
-	lrp_rx_unlock(s);
-	for (i = 0; i < s->ep.channels; i++)
-		lrp_wait_add(l, s->ep.chan[i].fd); /* those that it has already say EEXIST */
-	lrp_arena_free(before, (was.channels + 1) * sizeof(*before));
-	lrp_sock_publish(l, fd);
-}
-
-/* The process that opened the channels is gone, and we have no mapping of them: new ones. */
-static void take_over(struct lrp_view *l, int fd)
-{
-	struct lrp_sock *s = l->sock;
-
-	if (s->opener == getpid() || kill(s->opener, 0) == 0 || errno != ESRCH)
-		return;
-	lrp_rx_lock(s);
-	memset(&s->old, 0, sizeof(s->old));
-	memset(&s->ep, 0, sizeof(s->ep));
-	s->ep.id = s->old.id = LRP_ENDPOINT_NONE;
-	s->rxq = s->old_rxq = NULL;
-	l->serial = atomic_load(&s->serial);
-	lrp_rx_unlock(s);
-	lrp_sock_publish(l, fd);
-}
-
-void lrp_sock_tick(struct lrp_view *l, int fd)
-{
-	struct lrp_sock *s = l->sock;
-	/* lrpd may have been started after the socket was bound; asked for once a second. */
-	bool stale = (lrp_broker_status()->magic || !s->bound || lrp_broker_ready()) &&
-		     s->ep.pools_epoch != pools_epoch();
-	bool old = s->old.channels && lrp_now_ns() > s->old_until_ns;
-
-	if (lrp_likely(!stale && !old && lrp_view_mapped(l)))
-		return;
-	if (lrp_lock_try(&s->setup) < 0)
-		return;
-	lrp_inside++;
-	if (!lrp_view_mapped(l))
-		take_over(l, fd);
-	else if (stale)
-		refresh(l, fd);
-	else
-		finish_old(l);
-	lrp_inside--;
-	lrp_unlock(&s->setup);
-}
-
-/* The holder of rx was killed while he held it. */
-void lrp_sock_recover(struct lrp_sock *s)
-{
-	uint32_t i;
-
-	for (i = 0; i < s->ep.channels; i++)
-		lrp_chan_recover(&s->ep.chan[i]);
-	for (i = 0; i < s->old.channels; i++)
-		lrp_chan_recover(&s->old.chan[i]);
-	for (i = 0; s->rxq && i < s->ep.channels; i++)
-		s->rxq[i].known = s->ep.chan[i].next;
-	/* Fragments may be half stored. What they take is not given back: it may be in two minds. */
-	s->reassembly = NULL;
-	s->burst = 0;
-	s->peeked = LRP_PEEKED_NONE;
-}
-
-/* ---- end ---------------------------------------------------------------- */
-
-/* All descriptors of all processes are gone. Called by the closer, and by whoever was inside. */
-void lrp_sock_reap(struct lrp_sock *s)
-{
-	struct lrp_endpoint ep, old;
-	struct lrp_rxq *q, *old_q;
-	bool out = !(atomic_load(&s->state) & LRP_SOCK_HELPER_IN);
-
-	if (lrp_inside || lrp_lock_try(&s->rx) < 0)
-		return;
-	if ((atomic_load(&s->state) & (LRP_SOCK_CLOSED | LRP_SOCK_REAPED)) != LRP_SOCK_CLOSED) {
-		lrp_unlock(&s->rx);
-		return;
-	}
-	atomic_fetch_or(&s->state, LRP_SOCK_REAPED);
-	ep = s->ep;
-	old = s->old;
-	q = s->rxq;
-	old_q = s->old_rxq;
-	memset(&s->ep, 0, sizeof(s->ep));
-	memset(&s->old, 0, sizeof(s->old));
-	s->ep.id = s->old.id = LRP_ENDPOINT_NONE;
-	s->rxq = s->old_rxq = NULL;
-	lrp_unlock(&s->rx);
-
-	if (s->is_stream)
-		lrp_stream_end(s);
-	lrp_inside++;
-	close_endpoint(&ep, q, out);
-	close_endpoint(&old, old_q, out);
-	lrp_ready_free(s);
-	lrp_fragment_free(s);
-	lrp_error_free(s);
-	if (s->eventfd >= 0)
-		close(s->eventfd);
-	lrp_sock_free(s);
-	lrp_inside--;
-}
-
-/*
- * The process lets go of a socket that others still have, or seem to have (a child that
- * called exec() took its count with it): unmaps what is ours and tells lrpd, which asks the
- * kernel whether the shadow is alive. Works on a copy: the others go on with theirs.
- */
-static void unmap_ours(struct lrp_view *l, struct lrp_endpoint *shared, struct lrp_rxq *q)
-{
-	struct lrp_endpoint mine;
-	uint32_t i, n = 0;
-
-	mine = *shared;
-	mine.chan = lrp_arena_alloc((shared->channels + 1) * sizeof(*mine.chan));
-	if (!mine.chan)
-		return;
-	for (i = 0; i < shared->channels; i++) {
-		if ((int32_t)(q[i].serial - l->serial) > 0)
-			continue;
-		/* Nothing between consumer and next, so the copy returns nothing of theirs. */
-		lrp_chan_return(&shared->chan[i]);
-		mine.chan[n++] = shared->chan[i];
-	}
-	mine.channels = n;
-	for (i = 0; i < n; i++)
-		lrp_chan_close(&mine.chan[i]);
-	lrp_arena_free(mine.chan, (shared->channels + 1) * sizeof(*mine.chan));
-}
-
-void lrp_sock_leave(struct lrp_view *l)
-{
-	struct lrp_sock *s = l->sock;
-	bool out = lrp_sched_forget(l);
-	uint32_t i;
-
-	lrp_wait_close(l);
-	for (i = 0; s->is_stream && i < LRP_HOLDERS; i++) {
-		pid_t us = getpid();
-
-		atomic_compare_exchange_strong(&s->holder[i], &us, 0);
-	}
-	if (atomic_fetch_sub(&s->procs, 1) == 1) {
-		atomic_fetch_or(&s->state, LRP_SOCK_CLOSED | (out ? 0 : LRP_SOCK_HELPER_IN));
-		lrp_sock_reap(s);
-		return;
-	}
-	if (!out)
-		return; /* mapped until the process ends */
-	lrp_rx_lock(s);
-	unmap_ours(l, &s->ep, s->rxq);
-	unmap_ours(l, &s->old, s->old_rxq);
-	lrp_rx_unlock(s);
-	if (s->ep.id != LRP_ENDPOINT_NONE)
-		lrp_endpoint_released(s->ep.id);
-}
-
-static void run_deferred(void)
-{
-	struct lrp_view *l = atomic_exchange(&deferred, NULL), *next;
-
-	for (; l; l = next) {
-		next = l->deferred;
-		lrp_table_forget(l);
-		lrp_sock_leave(l);
-		lrp_view_free(l);
-	}
-}
-
-/*
- * Processes that were forked and have ended without closing count no more. (For a UDP socket lrpd
- * finds that out; a connection has to say goodbye.) True if this one is the last.
- */
-static bool last_process(struct lrp_sock *s)
-{
-	uint32_t i;
-	pid_t pid;
-
-	for (i = 0; i < LRP_HOLDERS; i++) {
-		pid = atomic_load(&s->holder[i]);
-		if (pid && pid != getpid() && kill(pid, 0) && errno == ESRCH &&
-		    atomic_compare_exchange_strong(&s->holder[i], &pid, 0))
-			atomic_fetch_sub(&s->procs, 1);
-	}
-	return atomic_load(&s->procs) == 1;
-}
-
-LRP_API int lrp_close(int fd)
-{
-	struct lrp_view *l = lrp_view_of(fd);
-	bool last, wake;
-
-	if (!l)
-		return fail(-EBADF);
-	if (lrp_is_stream(l) && !lrp_inside && atomic_load(&l->refs) == 1 && last_process(l->sock))
-		lrp_stream_closing(l, fd);
-	wake = atomic_load(&l->sleepers) > 0 && atomic_load(&l->refs) == 1 &&
-	       atomic_load(&l->sock->procs) == 1;
-	if (lrp_inside) {
-		/* In a signal handler that interrupted one of our calls: only what is
-		 * safe there. The next call does the rest. */
-		l = atomic_exchange(&lrp_fd_table[fd], NULL);
-		if (l && atomic_fetch_sub(&l->refs, 1) == 1) {
-			struct lrp_view *head = atomic_load(&deferred);
-
-			do
-				l->deferred = head;
-			while (!atomic_compare_exchange_weak(&deferred, &head, l));
-		}
-		if (l && wake)
-			lrp_wait_ring(l);
-		return close(fd);
-	}
-	lrp_inside++;
-	last = lrp_table_remove(fd, &l);
-	if (l && wake)
-		lrp_wait_ring(l);
-	/* First the port, then the channels: lrpd must find the shadow gone. */
-	close(fd);
-	lrp_inside--;
-	if (last) {
-		lrp_sock_leave(l);
-		lrp_view_free(l);
-	}
-	return 0;
-}
-
-/* ---- calls -------------------------------------------------------------- */
 
 int lrp_setup_lock(int fd, struct lrp_view **local)
 {
@@ -711,8 +73,8 @@ LRP_API int lrp_socket(int domain, int type, int protocol)
 
 	error = lrp_table_init();
 	if (error)
-		return fail(error);
-	run_deferred();
+		return lrp_fail(error);
+	lrp_close_deferred();
 	fd = socket(domain, type, protocol);
 	if (fd < 0)
 		return -1;
@@ -721,7 +83,7 @@ LRP_API int lrp_socket(int domain, int type, int protocol)
 	    !((type == SOCK_DGRAM && (!protocol || protocol == IPPROTO_UDP)) ||
 	      (type == SOCK_STREAM && (!protocol || protocol == IPPROTO_TCP)))) {
 		close(fd);
-		return fail(-EOPNOTSUPP);
+		return lrp_fail(-EOPNOTSUPP);
 	}
 	lrp_inside++;
 	s = lrp_sock_new(fd, domain);
@@ -733,7 +95,7 @@ LRP_API int lrp_socket(int domain, int type, int protocol)
 		if (s)
 			lrp_sock_free(s);
 		close(fd);
-		return fail(error);
+		return lrp_fail(error);
 	}
 	return fd;
 }
@@ -744,13 +106,13 @@ LRP_API int lrp_bind(int fd, const struct sockaddr *addr, socklen_t addrlen)
 	int error = lrp_setup_lock(fd, &l);
 
 	if (error)
-		return fail(error);
+		return lrp_fail(error);
 	if (bind(fd, addr, addrlen))
 		error = -errno;
 	else if (!lrp_is_stream(l))
 		lrp_sock_publish(l, fd);
 	lrp_setup_unlock(l);
-	return error ? fail(error) : 0;
+	return error ? lrp_fail(error) : 0;
 }
 
 LRP_API int lrp_connect(int fd, const struct sockaddr *addr, socklen_t addrlen)
@@ -760,17 +122,17 @@ LRP_API int lrp_connect(int fd, const struct sockaddr *addr, socklen_t addrlen)
 
 	if (l && lrp_is_stream(l)) {
 		error = lrp_stream_connect(l, fd, addr, addrlen);
-		return error ? fail(error) : 0;
+		return error ? lrp_fail(error) : 0;
 	}
 	error = lrp_setup_lock(fd, &l);
 	if (error)
-		return fail(error);
+		return lrp_fail(error);
 	if (connect(fd, addr, addrlen))
 		error = -errno;
 	else
 		lrp_sock_publish(l, fd);
 	lrp_setup_unlock(l);
-	return error ? fail(error) : 0;
+	return error ? lrp_fail(error) : 0;
 }
 
 /* Setup lock held or not: the first call that needs a port gives the socket one. */
@@ -803,25 +165,25 @@ LRP_API int lrp_shutdown(int fd, int how)
 	int error = lrp_setup_lock(fd, &l), r;
 
 	if (error)
-		return fail(error);
+		return lrp_fail(error);
 	s = l->sock;
 	if (lrp_is_stream(l)) {
 		error = lrp_stream_shutdown(l, fd, how);
 		lrp_setup_unlock(l);
-		return error ? fail(error) : 0;
+		return error ? lrp_fail(error) : 0;
 	}
 	r = shutdown(fd, how);
 	error = r ? -errno : 0;
 	/* Even an unconnected socket is shut down by it, and only then says ENOTCONN. */
 	if ((!r || error == -ENOTCONN) && (how == SHUT_RD || how == SHUT_RDWR)) {
 		atomic_fetch_or(&s->state, LRP_SOCK_SHUT_RD);
-		flags_sync(s);
+		lrp_sock_flags_sync(s);
 	}
 	/* Sending fails from now on, as the shadow says it. */
 	if ((!r || error == -ENOTCONN) && (how == SHUT_WR || how == SHUT_RDWR))
 		s->slow_send = true;
 	lrp_setup_unlock(l);
-	return error ? fail(error) : 0;
+	return error ? lrp_fail(error) : 0;
 }
 
 LRP_API int lrp_getsockname(int fd, struct sockaddr *addr, socklen_t *addrlen)
@@ -833,7 +195,7 @@ LRP_API int lrp_getsockname(int fd, struct sockaddr *addr, socklen_t *addrlen)
 		return getsockname(fd, addr, addrlen);
 	if (l)
 		error = lrp_stream_name(l, fd, addr, addrlen, false);
-	return error ? fail(error) : 0;
+	return error ? lrp_fail(error) : 0;
 }
 
 LRP_API int lrp_getpeername(int fd, struct sockaddr *addr, socklen_t *addrlen)
@@ -845,7 +207,7 @@ LRP_API int lrp_getpeername(int fd, struct sockaddr *addr, socklen_t *addrlen)
 		return getpeername(fd, addr, addrlen);
 	if (l)
 		error = lrp_stream_name(l, fd, addr, addrlen, true);
-	return error ? fail(error) : 0;
+	return error ? lrp_fail(error) : 0;
 }
 
 static int dup_with(int fd, int cmd, int arg)
@@ -854,7 +216,7 @@ static int dup_with(int fd, int cmd, int arg)
 	int newfd, error;
 
 	if (!l)
-		return fail(-EBADF);
+		return lrp_fail(-EBADF);
 	newfd = fcntl(fd, cmd, arg);
 	if (newfd < 0)
 		return -1;
@@ -863,7 +225,7 @@ static int dup_with(int fd, int cmd, int arg)
 	lrp_inside--;
 	if (error) {
 		close(newfd);
-		return fail(error);
+		return lrp_fail(error);
 	}
 	return newfd;
 }
@@ -882,7 +244,7 @@ LRP_API int lrp_fcntl(int fd, int cmd, ...)
 	arg = va_arg(ap, long);
 	va_end(ap);
 	if (!lrp_view_of(fd))
-		return fail(-EBADF);
+		return lrp_fail(-EBADF);
 	switch (cmd) {
 	case F_DUPFD:
 	case F_DUPFD_CLOEXEC:
@@ -890,14 +252,14 @@ LRP_API int lrp_fcntl(int fd, int cmd, ...)
 	case F_SETFL:
 		/* SIGIO would come for the shadow's datagrams alone. */
 		if (arg & O_ASYNC)
-			return fail(-EOPNOTSUPP);
+			return lrp_fail(-EOPNOTSUPP);
 		return fcntl(fd, cmd, arg);
 	case F_GETFL:
 	case F_GETFD:
 	case F_SETFD:
 		return fcntl(fd, cmd, arg);
 	default:
-		return fail(-EOPNOTSUPP);
+		return lrp_fail(-EOPNOTSUPP);
 	}
 }
 
@@ -928,11 +290,11 @@ LRP_API int lrp_ioctl(int fd, unsigned long request, ...)
 	arg = va_arg(ap, void *);
 	va_end(ap);
 	if (!l)
-		return fail(-EBADF);
+		return lrp_fail(-EBADF);
 	if (lrp_is_stream(l)) {
 		int error = lrp_stream_ioctl(l, fd, request, arg);
 
-		return error ? fail(error) : 0;
+		return error ? lrp_fail(error) : 0;
 	}
 	switch (request) {
 	case FIONREAD: /* = SIOCINQ */
@@ -946,6 +308,6 @@ LRP_API int lrp_ioctl(int fd, unsigned long request, ...)
 		/* Questions about interfaces are asked on any socket. */
 		if (request >= SIOCGIFNAME && request <= SIOCGIFTXQLEN)
 			return ioctl(fd, request, arg);
-		return fail(-EOPNOTSUPP);
+		return lrp_fail(-EOPNOTSUPP);
 	}
 }

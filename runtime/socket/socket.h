@@ -235,26 +235,45 @@ void lrp_table_each(void (*f)(struct lrp_view *l, void *arg), void *arg);
 
 /* ---- socket.c ----------------------------------------------------------- */
 
+/* What a call returns that failed with -errno. */
+static inline int lrp_fail(int error)
+{
+	errno = -error;
+	return -1;
+}
+
+struct lrp_sock *lrp_sock_new(int fd, int domain);
+int lrp_sock_autobind(struct lrp_view *l, int fd);
+/* 0 or -EBADF: takes the setup lock of the socket that fd is. */
+int lrp_setup_lock(int fd, struct lrp_view **local);
+void lrp_setup_unlock(struct lrp_view *l);
+
+/* ---- close.c ------------------------------------------------------------ */
+
+void lrp_sock_leave(struct lrp_view *l);
+void lrp_sock_reap(struct lrp_sock *s);
+/* What was closed in signal handlers, up to now. */
+void lrp_close_deferred(void);
+
+/* ---- channels.c --------------------------------------------------------- */
+
 extern const struct lrp_allocator lrp_arena_allocator;
 
 /* After the shadow was bound or connected, or its memberships changed: reads its addresses, takes
  * an endpoint if there is none, publishes. Setup lock held. */
 void lrp_sock_publish(struct lrp_view *l, int fd);
-struct lrp_sock *lrp_sock_new(int fd, int domain);
-int lrp_sock_autobind(struct lrp_view *l, int fd);
 /* Changes the ceiling to s->limit, by a new ring if need be. Setup lock held. */
 void lrp_sock_resize(struct lrp_view *l, int fd);
 /* Closes an endpoint and frees what is beside its channels. */
 void lrp_endpoint_discard(struct lrp_endpoint *ep, struct lrp_rxq *q);
-void lrp_sock_leave(struct lrp_view *l);
-void lrp_sock_reap(struct lrp_sock *s);
+/* The same of one that nobody receives from any more, but that the helper may still read. */
+void lrp_endpoint_retire(struct lrp_endpoint *ep, struct lrp_rxq *q, bool helper_is_out);
 void lrp_sock_recover(struct lrp_sock *s);
 /* What needs no doing per packet: channels of new pools, the old ring of a resize. */
 void lrp_sock_tick(struct lrp_view *l, int fd);
 void lrp_sock_user_flags(struct lrp_sock *s, uint32_t set, uint32_t clear);
-/* 0 or -EBADF: takes the setup lock of the socket that fd is. */
-int lrp_setup_lock(int fd, struct lrp_view **local);
-void lrp_setup_unlock(struct lrp_view *l);
+/* Tells XDP whether the socket is shut down for reading, or connected. */
+void lrp_sock_flags_sync(struct lrp_sock *s);
 
 /* True if this process has the mappings of the socket's channels. */
 static inline bool lrp_view_mapped(const struct lrp_view *l)
