@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * broker_internal.h - between broker.c, which knows what to ask for, and the two
- * that know whom: broker_remote.c (lrpd) and broker_embed.c (the core in this
- * process).
+ * broker_internal.h - between broker.c, through which all is asked for, those who know what to
+ * ask (endpoint.c, mapping.c) and the two that know whom: broker_remote.c (lrpd) and
+ * broker_embed.c (the core in this process).
  *
  * All functions here are called with the broker's mutex held.
  */
@@ -22,6 +22,46 @@ struct lrp_broker_source {
 	void *(*rx_ring)(uint32_t pool, uint32_t endpoint);
 	void *(*fill_ring)(uint32_t pool);
 };
+
+enum lrp_broker_mode {
+	BROKER_NONE,
+	BROKER_REMOTE,
+	BROKER_EMBEDDED,
+	BROKER_ORPHAN, /* child of an embedding process: uses what it inherited, gets nothing new */
+};
+
+extern enum lrp_broker_mode lrp_broker_mode;
+extern const struct lrp_broker_source *lrp_broker_source;
+
+bool lrp_broker_connected(void); /* tries to */
+/* 0, or -errno of transport or answer. fds: as in struct lrp_broker_source. */
+int lrp_broker_call(struct lrp_request *request, const int *in_fds, int in_count,
+		    struct lrp_reply *reply, int *fds, int *count);
+/* A request that has no descriptor in its answer. */
+int lrp_broker_call_plain(struct lrp_request *request, const int *in_fds, int in_count,
+			  struct lrp_reply *reply);
+
+/* ---- mapping.c ---------------------------------------------------------- */
+
+/* Makes a channel of what lrpd said about it; fd becomes its own if that succeeds. 0 or -errno. */
+int lrp_mapping_open(struct lrp_chan *chan, const struct lrp_channel_info *info, uint32_t endpoint,
+		     int fd, uint32_t ring_size, uint32_t limit);
+/* settle: what was taken is returned first. */
+void lrp_mapping_close(struct lrp_chan *chan, bool settle);
+void lrp_mapping_close_all(struct lrp_chan *chan, uint32_t count, bool settle);
+bool lrp_mapping_gone(const struct lrp_chan *chan); /* lrpd no longer has its pool */
+void lrp_mapping_sweep(void);	     /* unmaps what lrpd no longer has and nothing here lies in */
+void lrp_mapping_forget_users(void); /* records stay mapped under the channels that use them */
+/* Channels whose rings are the core's mappings: they must not outlive it. */
+uint32_t lrp_mapping_borrowed(void);
+
+/* ---- endpoint.c --------------------------------------------------------- */
+
+void lrp_stock_drop(void);   /* gives back what nobody has taken */
+void lrp_stock_forked(void); /* in the child: the stock is the parent's */
+void lrp_fragments_close(void);
+
+/* ---- the two sources ---------------------------------------------------- */
 
 /* lrpd. call() connects anew when it must; ESTALE: we became another owner by that, and the
  * request was not sent again. */
