@@ -223,7 +223,7 @@ static int syn_sent(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment
 		return 0;
 	rest.seq++;
 	rest.flags &= (uint8_t) ~(LRP_TCP_SYN | LRP_TCP_URG);
-	return lrp_tcp_receive(c, now, &rest, into);
+	return lrp_tcp_receive(c, now, &rest, into, false);
 }
 
 /* In TIME_WAIT all that can come is the peer's FIN again: its ACK was lost. */
@@ -289,7 +289,7 @@ static int synchronized(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_seg
 	if (c->state == LRP_TCP_CLOSED || c->state == LRP_TCP_TIME_WAIT)
 		return 0;
 	return s->len || s->flags & (LRP_TCP_FIN | LRP_TCP_URG | LRP_TCP_CWR)
-		       ? lrp_tcp_receive(c, now, s, into)
+		       ? lrp_tcp_receive(c, now, s, into, false)
 		       : 0;
 }
 
@@ -307,9 +307,20 @@ static inline bool expected(const struct lrp_tcp *c, const struct lrp_tcp_segmen
 int lrp_tcp_input(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *s,
 		  struct lrp_tcp_into *into)
 {
+	bool usual = expected(c, s), placed = false;
+
+	if (s->unchecked) {
+		uint64_t sum;
+
+		placed = usual && lrp_tcp_place(c, s, into, &sum);
+		if (!placed)
+			sum = lrp_checksum_sum(s->payload, s->len);
+		if (!lrp_tcp_segment_intact(s, sum))
+			return LRP_DROPPED(LRP_DROP_CHECKSUM);
+	}
 	c->segs_in++;
 	c->data_segs_in += s->len != 0;
-	if (__builtin_expect(expected(c, s), 1)) {
+	if (__builtin_expect(usual, 1)) {
 		c->heard_ns = now;
 		if (!ack_input(c, now, s))
 			return STALE;
@@ -317,7 +328,7 @@ int lrp_tcp_input(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *
 			c->ts_recent = s->ts_val;
 			c->ts_recent_ns = now;
 		}
-		return s->len ? lrp_tcp_receive(c, now, s, into) : 0;
+		return s->len ? lrp_tcp_receive(c, now, s, into, placed) : 0;
 	}
 	switch (c->state) {
 	case LRP_TCP_CLOSED:

@@ -95,16 +95,63 @@ static void urgent(struct lrp_tcp *c, const struct lrp_tcp_segment *s)
 
 /* ---- data ------------------------------------------------------------------ */
 
-static uint32_t fill(struct lrp_tcp_into *into, const uint8_t *from, uint32_t len)
+/* What comes in order may bypass the buffer. */
+static bool direct(const struct lrp_tcp *c, const struct lrp_tcp_into *into)
 {
-	uint32_t done = 0;
+	return into && into->count && c->rcv_read == c->rcv_nxt && !c->rcv_urgent;
+}
+
+/* Copies what follows `before` bytes; their sum too, if it is wanted. */
+static void copy(uint8_t *to, const uint8_t *from, uint32_t len, uint32_t before, uint64_t *sum)
+{
+	uint64_t piece;
+
+	if (!sum) {
+		memcpy(to, from, len);
+		return;
+	}
+	piece = lrp_checksum_copy(to, from, len);
+	*sum = lrp_checksum_add(*sum, before & 1 ? lrp_checksum_odd(piece) : piece);
+}
+
+/* To where the next bytes of the stream belong; nothing changes but memory that counts as free. */
+static void place(const struct lrp_tcp *c, const uint8_t *from, uint32_t len,
+		  const struct lrp_tcp_into *into, uint64_t *sum)
+{
+	uint32_t done = 0, n;
+
+	for (uint32_t i = 0; direct(c, into) && i < into->count && done < len; i++) {
+		n = into->iov[i].iov_len < len - done ? (uint32_t)into->iov[i].iov_len : len - done;
+		if (n)
+			copy(into->iov[i].iov_base, from + done, n, done, sum);
+		done += n;
+	}
+	while (done < len) {
+		uint32_t at = (c->rcv_nxt + done) & (c->rcv.size - 1);
+
+		n = lrp_tcp_min(len - done, c->rcv.size - at);
+		copy(c->rcv.base + at, from + done, n, done, sum);
+		done += n;
+	}
+}
+
+bool lrp_tcp_place(const struct lrp_tcp *c, const struct lrp_tcp_segment *s,
+		   const struct lrp_tcp_into *into, uint64_t *sum)
+{
+	/* Ranges lie where a segment that is corrupt would be written. */
+	if (c->ranges || c->rcv_nxt - c->rcv_read + s->len > c->rcv.size)
+		return false;
+	*sum = 0;
+	place(c, s->payload, s->len, into, sum);
+	return true;
+}
+
+static uint32_t consume(struct lrp_tcp_into *into, uint32_t len)
+{
+	uint32_t done = 0, n;
 
 	while (done < len && into->count) {
-		uint32_t n = len - done;
-
-		if (n > into->iov->iov_len)
-			n = (uint32_t)into->iov->iov_len;
-		memcpy(into->iov->iov_base, from + done, n);
+		n = into->iov->iov_len < len - done ? (uint32_t)into->iov->iov_len : len - done;
 		into->iov->iov_base = (uint8_t *)into->iov->iov_base + n;
 		into->iov->iov_len -= n;
 		done += n;
@@ -118,22 +165,18 @@ static uint32_t fill(struct lrp_tcp_into *into, const uint8_t *from, uint32_t le
 }
 
 static void in_order(struct lrp_tcp *c, int64_t now, const uint8_t *from, uint32_t len,
-		     struct lrp_tcp_into *into)
+		     struct lrp_tcp_into *into, bool placed)
 {
+	if (!placed)
+		place(c, from, len, into, NULL);
 	c->bytes_received += len;
-	if (into && into->count && c->rcv_read == c->rcv_nxt && !c->rcv_urgent) {
-		uint32_t direct = fill(into, from, len);
+	if (direct(c, into)) {
+		uint32_t read = consume(into, len);
 
-		c->rcv_nxt += direct;
-		c->rcv_read += direct;
-		lrp_tcp_tune_read(c, now, direct);
-		from += direct;
-		len -= direct;
+		c->rcv_read += read;
+		lrp_tcp_tune_read(c, now, read);
 	}
-	if (len) {
-		lrp_tcp_ring_put(&c->rcv, c->rcv_nxt, from, len);
-		c->rcv_nxt += len;
-	}
+	c->rcv_nxt += len;
 }
 
 /* The peer's FIN is next. */
@@ -192,7 +235,7 @@ static void congestion_marks(struct lrp_tcp *c, const struct lrp_tcp_segment *s)
 }
 
 int lrp_tcp_receive(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *s,
-		    struct lrp_tcp_into *into)
+		    struct lrp_tcp_into *into, bool placed)
 {
 	const uint8_t *from = s->payload;
 	uint32_t seq = s->seq, end = seq + s->len, before = c->rcv_nxt;
@@ -239,7 +282,7 @@ int lrp_tcp_receive(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment
 		acknowledge_disorder(c, true);
 		return room ? 0 : MEMORY;
 	}
-	in_order(c, now, from, end - seq, into);
+	in_order(c, now, from, end - seq, into, placed);
 	if (__builtin_expect(c->ranges, 0))
 		lrp_tcp_reorder_advance(c);
 	if (__builtin_expect((has_fin && c->rcv_nxt == end) ||

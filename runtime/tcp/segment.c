@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#include "../wire/checksum.h"
-
 #define TCP_LEN	    20u
 #define WSCALE_MAX  14
 #define OPT_END	    0
@@ -14,6 +12,7 @@
 #define OPT_SACK_OK 4
 #define OPT_SACK    5
 #define OPT_TIME    8
+#define LATER_MIN   256u /* payload that is worth a checksum of its own later */
 
 static inline uint16_t get16(const uint8_t *p)
 {
@@ -113,11 +112,12 @@ static void parse_options(struct lrp_tcp_segment *s, const uint8_t *o, uint32_t 
 	}
 }
 
-int lrp_tcp_segment_parse(struct lrp_packet *p, const uint8_t *l4, bool partial_ok,
-			  struct lrp_tcp_segment *s)
+int lrp_tcp_segment_read(struct lrp_packet *p, const uint8_t *l4, bool partial_ok,
+			 struct lrp_tcp_segment *s)
 {
 	uint32_t header, len = p->l4_len;
 	uint64_t sum;
+	bool later;
 
 	if (__builtin_expect(p->proto != IPPROTO_TCP, 0))
 		return LRP_DROPPED(LRP_DROP_PROTOCOL);
@@ -131,11 +131,14 @@ int lrp_tcp_segment_parse(struct lrp_packet *p, const uint8_t *l4, bool partial_
 		sum = lrp_checksum_pseudo4(p->src.v4, p->dst.v4, IPPROTO_TCP, len);
 	else
 		sum = lrp_checksum_pseudo6(&p->src.v6, &p->dst.v6, IPPROTO_TCP, len);
-	if (!partial_ok || htons(get16(l4 + 16)) != lrp_checksum_fold(sum)) {
-		sum = lrp_checksum_add(sum, lrp_checksum_sum(l4, len));
-		if (lrp_checksum_fold(sum) != 0xffff)
+	later = !partial_ok || htons(get16(l4 + 16)) != lrp_checksum_fold(sum);
+	if (later) {
+		later = len - header >= LATER_MIN;
+		s->sum = lrp_checksum_add(sum, lrp_checksum_sum(l4, later ? header : len));
+		if (!later && !lrp_tcp_segment_intact(s, 0))
 			return LRP_DROPPED(LRP_DROP_CHECKSUM);
 	}
+	s->unchecked = later;
 
 	memcpy(&p->sport, l4, 2);
 	memcpy(&p->dport, l4 + 2, 2);
@@ -151,6 +154,22 @@ int lrp_tcp_segment_parse(struct lrp_packet *p, const uint8_t *l4, bool partial_
 	if (header > TCP_LEN)
 		parse_options(s, l4 + TCP_LEN, header - TCP_LEN);
 	return 0;
+}
+
+int lrp_tcp_segment_check(struct lrp_tcp_segment *s)
+{
+	if (s->unchecked && !lrp_tcp_segment_intact(s, lrp_checksum_sum(s->payload, s->len)))
+		return LRP_DROPPED(LRP_DROP_CHECKSUM);
+	s->unchecked = false;
+	return 0;
+}
+
+int lrp_tcp_segment_parse(struct lrp_packet *p, const uint8_t *l4, bool partial_ok,
+			  struct lrp_tcp_segment *s)
+{
+	int dropped = lrp_tcp_segment_read(p, l4, partial_ok, s);
+
+	return dropped ? dropped : lrp_tcp_segment_check(s);
 }
 
 /* ---- output ------------------------------------------------------------- */

@@ -10,6 +10,7 @@
 #include <sys/uio.h>
 
 #include "../ip/packet.h"
+#include "../wire/checksum.h"
 
 enum lrp_tcp_flag {
 	LRP_TCP_FIN = 0x01,
@@ -57,8 +58,10 @@ struct lrp_tcp_segment {
 	uint8_t options; /* LRP_TCP_HAS_* */
 	uint8_t wscale;	 /* as sent; more than 14 means 14 (RFC 7323 2.3) */
 	uint16_t mss;
-	uint8_t sacks; /* blocks in `sack`, the first of which may be a D-SACK */
+	uint8_t sacks;	/* blocks in `sack`, the first of which may be a D-SACK */
+	bool unchecked; /* the payload is still to be added to `sum`: lrp_tcp_segment_read() */
 	uint32_t ts_val, ts_ecr;
+	uint64_t sum; /* with `unchecked`: of the pseudo-header and the header */
 	struct lrp_tcp_sack sack[LRP_TCP_SACKS_MAX];
 };
 
@@ -76,6 +79,19 @@ static inline uint32_t lrp_tcp_seg_len(const struct lrp_tcp_segment *s)
  */
 int lrp_tcp_segment_parse(struct lrp_packet *p, const uint8_t *l4, bool partial_ok,
 			  struct lrp_tcp_segment *s);
+/*
+ * The same, but what is long may come back with s->unchecked: nothing in it is to be believed
+ * before its checksum was compared. lrp_tcp_input() does so itself, while it copies the payload;
+ * for all else lrp_tcp_segment_check() comes first: 0 or LRP_DROPPED(CHECKSUM).
+ */
+int lrp_tcp_segment_read(struct lrp_packet *p, const uint8_t *l4, bool partial_ok,
+			 struct lrp_tcp_segment *s);
+int lrp_tcp_segment_check(struct lrp_tcp_segment *s);
+/* Is s->sum right, once `payload` is added to it? */
+static inline bool lrp_tcp_segment_intact(const struct lrp_tcp_segment *s, uint64_t payload)
+{
+	return lrp_checksum_fold(lrp_checksum_add(s->sum, payload)) == 0xffff;
+}
 
 /* A segment to be sent. With mss > 0 and payload_len > mss, a run of segments of mss bytes each
  * (the last may be shorter) that differ in sequence number, in PSH and FIN (on the last) and in

@@ -240,8 +240,9 @@ struct lrp_tcp_into {
 /*
  * input.c: a segment of this connection arrived (RFC 9293 3.10.7). `into`: NULL, or where the
  * calling reader wants the data; it is used only if nothing is waiting in the buffer. 0, or
- * LRP_DROPPED(reason) if it was no use: STALE (unacceptable, old, out of window), MEMORY (no room);
- * counted by the caller; an ACK may be due.
+ * LRP_DROPPED(reason) if it was no use: STALE (unacceptable, old, out of window), MEMORY (no room),
+ * CHECKSUM (of lrp_tcp_segment_read(); nothing has changed, but what `into` has not consumed may be
+ * overwritten); counted by the caller; an ACK may be due.
  */
 int lrp_tcp_input(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *s,
 		  struct lrp_tcp_into *into);

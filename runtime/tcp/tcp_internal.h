@@ -112,10 +112,14 @@ void lrp_tcp_tune_segment(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_s
 void lrp_tcp_tune_read(struct lrp_tcp *c, int64_t now, uint32_t len);
 
 /* ---- receive.c */
+/* Copies the payload of a segment as expected to where it belongs, before its checksum is known:
+ * no more has changed than free memory. False: not possible. */
+bool lrp_tcp_place(const struct lrp_tcp *c, const struct lrp_tcp_segment *s,
+		   const struct lrp_tcp_into *into, uint64_t *sum);
 /* Payload, urgent pointer, FIN and ECN marks of an acceptable segment whose ACK was dealt with. As
- * lrp_tcp_input(). */
+ * lrp_tcp_input(). `placed`: its payload already lies where it belongs. */
 int lrp_tcp_receive(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *s,
-		    struct lrp_tcp_into *into);
+		    struct lrp_tcp_into *into, bool placed);
 
 /* ---- output.c */
 /* New data, or a FIN, may go out now. */

@@ -45,6 +45,8 @@ static inline uint64_t lrp_checksum_odd(uint64_t sum)
 
 /* Sum of `len` bytes at any alignment. lrp_checksum_sum() has the short path inline. */
 uint64_t lrp_checksum_long(const void *data, size_t len);
+/* Copies, and returns the sum of what was copied: one pass instead of two. No overlap. */
+uint64_t lrp_checksum_copy(void *restrict to, const void *restrict from, size_t len);
 
 static inline uint64_t lrp_checksum_short(const uint8_t *p, size_t len)
 {

@@ -594,13 +594,34 @@ static void act(struct sim_end *e)
 
 /* ---- receiving -------------------------------------------------------------------------- */
 
+/* It is found out while the payload is copied, and must leave no trace. */
+static void deliver_corrupt(struct sim_end *e, const struct lrp_tcp_segment *seg,
+			    struct lrp_tcp_into *into)
+{
+	static struct lrp_tcp before;
+
+	before = e->c;
+	e->corrupted++;
+	if (lrp_tcp_input(&e->c, e->sim->now, seg, into) != LRP_DROPPED(LRP_DROP_CHECKSUM))
+		sim_fail(e->sim, "what is corrupt was taken");
+	if (memcmp(&before, &e->c, sizeof(before)) || (into && (into->done || into->count != 1)))
+		sim_fail(e->sim, "what is corrupt has left a trace");
+}
+
 static void deliver_connection(struct sim_end *e, const struct lrp_tcp_segment *seg)
 {
 	struct sim *s = e->sim;
 	struct lrp_tcp_into into = {0};
 	struct iovec iov = {bytes, 1 + below(s, sizeof(bytes))};
 	bool direct = !e->app.pause_ns && below(s, 2) && e->c.state != LRP_TCP_SYN_SENT && !e->eof;
+	struct lrp_tcp_segment checked = *seg;
 
+	into.iov = &iov;
+	into.count = 1;
+	if (lrp_tcp_segment_check(&checked)) {
+		deliver_corrupt(e, seg, direct ? &into : NULL);
+		return;
+	}
 	if (seg->flags & LRP_TCP_ACK && !(seg->flags & (LRP_TCP_RST | LRP_TCP_SYN))) {
 		uint32_t edge = seg->ack + ((uint32_t)seg->window << e->c.snd_wscale);
 
@@ -608,8 +629,6 @@ static void deliver_connection(struct sim_end *e, const struct lrp_tcp_segment *
 			e->edge = edge;
 		e->edge_known = e->c.state != LRP_TCP_SYN_SENT && e->c.state != LRP_TCP_SYN_RCVD;
 	}
-	into.iov = &iov;
-	into.count = 1;
 	lrp_tcp_input(&e->c, s->now, seg, direct ? &into : NULL);
 	check_end(e);
 	check_bytes(e, bytes, e->read, into.done);
@@ -637,13 +656,17 @@ static void deliver_listener(struct sim_end *e, const struct lrp_tcp_segment *se
 	}
 }
 
-static void deliver(struct sim_end *e, const struct lrp_tcp_segment *seg)
+static void deliver(struct sim_end *e, struct lrp_tcp_segment *seg)
 {
 	struct lrp_tcp_tx tx;
 	uint32_t iss = 0;
 
 	if (e->open && !e->closed && e->c.state != LRP_TCP_CLOSED) {
 		deliver_connection(e, seg);
+		return;
+	}
+	if (lrp_tcp_segment_check(seg)) {
+		e->corrupted++;
 		return;
 	}
 	switch (lrp_tcp_timewait_input(&e->timewaits, e->sim->now, &e->flow, seg, &tx, &iss)) {
@@ -675,7 +698,7 @@ static void arrive(struct sim *s, const struct sim_event *ev)
 		return;
 	}
 	if (lrp_ip_input(&p) || p.proto != IPPROTO_TCP || p.fragment ||
-	    lrp_tcp_segment_parse(&p, ev->frame + p.l4_offset, false, &seg)) {
+	    lrp_tcp_segment_read(&p, ev->frame + p.l4_offset, false, &seg)) {
 		e->corrupted++;
 		return;
 	}

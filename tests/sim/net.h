@@ -6,7 +6,7 @@
  *   client ◄── link ◄── server        that name the same one share its bottleneck.
  *
  * Segments travel as bytes with Ethernet and IP headers and are parsed by lrp_ip_input() and
- * lrp_tcp_segment_parse(): what is corrupted must fail its checksum. Both streams are patterns of
+ * lrp_tcp_segment_read(): what is corrupted must fail its checksum. Both streams are patterns of
  * the offset and are compared byte by byte; after each event lrp_tcp_check() must hold, and what
  * goes out must respect the windows that were offered. Everything follows from the seed.
  *

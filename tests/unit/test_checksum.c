@@ -78,6 +78,27 @@ static void reads_no_further(void **state)
 	}
 }
 
+/* One pass: the copy is one, its sum that of two passes, and nothing around it is touched. */
+static void copies(void **state)
+{
+	static uint8_t from[70016], to[70032], want[70032];
+
+	(void)state;
+	rnd_fill(from, sizeof(from));
+	for (uint32_t i = 0; i < 4000; i++) {
+		size_t at = rnd_below(16), len = i < 1000 ? i : rnd_below(i < 3990 ? 4000 : 70000);
+		size_t where = rnd_below(16);
+
+		memset(to, 0xee, len + 32);
+		memset(want, 0xee, len + 32);
+		memcpy(want + where, from + at, len);
+		assert_int_equal(
+			ntohs(lrp_checksum_fold(lrp_checksum_copy(to + where, from + at, len))),
+			naive_sum(0, from + at, len));
+		assert_memory_equal(to, want, len + 32);
+	}
+}
+
 static void pieces(void **state)
 {
 	uint8_t bytes[3000];
@@ -150,7 +171,7 @@ int main(void)
 		cmocka_unit_test(rfc_vectors), cmocka_unit_test(edges),
 		cmocka_unit_test(as_naive),    cmocka_unit_test(reads_no_further),
 		cmocka_unit_test(pieces),      cmocka_unit_test(pseudo_headers),
-		cmocka_unit_test(updates),
+		cmocka_unit_test(updates),     cmocka_unit_test(copies),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
