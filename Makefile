@@ -65,10 +65,12 @@ LOAD_SRC := $(wildcard tools/load/lrp-load.c)
 # What load generator, benches and demo share: injection and the measuring bed.
 BED_SRC := $(filter-out tools/load/lrp-load.c,$(wildcard tools/load/*.c)) $(wildcard tools/bench/bed/*.c)
 BED_OBJ := $(BED_SRC:%.c=$(OBJ)/%.o)
-BENCH_SRC := $(filter-out $(COST_SRC) tools/bench/sink.c tools/bench/echo.c,$(wildcard tools/bench/*.c))
+# What runs as the server in the measuring bed.
+SERVER_SRC := $(wildcard tools/bench/sink.c tools/bench/echo.c tools/bench/stream.c)
+BENCH_SRC := $(filter-out $(COST_SRC) $(SERVER_SRC),$(wildcard tools/bench/*.c))
 DEMO_SRC := $(wildcard tools/demo/*.c)
 EXAMPLES := $(patsubst docs/examples/%.c,$(BIN)/example-%,$(wildcard docs/examples/*.c))
-COST := $(patsubst tools/bench/%.c,$(BIN)/%,$(COST_SRC) $(wildcard tools/bench/sink.c tools/bench/echo.c))
+COST := $(patsubst tools/bench/%.c,$(BIN)/%,$(COST_SRC) $(SERVER_SRC))
 
 TEST_LIB_SRC := $(wildcard tests/lib/*.c)
 UNIT := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))

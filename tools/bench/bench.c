@@ -15,6 +15,7 @@ const struct bench_system bench_systems[SYS_COUNT] = {
 	[SYS_EAGER] = {"eager", BED_LRP, "lrp", NULL, true, 9001},
 	[SYS_STOCK_RECV] = {"stock-recvfrom", BED_PASS, "stock", "--recv", false, 9002},
 	[SYS_LRP_RECV] = {"lrp-recvfrom", BED_LRP, "lrp", "--recv", false, 9002},
+	[SYS_VENDOR] = {"vendor", BED_BARE, "stock", NULL, false, 9000},
 };
 
 const char *bench_system_name(const struct bench_system *s, enum bed_placement placement)

@@ -44,7 +44,7 @@ struct bench_system {
 	uint16_t port;
 };
 
-enum { SYS_STOCK, SYS_LRP, SYS_EAGER, SYS_STOCK_RECV, SYS_LRP_RECV, SYS_COUNT };
+enum { SYS_STOCK, SYS_LRP, SYS_EAGER, SYS_STOCK_RECV, SYS_LRP_RECV, SYS_VENDOR, SYS_COUNT };
 extern const struct bench_system bench_systems[SYS_COUNT];
 
 /* stock, eager; ni-lrp or soft-lrp, by placement. */
@@ -88,6 +88,9 @@ int exp_memory(struct bench *b);
 int exp_send(struct bench *b);
 int exp_demux(struct bench *b);
 int exp_fill(struct bench *b);
+int exp_tcp_bulk(struct bench *b);
+int exp_tcp_rr(struct bench *b);
+int exp_tcp_crr(struct bench *b);
 
 /* Plots from the JSON files, if gnuplot is there. */
 void plot_fig3(const char *json_dir);

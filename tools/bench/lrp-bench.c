@@ -31,6 +31,9 @@ static const struct experiment experiments[] = {
 	{"fill", exp_fill, "frames back to the fill ring"},
 	{"scale", exp_scale, "many sockets against one"},
 	{"memory", exp_memory, "memory of an open socket"},
+	{"tcp-bulk", exp_tcp_bulk, "TCP throughput, one connection"},
+	{"tcp-rr", exp_tcp_rr, "TCP requests and answers"},
+	{"tcp-crr", exp_tcp_crr, "TCP connections per second"},
 };
 #define EXPERIMENTS (sizeof(experiments) / sizeof(*experiments))
 

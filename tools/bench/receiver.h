@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * receiver.h - the same program on stock sockets and on LRP. sink and echo are
- * written against this table, so that what is compared differs in the socket
+ * receiver.h - the same program on stock sockets and on LRP. sink, echo and stream
+ * are written against this table, so that what is compared differs in the socket
  * calls and in nothing else.
  */
 #ifndef LRP_BENCH_RECEIVER_H
@@ -33,6 +33,9 @@ struct receiver_calls {
 	ssize_t (*sendto)(int fd, const void *buf, size_t length, int flags,
 			  const struct sockaddr *addr, socklen_t addr_length);
 	int (*poll)(struct pollfd *fds, nfds_t count, int timeout_ms);
+	int (*listen)(int fd, int backlog);
+	int (*accept4)(int fd, struct sockaddr *addr, socklen_t *length, int flags);
+	int (*close)(int fd);
 };
 
 static int receiver_stock_bind(int fd, const struct sockaddr *addr, socklen_t length)
@@ -52,6 +55,11 @@ static ssize_t receiver_stock_sendto(int fd, const void *buf, size_t length, int
 	return sendto(fd, buf, length, flags, addr, addr_length);
 }
 
+static int receiver_stock_accept4(int fd, struct sockaddr *addr, socklen_t *length, int flags)
+{
+	return accept4(fd, addr, length, flags);
+}
+
 static const struct receiver_calls receiver_stock = {
 	.name = "stock",
 	.socket = socket,
@@ -61,6 +69,9 @@ static const struct receiver_calls receiver_stock = {
 	.recvmmsg = recvmmsg,
 	.sendto = receiver_stock_sendto,
 	.poll = poll,
+	.listen = listen,
+	.accept4 = receiver_stock_accept4,
+	.close = close,
 };
 
 static const struct receiver_calls receiver_lrp = {
@@ -72,6 +83,9 @@ static const struct receiver_calls receiver_lrp = {
 	.recvmmsg = lrp_recvmmsg,
 	.sendto = lrp_sendto,
 	.poll = lrp_poll,
+	.listen = lrp_listen,
+	.accept4 = lrp_accept4,
+	.close = lrp_close,
 };
 
 /* Where there is no lrpd [bed.h: bed_embedded()], the receiver attaches the device itself. */
@@ -127,6 +141,7 @@ static inline void receiver_stats(const struct receiver_calls *calls, int fd,
 	c->helper = stats.helper;
 	c->eager = stats.eager;
 	c->kernel = stats.kernel;
+	c->app = stats.app;
 }
 
 #endif

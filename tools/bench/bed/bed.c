@@ -424,7 +424,9 @@ static int inner_pid(pid_t pid)
 
 /*
  * One pair. Neighbours are permanent, so that a flood cannot starve the resolution of
- * addresses; the server answers everybody through the client.
+ * addresses; the server answers everybody through the client. The client sends frames of the MTU in
+ * every placement: a native program at the other end would take its segmentation offload away, a generic
+ * one would not.
  */
 static int make_pair(struct bed *bed, enum bed_program program)
 {
@@ -471,7 +473,7 @@ static int make_pair(struct bed *bed, enum bed_program program)
 	if (!err)
 		err = sh(bed, BED_CLIENT,
 			 "ip neigh replace 198.18.%u.1 lladdr %s nud permanent dev %s; ethtool -K "
-			 "%s gro on",
+			 "%s gro on tso off gso off",
 			 net, smac, pair->client, pair->client);
 	return err;
 }
@@ -546,7 +548,10 @@ int bed_open(struct bed *bed, bool spinners)
 				 "/proc/sys/net/ipv6/conf/all/router_solicitations; "
 				 "echo 0 > /proc/sys/net/ipv6/conf/default/router_solicitations; "
 				 "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad; "
-				 "echo 0 > /proc/sys/net/ipv4/icmp_ratelimit");
+				 "echo 0 > /proc/sys/net/ipv4/icmp_ratelimit; "
+				 "echo 4096 131072 6291456 > /proc/sys/net/ipv4/tcp_rmem; "
+				 "echo 4096 16384 4194304 > /proc/sys/net/ipv4/tcp_wmem; "
+				 "echo 1024 65535 > /proc/sys/net/ipv4/ip_local_port_range");
 	}
 	for (i = 0; i < BED_PROGRAMS && !err; i++)
 		err = make_pair(bed, (enum bed_program)i);

@@ -8,7 +8,8 @@
  *               ├── c<a> ═══════ veth ═══════ s<a>   stock: pass-through program
  *     generator ┼── c<b> ═══════ veth ═══════ s<b>   LRP
  *               ├── c<c> ═══════ veth ═══════ s<c>   control: drops everything
- *               └── c<d> ═══════ veth ═══════ s<d>   raw: bare AF_XDP
+ *               ├── c<d> ═══════ veth ═══════ s<d>   raw: bare AF_XDP
+ *               └── c<e> ═══════ veth ═══════ s<e>   vendor: no program
  *
  * One pair per system, alike in everything but the program, so that systems
  * alternate without an attach in between. On each pair the client's traffic and
@@ -36,7 +37,7 @@
 enum bed_placement { BED_NI, BED_STRICT, BED_SOFTIRQ, BED_FAIR, BED_PLACEMENTS };
 extern const char *const bed_placement_name[BED_PLACEMENTS];
 
-enum bed_program { BED_PASS, BED_LRP, BED_DROP, BED_RAW, BED_PROGRAMS };
+enum bed_program { BED_PASS, BED_LRP, BED_DROP, BED_RAW, BED_BARE, BED_PROGRAMS };
 enum bed_ns { BED_SERVER, BED_CLIENT };
 
 struct bench_bpf;

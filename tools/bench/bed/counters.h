@@ -20,6 +20,7 @@ struct bench_counters {
 	uint64_t call, helper, eager, kernel; /* lrp_stats(): where LRP's packets were processed */
 	uint64_t sockets;
 	uint64_t truesize; /* bytes that the kernel accounts for one queued datagram */
+	uint64_t app;	   /* lrp_stats(): segments that the APP thread processed */
 };
 
 /* Both programs: the counters' memfd, inherited under this number. */

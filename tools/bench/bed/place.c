@@ -8,7 +8,7 @@
  *   softirq  NAPI on CPU N hands on by RPS to CPU S, where the generic program runs
  *   fair     NAPI thread on CPU S at SCHED_OTHER: native program
  *
- * The client's end always has its NAPI thread on CPU N, so that the server does not
+ * The client's end always has its NAPI thread on CPU N, and RPS to it, so that the server does not
  * pay for what its clients receive. Placement is verified with packets, never assumed.
  */
 #include <bpf/bpf.h>
@@ -121,6 +121,9 @@ static int attach_pair(struct bed *bed, struct bed_pair *pair, enum bed_placemen
 		if (!pair->raw)
 			return bed_fail(bed, -errno, "raw_xsk.bpf.o: %s", strerror(errno));
 		return attach(bed, pair, pair->raw->progs.bench_raw, placement);
+	case BED_BARE:
+		pair->attached = true;
+		return 0;
 	default:
 		return attach_lrp(bed, pair, placement);
 	}
@@ -228,10 +231,24 @@ static int place_thread(struct bed *bed, const char *device, int cpu, int priori
 	return 0;
 }
 
+/* Which CPU a device's received packets are handed to by RPS; -1: none. */
+static int place_rps(struct bed *bed, enum bed_ns ns, const char *device, int cpu)
+{
+	char path[128], mask[64], *at = mask;
+	int word;
+
+	/* Words of 32 CPUs, the highest first. */
+	at += sprintf(at, "%x", cpu < 0 ? 0 : 1u << cpu % 32);
+	for (word = cpu / 32; word > 0 && at < mask + 48; word--)
+		at += sprintf(at, ",0");
+	snprintf(path, sizeof(path), "/sys/class/net/%s/queues/rx-0/rps_cpus", device);
+	return bed_write(bed, ns, path, mask);
+}
+
 static int place_pair(struct bed *bed, struct bed_pair *pair, enum bed_placement placement)
 {
 	bool threaded = placement == BED_STRICT || placement == BED_FAIR;
-	char path[128], mask[32];
+	char path[128];
 	int err;
 
 	snprintf(path, sizeof(path), "/sys/class/net/%s/threaded", pair->client);
@@ -239,6 +256,10 @@ static int place_pair(struct bed *bed, struct bed_pair *pair, enum bed_placement
 	if (!err)
 		err = place_thread(bed, pair->client, bed->cpu_load, CLIENT_PRIORITY,
 				   &pair->client_napi);
+	/* veth passes NAPI by where the sender's end segments (the server's does), and would then have the
+	 * client's share of the work done in the server's send call. */
+	if (!err)
+		err = place_rps(bed, BED_CLIENT, pair->client, bed->cpu_load);
 	if (err)
 		return err;
 	snprintf(path, sizeof(path), "/sys/class/net/%s/threaded", pair->server);
@@ -249,19 +270,8 @@ static int place_pair(struct bed *bed, struct bed_pair *pair, enum bed_placement
 				   placement == BED_STRICT ? SERVER_PRIORITY : 0, &pair->napi);
 	if (err)
 		return err;
-	snprintf(path, sizeof(path), "/sys/class/net/%s/queues/rx-0/rps_cpus", pair->server);
-	if (placement == BED_SOFTIRQ) {
-		/* Words of 32 CPUs, the highest first. */
-		char *at = mask;
-		int word;
-
-		at += sprintf(at, "%x", 1u << bed->cpu_server % 32);
-		for (word = bed->cpu_server / 32; word > 0 && at < mask + 16; word--)
-			at += sprintf(at, ",0");
-	} else {
-		snprintf(mask, sizeof(mask), "0");
-	}
-	return bed_write(bed, BED_SERVER, path, mask);
+	return place_rps(bed, BED_SERVER, pair->server,
+			 placement == BED_SOFTIRQ ? bed->cpu_server : -1);
 }
 
 /* ---- proof ------------------------------------------------------------------------ */
