@@ -24,6 +24,7 @@ struct bench {
 	bool no_plots;
 	unsigned int placements; /* bit per placement that was asked for; 0: those of the length */
 	uint64_t rate;		 /* of fig3 alone; 0: all */
+	const char *only;	 /* part of the names of the TCP cases that are wanted; NULL: all */
 };
 
 /* Whether an experiment is to be run in a placement; `fair` only if asked for or from `least` on. */

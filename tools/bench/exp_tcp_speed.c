@@ -4,6 +4,7 @@
  * connections, and Table 1's transfer with a small buffer.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "exp_tcp.h"
 
@@ -25,8 +26,9 @@ static int run_cases(struct bench *b, const char *name, const char *note,
 			continue;
 		err = bench_place(b, (enum bed_placement)p, TCP_PROGRAMS);
 		for (i = 0; i < count && !err; i++)
-			err = tcp_compare(b, &cases[i], repeats_of[b->length],
-					  seconds_of[b->length]);
+			if (!b->only || strstr(cases[i].name, b->only))
+				err = tcp_compare(b, &cases[i], repeats_of[b->length],
+						  seconds_of[b->length]);
 	}
 	return result_end() ? -EIO : err;
 }

@@ -42,7 +42,7 @@ static void usage(FILE *to)
 	size_t i;
 
 	fprintf(to, "Usage: lrp-bench NAME... [--quick|--long] [--json DIR] [--capacity N] "
-		    "[--placement P] [--rate R] [--no-spinners] [--same]\n"
+		    "[--placement P] [--rate R] [--only TEXT] [--no-spinners] [--same]\n"
 		    "Builds a test bed of network namespaces, measures, and leaves nothing behind. "
 		    "Needs root and two CPUs.\n");
 	for (i = 0; i < EXPERIMENTS; i++)
@@ -51,6 +51,7 @@ static void usage(FILE *to)
 	fprintf(to, "--placement ni, strict, softirq or fair: that one alone; --rate: fig3 and "
 		    "fig4 at that "
 		    "rate alone, packets/s.\n");
+	fprintf(to, "--only: of the TCP cases those whose name contains the text.\n");
 	fprintf(to, "--same puts stock in LRP's place: what then differs from 1 is the method's "
 		    "error.\n");
 	fprintf(to, "A * marks what other load or the hypervisor disturbed, repeats included.\n");
@@ -93,11 +94,17 @@ static void on_signal(int signo)
 
 int main(int argc, char **argv)
 {
-	static const struct option longs[] = {{"quick", 0, 0, 'q'},	  {"long", 0, 0, 'l'},
-					      {"json", 1, 0, 'j'},	  {"capacity", 1, 0, 'c'},
-					      {"no-spinners", 0, 0, 's'}, {"same", 0, 0, 'S'},
-					      {"placement", 1, 0, 'p'},	  {"rate", 1, 0, 'r'},
-					      {"help", 0, 0, 'h'},	  {0}};
+	static const struct option longs[] = {{"quick", 0, 0, 'q'},
+					      {"long", 0, 0, 'l'},
+					      {"json", 1, 0, 'j'},
+					      {"capacity", 1, 0, 'c'},
+					      {"no-spinners", 0, 0, 's'},
+					      {"same", 0, 0, 'S'},
+					      {"only", 1, 0, 'o'},
+					      {"placement", 1, 0, 'p'},
+					      {"rate", 1, 0, 'r'},
+					      {"help", 0, 0, 'h'},
+					      {0}};
 	static struct bench b = {
 		.length = BENCH_NORMAL, .capacity = 1024, .retries = 2, .retries_left = 300};
 	bool chosen[EXPERIMENTS] = {0}, any = false, spinners = true, same = false;
@@ -143,6 +150,9 @@ int main(int argc, char **argv)
 					optarg);
 				return 2;
 			}
+			break;
+		case 'o':
+			b.only = optarg;
 			break;
 		case 'h':
 			usage(stdout);
