@@ -423,8 +423,7 @@ void lrp_core_withdraw(struct lrp_core *core, uint32_t endpoint)
 	sync_socket(core, &old);
 }
 
-/* ---- the whole
- * ------------------------------------------------------------------------------------ */
+/* ---- the whole -------------------------------------------------------- */
 
 /* Calls fn for each key; keys are collected first, since fn deletes. */
 static void for_each_key(int fd, size_t key_size,

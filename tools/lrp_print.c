@@ -233,21 +233,22 @@ static void add_channel(struct table *table, size_t row, struct json_object *cha
 	set_number(table, row, 8, number(channel, "packets"));
 	set_number(table, row, 9, processed ? number(processed, "call") : 0);
 	set_number(table, row, 10, processed ? number(processed, "helper") : 0);
-	set_number(table, row, 11, processed ? number(processed, "eager") : 0);
-	set_number(table, row, 12,
+	set_number(table, row, 11, processed ? number(processed, "app") : 0);
+	set_number(table, row, 12, processed ? number(processed, "eager") : 0);
+	set_number(table, row, 13,
 		   number(channel, "drop_full") + number(channel, "drop_surplus") +
 			   number(channel, "drop_closed") + number(channel, "drop_backlog"));
-	set_number(table, row, 13, dropped ? sum(dropped) : 0);
-	set(table, row, 14, text(channel, "comm"));
+	set_number(table, row, 14, dropped ? sum(dropped) : 0);
+	set(table, row, 15, text(channel, "comm"));
 }
 
 void lrp_print_channels(struct json_object *root)
 {
-	static const char *const head[] = {"socket", "device", "queue",	  "pid",     "local",
-					   "peer",   "frames", "limit",	  "packets", "call",
-					   "helper", "eager",  "discard", "drop",    "command"};
+	static const char *const head[] = {
+		"socket",  "device", "queue",  "pid", "local", "peer",	  "frames", "limit",
+		"packets", "call",   "helper", "app", "eager", "discard", "drop",   "command"};
 	struct json_object *channels = member(root, "channels");
-	struct table table = {.columns = 15};
+	struct table table = {.columns = 16};
 
 	for (size_t c = 0; c < table.columns; c++)
 		set(&table, 0, c, head[c]);
@@ -256,8 +257,7 @@ void lrp_print_channels(struct json_object *root)
 	print_table(&table, "");
 }
 
-/* ---- audit
- * ---------------------------------------------------------------------------------------- */
+/* ---- audit ------------------------------------------------------------ */
 
 void lrp_print_audit(struct json_object *audit)
 {

@@ -12,10 +12,10 @@ int main(int argc, char **argv)
 	long count = 0;
 	int fd;
 
-	if (argc < 2 || lrp_embed(argv[1], NULL) < 0)
-		return fprintf(stderr, "%s\n",
-			       argc < 2 ? "usage: embedded IFACE" : lrp_embed_error()),
-		       1;
+	if (argc < 2 || lrp_embed(argv[1], NULL) < 0) {
+		fprintf(stderr, "%s\n", argc < 2 ? "usage: embedded IFACE" : lrp_embed_error());
+		return 1;
+	}
 	fd = lrp_socket(AF_INET, SOCK_DGRAM, 0);
 	if (fd < 0 || lrp_bind(fd, (struct sockaddr *)&any, sizeof(any)) < 0)
 		return perror("port 7000"), 1;
