@@ -16,6 +16,7 @@
 #include "fragment.h"
 #include "local.h"
 #include "pin.h"
+#include "reset.h"
 #include "state.h"
 #include "tap.h"
 
@@ -256,6 +257,7 @@ void lrp_core_free(struct lrp_core *core)
 		core->page->lrpd_pid = 0;
 		munmap(core->page, sizeof(*core->page));
 	}
+	lrp_core_resets_close(core);
 	lrp_core_strays_close(core);
 	lrp_core_local_close(core);
 	if (core->ports)
@@ -308,6 +310,7 @@ int lrp_core_run(struct lrp_core *core)
 	lrp_core_quarantine_run(core);
 	if (core->closing)
 		timeout = sooner(timeout, core->reclaim_at_ns);
+	timeout = sooner(timeout, lrp_core_resets_run(core));
 	timeout = sooner(timeout, core->next_quarantine_ns);
 	return sooner(timeout, core->next_sweep_ns);
 }

@@ -227,6 +227,7 @@ struct lrp_core {
 	int epoll_fd;
 	struct lrp_core_local *local;
 	struct lrp_core_strays *strays;
+	struct lrp_core_resets *resets; /* NULL: nobody is to be reset */
 	uint64_t netns_cookie;
 	char pin_dir[64];	     /* "": not pinned */
 	uint64_t next_quarantine_ns; /* 0: nothing in quarantine */

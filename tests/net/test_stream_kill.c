@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * test_stream_kill.c - kill -9 of a process with TCP connections: its peers, kernel sockets that
+ * wait in poll() and send nothing, are reset within a second, also if lrpd is killed together with
+ * it. A connection of somebody else goes on.
+ */
+#include <netinet/in.h>
+#include <poll.h>
+
+#include "fault_bed.h"
+#include "socket_harness.h"
+
+#define PEERS	  4 /* connections of each kind */
+#define SERVICE	  7000
+#define BYSTANDER 7001
+#define SECOND_MS 1000u
+
+struct victim {
+	struct run run;
+	pid_t pid;
+	int peer[PEERS], peers; /* kernel sockets */
+};
+
+static void must(bool ok, const char *what)
+{
+	if (ok)
+		return;
+	perror(what);
+	exit(1);
+}
+
+static int peer_listener(const struct run *r, int port)
+{
+	int fd = client_socket(r->family, SOCK_STREAM, 0), on = 1;
+	struct timeval tv = {.tv_sec = 5};
+	struct sockaddr_storage a;
+	socklen_t len = addr_client(r, &a, port);
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	must(!bind(fd, (void *)&a, len) && !listen(fd, 128), "peer's listener");
+	return fd;
+}
+
+/* In the victim: opens connections, and says so by a byte on each. */
+static void open_some(const struct run *r, int port, int count)
+{
+	struct sockaddr_storage a;
+	socklen_t len = addr_client(r, &a, port);
+
+	for (int i = 0; i < count; i++) {
+		int fd = lrp_socket(r->family, SOCK_STREAM, 0);
+
+		if (fd < 0 || lrp_connect(fd, (void *)&a, len) || lrp_send(fd, "x", 1, 0) != 1)
+			_exit(1);
+	}
+}
+
+static void sleep_for_ever(void)
+{
+	for (;;)
+		pause();
+}
+
+/* Connections that the victim opens. */
+static void spawn_client(struct victim *v, int family)
+{
+	int lfd;
+	char c;
+
+	*v = (struct victim){.run.family = family};
+	lfd = peer_listener(&v->run, SERVICE);
+	fflush(stdout);
+	v->pid = fork();
+	if (!v->pid) {
+		open_some(&v->run, SERVICE, PEERS);
+		sleep_for_ever();
+	}
+	for (; v->peers < PEERS; v->peers++) {
+		v->peer[v->peers] = accept(lfd, NULL, NULL);
+		must(v->peer[v->peers] >= 0 && recv(v->peer[v->peers], &c, 1, 0) == 1,
+		     "peer's accept");
+	}
+	close(lfd);
+}
+
+/* All peers hear of it within a second of now. */
+static void check_reset(struct victim *v, const char *what)
+{
+	uint64_t from = fault_now_ns();
+	char c;
+
+	for (int i = 0; i < v->peers; i++) {
+		struct pollfd p = {.fd = v->peer[i], .events = POLLIN};
+		unsigned int spent = (unsigned int)((fault_now_ns() - from) / 1000000u);
+		int n = poll(&p, 1, spent < SECOND_MS ? (int)(SECOND_MS - spent) : 0);
+
+		CHECK(n == 1, "%s: peer %d has not heard of it after a second", what, i);
+		if (n == 1)
+			CHECK(recv(p.fd, &c, 1, 0) < 0 && errno == ECONNRESET, "%s: peer %d: %s",
+			      what, i, strerror(errno));
+		close(p.fd);
+	}
+	printf("%s: all reset after %.0f ms\n", what, (double)(fault_now_ns() - from) / 1e6);
+	waitpid(v->pid, NULL, 0);
+}
+
+static void kill_with_lrpd(struct victim *v)
+{
+	int lrpd = fault_lrpd_pid();
+
+	CHECK(lrpd > 0, "no lrpd");
+	kill(lrpd, SIGKILL);
+	kill(v->pid, SIGKILL);
+}
+
+/* Somebody else's connection: still there, nothing lost. */
+struct bystander {
+	pid_t pid;
+	int peer;
+};
+
+static void bystander_begin(struct bystander *b)
+{
+	struct run r = {.family = AF_INET};
+	int lfd = peer_listener(&r, BYSTANDER);
+	char c;
+
+	fflush(stdout);
+	b->pid = fork();
+	if (!b->pid) {
+		struct sockaddr_storage a;
+		socklen_t len = addr_client(&r, &a, BYSTANDER);
+		int fd = lrp_socket(AF_INET, SOCK_STREAM, 0);
+
+		if (fd < 0 || lrp_connect(fd, (void *)&a, len) || lrp_send(fd, "x", 1, 0) != 1)
+			_exit(1);
+		while (lrp_recv(fd, &c, 1, 0) == 1)
+			if (lrp_send(fd, &c, 1, 0) != 1)
+				_exit(1);
+		_exit(0);
+	}
+	b->peer = accept(lfd, NULL, NULL);
+	must(b->peer >= 0 && recv(b->peer, &c, 1, 0) == 1, "bystander");
+	close(lfd);
+}
+
+static void bystander_end(struct bystander *b)
+{
+	int status = -1;
+	char c = 0;
+
+	CHECK(send(b->peer, "y", 1, 0) == 1 && recv(b->peer, &c, 1, 0) == 1 && c == 'y',
+	      "the bystander's connection: %s", strerror(errno));
+	close(b->peer);
+	waitpid(b->pid, &status, 0);
+	CHECK(status == 0, "the bystander ended with %x", status);
+}
+
+int main(int argc, char **argv)
+{
+	static const int family[] = {AF_INET, AF_INET6};
+	struct bystander other;
+	struct victim v;
+
+	(void)argc;
+	fault_begin(argv, NULL);
+	bystander_begin(&other);
+	for (int i = 0; i < 2; i++) {
+		spawn_client(&v, family[i]);
+		kill(v.pid, SIGKILL);
+		check_reset(&v, i ? "client, IPv6" : "client, IPv4");
+	}
+	spawn_client(&v, AF_INET);
+	kill_with_lrpd(&v);
+	check_reset(&v, "client and lrpd");
+	CHECK(FAULT_WAIT(fault_lrpd_pid() > 0, 3000), "no lrpd came after the one killed");
+	bystander_end(&other);
+	fault_audit_idle("in the end", 5000);
+	fault_nobody_left();
+	return fault_end();
+}
