@@ -69,12 +69,12 @@ void lrp_listen_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_f
 
 	if (!hub->listening) {
 		if (lrp_tcp_reset_for(s, &reply))
-			lrp_stream_answer(flow, &reply);
+			lrp_stream_answer(hub, flow, &reply);
 		return;
 	}
 	switch (lrp_tcp_timewait_input(&hub->timewaits, now, flow, s, &reply, &iss)) {
 	case LRP_TCP_TIMEWAIT_REPLY:
-		lrp_stream_answer(flow, &reply);
+		lrp_stream_answer(hub, flow, &reply);
 		return;
 	case LRP_TCP_TIMEWAIT_DROP:
 		return;
@@ -84,7 +84,7 @@ void lrp_listen_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_f
 	}
 	switch (lrp_tcp_listen_input(&hub->listener, now, flow, s, iss, &reply, &o)) {
 	case LRP_TCP_LISTEN_REPLY:
-		lrp_stream_answer(flow, &reply);
+		lrp_stream_answer(hub, flow, &reply);
 		return;
 	case LRP_TCP_LISTEN_OPENED:
 		opened(hub, now, flow, s, &o);
@@ -100,7 +100,7 @@ void lrp_listen_timers(struct lrp_hub *hub, int64_t now)
 	struct lrp_tcp_tx reply;
 
 	while (lrp_tcp_listen_timer(&hub->listener, now, &flow, &reply))
-		lrp_stream_answer(&flow, &reply);
+		lrp_stream_answer(hub, &flow, &reply);
 	lrp_tcp_timewait_timer(&hub->timewaits, now);
 }
 
@@ -129,7 +129,7 @@ void lrp_listen_stop(struct lrp_hub *hub, int64_t now)
 	struct lrp_conn *c;
 
 	while (lrp_tcp_listen_close(&hub->listener, &flow, &reset))
-		lrp_stream_answer(&flow, &reset);
+		lrp_stream_answer(hub, &flow, &reset);
 	while ((c = hub->queue)) {
 		hub->queue = c->later;
 		lrp_conn_release(c, now, true);
@@ -146,7 +146,7 @@ void lrp_listen_stop(struct lrp_hub *hub, int64_t now)
 
 /* ---- listen() --------------------------------------------------------------- */
 
-static struct lrp_hub *make_hub(int fd, uint32_t backlog)
+static struct lrp_hub *make_hub(struct lrp_view *l, int fd, uint32_t backlog)
 {
 	struct lrp_hub *hub = lrp_hub_new();
 	struct lrp_tcp_options o;
@@ -161,7 +161,7 @@ static struct lrp_hub *make_hub(int fd, uint32_t backlog)
 	    getrandom(secret, sizeof(secret), 0) != sizeof(secret) ||
 	    getrandom(key, sizeof(key), 0) != sizeof(key) || lrp_hub_open(hub, LIMIT))
 		goto fail;
-	lrp_stream_options(fd, &o);
+	lrp_stream_options(l, fd, &o);
 	lrp_tcp_listen_init(&hub->listener, &o, hub->half, HALVES, HALVES / 4 * 3, secret);
 	hub->listener.rcv_wscale = o.wscale ? lrp_tcp_wscale(o.rcv_max) : 0;
 	hub->listener.mtu = hub->ep.channels ? hub->ep.chan[0].pool->mtu : 1500;
@@ -187,7 +187,7 @@ static void start(struct lrp_view *l, int fd, uint32_t backlog)
 
 	if (!lrp_broker_ready() || !lrp_tx_ready())
 		return;
-	hub = make_hub(fd, backlog);
+	hub = make_hub(l, fd, backlog);
 	if (!hub) {
 		lrp_log_once(LRP_LOG_WARN,
 			     "no channel for a listening socket: the kernel serves it");

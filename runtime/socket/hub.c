@@ -193,7 +193,7 @@ static void grow(struct lrp_conn *c)
 
 static void output(struct lrp_conn *c, int64_t now)
 {
-	struct lrp_tx_tcp how = {.flow = &c->flow};
+	struct lrp_tx_tcp how = lrp_stream_how(&c->flow, &c->tcp.opt);
 	struct lrp_tcp_tx tx;
 	int n;
 

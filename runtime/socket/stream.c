@@ -164,7 +164,7 @@ static bool open_connection(struct lrp_view *l, int fd, const struct sockaddr_st
 	if (!hub)
 		return false;
 	peer_of(&flow, &peer);
-	lrp_stream_options(fd, &o);
+	lrp_stream_options(l, fd, &o);
 	if (lrp_hub_open(hub, LIMIT) ||
 	    lrp_endpoint_publish_peer(&hub->ep, fd, &peer, flow.rport) ||
 	    !(c = lrp_conn_new(hub, &flow, &o))) {
@@ -308,7 +308,8 @@ int lrp_stream_name(struct lrp_view *l, int fd, struct sockaddr *addr, socklen_t
 				  peer ? &flow->raddr : &flow->laddr,
 				  peer ? flow->rport : flow->lport);
 	lrp_hub_unlock(stream->hub);
-	if (peer && (state == LRP_TCP_CLOSED || state == LRP_TCP_SYN_SENT))
+	if (peer && (state == LRP_TCP_CLOSED || state == LRP_TCP_SYN_SENT ||
+		     state == LRP_TCP_TIME_WAIT))
 		return -ENOTCONN;
 	if ((int)*len < 0)
 		return -EINVAL;
@@ -365,7 +366,7 @@ int lrp_stream_shutdown(struct lrp_view *l, int fd, int how)
 	if (lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
 		tcp = &stream->conn->tcp;
 		lrp_hub_input(stream->hub, now, stream->conn, LRP_CONTEXT_CALL);
-		if (tcp->state == LRP_TCP_CLOSED)
+		if (tcp->state == LRP_TCP_CLOSED || tcp->state == LRP_TCP_TIME_WAIT)
 			error = -ENOTCONN;
 		else
 			lrp_tcp_shutdown(tcp, now, how != SHUT_WR, how != SHUT_RD);

@@ -151,7 +151,7 @@ int lrp_stream_setsockopt(struct lrp_view *l, int fd, int level, int name, const
 int lrp_stream_getsockopt(struct lrp_view *l, int fd, int level, int name, void *value,
 			  socklen_t *len);
 /* What the shadow has been told. */
-void lrp_stream_options(int fd, struct lrp_tcp_options *o);
+void lrp_stream_options(struct lrp_view *l, int fd, struct lrp_tcp_options *o);
 int64_t lrp_stream_defer(int fd); /* TCP_DEFER_ACCEPT */
 int lrp_stream_somaxconn(void);
 /* An accepted socket has the options of its listener. */
@@ -173,10 +173,22 @@ static inline int lrp_stream_poll_fd(const struct lrp_view *l, int fd)
 	return atomic_load(&l->sock->stream.mode) == LRP_STREAM_CONNECTION ? -1 : fd;
 }
 
-/* The answer to a stranger. */
-static inline void lrp_stream_answer(const struct lrp_tcp_flow *flow, const struct lrp_tcp_tx *tx)
+/* How the segments of a flow are sent. */
+static inline struct lrp_tx_tcp lrp_stream_how(const struct lrp_tcp_flow *flow,
+					       const struct lrp_tcp_options *o)
 {
-	lrp_tx_send_tcp(NULL, &(struct lrp_tx_tcp){.flow = flow}, tx, 1, MSG_DONTWAIT);
+	bool six = flow->family == AF_INET6;
+
+	return (struct lrp_tx_tcp){.flow = flow, .tos = o->tos[six], .ttl = o->ttl[six]};
+}
+
+/* The answer to a stranger. */
+static inline void lrp_stream_answer(const struct lrp_hub *hub, const struct lrp_tcp_flow *flow,
+				     const struct lrp_tcp_tx *tx)
+{
+	struct lrp_tx_tcp how = lrp_stream_how(flow, &hub->listener.opt);
+
+	lrp_tx_send_tcp(NULL, &how, tx, 1, MSG_DONTWAIT);
 }
 
 #endif

@@ -21,7 +21,7 @@ struct job {
 	size_t total, done;
 	struct iovec stack[PIECES], *piece; /* what is left */
 	uint32_t pieces;
-	bool blocking, asked;
+	bool blocking, asked, partial; /* partial: whatever is there will do */
 	int64_t timeo;
 	uint64_t deadline;
 };
@@ -34,7 +34,7 @@ static int job_begin(struct job *j, const struct msghdr *msg)
 		return -EMSGSIZE;
 	j->msg = msg;
 	j->total = j->done = 0;
-	j->asked = false;
+	j->asked = j->partial = false;
 	for (i = 0; i < msg->msg_iovlen; i++)
 		j->total += msg->msg_iov[i].iov_len;
 	j->piece = j->stack;
@@ -108,11 +108,22 @@ static bool ended(const struct lrp_tcp *c)
 	       c->state == LRP_TCP_CLOSED;
 }
 
+/* Bytes that the call has to return unless the stream ends before. */
+static size_t needed(const struct lrp_conn *c, const struct job *j, int flags)
+{
+	size_t low;
+
+	if (flags & MSG_WAITALL)
+		return j->total;
+	low = lrp_tcp_low_water(&c->tcp);
+	return j->total < low ? j->total : low;
+}
+
 /* Hub locked. What recvmsg() returns, or -EAGAIN: the call has to wait for more. */
 static ssize_t read_some(struct lrp_conn *c, struct job *j, int64_t now, int flags)
 {
-	size_t left = j->total - j->done;
 	ssize_t n = lrp_tcp_read(&c->tcp, now, j->piece, j->pieces, tcp_flags(flags));
+	size_t got;
 
 	if (flags & MSG_OOB)
 		return n;
@@ -120,19 +131,15 @@ static ssize_t read_some(struct lrp_conn *c, struct job *j, int64_t now, int fla
 		lrp_hub_touch(c);
 		job_advance(j, (size_t)n);
 	}
-	if (n <= 0 && j->done) {
-		/* The error is for the next call. */
-		if (n < 0 && n != -EAGAIN)
-			c->tcp.error = (int)-n;
-		if (n == -EAGAIN && flags & MSG_WAITALL)
-			return -EAGAIN;
-		return (ssize_t)j->done;
-	}
-	if (n <= 0)
+	if (n <= 0 && !j->done)
 		return n;
-	if (flags & MSG_WAITALL && (size_t)n < left && !ended(&c->tcp))
+	/* An error is for the next call. */
+	if (n < 0 && n != -EAGAIN)
+		c->tcp.error = (int)-n;
+	got = flags & MSG_PEEK ? (size_t)n : j->done;
+	if (!j->partial && (n > 0 || n == -EAGAIN) && got < needed(c, j, flags) && !ended(&c->tcp))
 		return -EAGAIN;
-	return flags & MSG_PEEK ? n : (ssize_t)j->done;
+	return (ssize_t)got;
 }
 
 static ssize_t receive(struct lrp_view *l, int fd, struct job *j, int flags)
@@ -165,9 +172,8 @@ static ssize_t receive(struct lrp_view *l, int fd, struct job *j, int flags)
 		}
 		error = job_wait(j, l, fd, flags, &l->sock->rcvtimeo_ns);
 		if (error) {
-			if (flags & MSG_PEEK && flags & MSG_WAITALL) {
-				flags &= ~MSG_WAITALL;
-				j->asked = true;
+			if (flags & MSG_PEEK && !j->partial) {
+				j->partial = j->asked = true;
 				j->blocking = false;
 				continue;
 			}
@@ -196,7 +202,7 @@ ssize_t lrp_stream_receive(struct lrp_view *l, int fd, struct msghdr *msg, int f
 	if (n >= 0) {
 		msg->msg_namelen = 0;
 		msg->msg_controllen = 0;
-		msg->msg_flags = flags & MSG_OOB && n ? MSG_OOB : 0;
+		msg->msg_flags = (flags & MSG_CMSG_CLOEXEC) | (flags & MSG_OOB && n ? MSG_OOB : 0);
 	}
 	return n;
 }

@@ -46,6 +46,7 @@ static const struct option options[] = {
 	{SOL_SOCKET, SO_LINGER, SHADOW, true},
 	{SOL_SOCKET, SO_KEEPALIVE, TCP, true},
 	{SOL_SOCKET, SO_OOBINLINE, TCP, true},
+	{SOL_SOCKET, SO_RCVLOWAT, TCP, true},
 	{SOL_SOCKET, SO_RCVBUF, TCP, true},
 	{SOL_SOCKET, SO_SNDBUF, TCP, true},
 	{IPPROTO_TCP, TCP_NODELAY, TCP, true},
@@ -59,8 +60,12 @@ static const struct option options[] = {
 	{IPPROTO_TCP, TCP_LINGER2, TCP, true},
 	{IPPROTO_TCP, TCP_DEFER_ACCEPT, SHADOW, false},
 	{IPPROTO_TCP, TCP_QUICKACK, OURS, false},
-	{IPPROTO_TCP, TCP_CONGESTION, TCP, true},
+	{IPPROTO_TCP, TCP_CONGESTION, OURS, true},
 	{IPPROTO_TCP, TCP_INFO, OURS, false},
+	{SOL_IP, IP_TOS, TCP, true},
+	{SOL_IP, IP_TTL, TCP, true},
+	{SOL_IPV6, IPV6_TCLASS, TCP, true},
+	{SOL_IPV6, IPV6_UNICAST_HOPS, TCP, true},
 	{SOL_IPV6, IPV6_V6ONLY, SHADOW, false},
 };
 _Static_assert(sizeof(options) / sizeof(options[0]) <= 64, "bits of lrp_stream.set");
@@ -90,7 +95,7 @@ static uint32_t positive(int value, uint32_t fallback)
 	return value > 0 ? (uint32_t)value : fallback;
 }
 
-void lrp_stream_options(int fd, struct lrp_tcp_options *o)
+static void from_shadow(int fd, struct lrp_tcp_options *o)
 {
 	char name[CC_NAME] = "";
 	socklen_t len = sizeof(name) - 1;
@@ -112,15 +117,35 @@ void lrp_stream_options(int fd, struct lrp_tcp_options *o)
 		o->cc = cc;
 }
 
-/* TCP_MAXSEG and the sizes of buffers count only if somebody has set them. */
-static void add_set(const struct lrp_stream *stream, int fd, struct lrp_tcp_options *o)
+/* What the shadow says if somebody has set it, else `fallback`: these have other defaults here. */
+static uint32_t if_set(const struct lrp_stream *stream, int fd, int level, int name,
+		       uint32_t fallback)
 {
-	if (stream->set >> find(IPPROTO_TCP, TCP_MAXSEG) & 1)
-		o->mss = (uint16_t)get(fd, IPPROTO_TCP, TCP_MAXSEG, 0);
-	if (stream->set >> find(SOL_SOCKET, SO_RCVBUF) & 1)
-		o->rcv_max = positive(get(fd, SOL_SOCKET, SO_RCVBUF, 0), o->rcv_max);
-	if (stream->set >> find(SOL_SOCKET, SO_SNDBUF) & 1)
-		o->snd_max = positive(get(fd, SOL_SOCKET, SO_SNDBUF, 0), o->snd_max);
+	if (!(stream->set >> find(level, name) & 1))
+		return fallback;
+	return positive(get(fd, level, name, 0), fallback);
+}
+
+void lrp_stream_options(struct lrp_view *l, int fd, struct lrp_tcp_options *o)
+{
+	const struct lrp_stream *stream = &l->sock->stream;
+
+	from_shadow(fd, o);
+	o->mss = (uint16_t)if_set(stream, fd, IPPROTO_TCP, TCP_MAXSEG, 0);
+	o->rcv_low = if_set(stream, fd, SOL_SOCKET, SO_RCVLOWAT, 0);
+	o->rcv_min = if_set(stream, fd, SOL_SOCKET, SO_RCVBUF, 0);
+	o->snd_min = if_set(stream, fd, SOL_SOCKET, SO_SNDBUF, 0);
+	if (o->rcv_min)
+		o->rcv_max = o->rcv_min;
+	if (o->snd_min)
+		o->snd_max = o->snd_min;
+	/* The window must be able to bring what is waited for. */
+	if (o->rcv_min / 2 < o->rcv_low)
+		o->rcv_min = o->rcv_low < o->rcv_max / 2 ? 2 * o->rcv_low : o->rcv_max;
+	o->tos[0] = (uint8_t)if_set(stream, fd, SOL_IP, IP_TOS, 0);
+	o->ttl[0] = (uint8_t)if_set(stream, fd, SOL_IP, IP_TTL, 0);
+	o->tos[1] = (uint8_t)if_set(stream, fd, SOL_IPV6, IPV6_TCLASS, 0);
+	o->ttl[1] = (uint8_t)if_set(stream, fd, SOL_IPV6, IPV6_UNICAST_HOPS, 0);
 }
 
 int64_t lrp_stream_defer(int fd)
@@ -147,8 +172,7 @@ static void apply(struct lrp_view *l, int fd)
 	struct lrp_stream *stream = &l->sock->stream;
 	struct lrp_tcp_options o;
 
-	lrp_stream_options(fd, &o);
-	add_set(stream, fd, &o);
+	lrp_stream_options(l, fd, &o);
 	if (lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
 		lrp_tcp_options_set(&stream->conn->tcp, (int64_t)lrp_now_ns(), &o);
 		lrp_hub_touch(stream->conn);
@@ -184,7 +208,8 @@ static void set_ours(struct lrp_view *l, int fd, const struct option *o, const v
 		atomic_store(&l->sock->rcvtimeo_ns, duration(value, len));
 	} else if (o->name == SO_SNDTIMEO && o->level == SOL_SOCKET) {
 		atomic_store(&stream->sndtimeo_ns, duration(value, len));
-	} else if (o->level == IPPROTO_TCP && o->name == TCP_MAXSEG) {
+	} else if (o->level == IPPROTO_TCP &&
+		   (o->name == TCP_MAXSEG || o->name == TCP_CONGESTION)) {
 		apply(l, fd);
 	} else if (o->level == IPPROTO_TCP && o->name == TCP_QUICKACK) {
 		memcpy(&v, value, len < sizeof(v) ? len : sizeof(v));
@@ -196,6 +221,15 @@ static void set_ours(struct lrp_view *l, int fd, const struct option *o, const v
 	}
 }
 
+/* An algorithm that the kernel may have, but a connection of ours has not. */
+static bool unknown_cc(const struct lrp_view *l, const void *value, socklen_t len)
+{
+	char name[CC_NAME] = "";
+
+	memcpy(name, value, len < sizeof(name) - 1 ? len : sizeof(name) - 1);
+	return atomic_load(&l->sock->stream.mode) != LRP_STREAM_KERNEL && !lrp_tcp_cc_find(name);
+}
+
 int lrp_stream_setsockopt(struct lrp_view *l, int fd, int level, int name, const void *value,
 			  socklen_t len)
 {
@@ -203,6 +237,8 @@ int lrp_stream_setsockopt(struct lrp_view *l, int fd, int level, int name, const
 
 	if (i < 0)
 		return -ENOPROTOOPT;
+	if (level == IPPROTO_TCP && name == TCP_CONGESTION && unknown_cc(l, value, len))
+		return len ? -ENOENT : -EINVAL;
 	/* A connection in the kernel's sense is none: only it knows these by itself. */
 	if (setsockopt(fd, level, name, value, len))
 		return -errno;
@@ -281,6 +317,12 @@ static int get_ours(struct lrp_view *l, int level, int name, void *value, sockle
 	if (name == TCP_QUICKACK) {
 		v = !tcp->pingpong;
 		return put(value, len, &v, sizeof(v));
+	}
+	if (name == TCP_CONGESTION) {
+		char cc[CC_NAME] = "";
+
+		strncpy(cc, tcp->opt.cc->name, sizeof(cc) - 1);
+		return put(value, len, cc, sizeof(cc));
 	}
 	return -ENOPROTOOPT;
 }

@@ -65,8 +65,12 @@ struct lrp_tcp_options {
 	uint32_t user_timeout_ms;      /* 0: none */
 	uint32_t syn_retries, retries; /* timeouts until the connection fails: 6, 15 */
 	uint32_t linger2_s;	       /* FIN_WAIT_2 of a closed socket: 60 */
-	/* bytes: auto-tuning asks for no more; rcv_max rules the window scale */
-	uint32_t snd_max, rcv_max;
+	/* bytes: auto-tuning asks for no more, and no less; rcv_max rules the window scale */
+	uint32_t snd_max, rcv_max, snd_min, rcv_min;
+	uint32_t rcv_low; /* SO_RCVLOWAT: readable with so many bytes, 0: 1 */
+	/* For whoever sends the segments: of the IP header, [0] IPv4, [1] IPv6; ttl 0: the route's
+	 */
+	uint8_t tos[2], ttl[2];
 	const struct lrp_tcp_cc_ops *cc;
 };
 void lrp_tcp_options_default(struct lrp_tcp_options *o);
@@ -284,8 +288,10 @@ void lrp_tcp_abort(struct lrp_tcp *c, int64_t now);
 uint32_t lrp_tcp_ready(const struct lrp_tcp *c);    /* LRP_TCP_READABLE, ... */
 int lrp_tcp_error(struct lrp_tcp *c);		    /* positive, and taken */
 uint32_t lrp_tcp_readable(const struct lrp_tcp *c); /* FIONREAD */
-uint32_t lrp_tcp_unsent(const struct lrp_tcp *c);   /* SIOCOUTQ: written, not acknowledged */
-bool lrp_tcp_at_mark(const struct lrp_tcp *c);	    /* SIOCATMARK */
+/* Bytes that make it readable: opt.rcv_low, or what there is room for. */
+uint32_t lrp_tcp_low_water(const struct lrp_tcp *c);
+uint32_t lrp_tcp_unsent(const struct lrp_tcp *c); /* SIOCOUTQ: written, not acknowledged */
+bool lrp_tcp_at_mark(const struct lrp_tcp *c);	  /* SIOCATMARK */
 /* Any time; what rules the handshake (timestamps, sack, wscale, ecn, mss, rcv_max) counts before it
  * opens only. */
 void lrp_tcp_options_set(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_options *o);

@@ -152,6 +152,14 @@ uint32_t lrp_tcp_readable(const struct lrp_tcp *c)
 	return lrp_tcp_buffered(c);
 }
 
+uint32_t lrp_tcp_low_water(const struct lrp_tcp *c)
+{
+	/* More than half of what can be offered the window need not reach. */
+	uint32_t most = lrp_tcp_min(c->rcv.size, c->rcv_quota) / 2;
+
+	return lrp_tcp_max(lrp_tcp_min(c->opt.rcv_low, most), 1);
+}
+
 bool lrp_tcp_at_mark(const struct lrp_tcp *c)
 {
 	return c->rcv_urgent && c->rcv_up == c->rcv_read;
@@ -266,7 +274,8 @@ uint32_t lrp_tcp_ready(const struct lrp_tcp *c)
 		return ready;
 	if (!closed)
 		ready |= LRP_TCP_CONNECTED;
-	if (lrp_tcp_buffered(c) > (lrp_tcp_at_mark(c) && !c->opt.oob_inline))
+	if (lrp_tcp_buffered(c) >=
+	    lrp_tcp_low_water(c) + (lrp_tcp_at_mark(c) && !c->opt.oob_inline))
 		ready |= LRP_TCP_READABLE;
 	if (c->rcv_urgent == LRP_TCP_URGENT_HERE)
 		ready |= LRP_TCP_URGENT;
@@ -287,8 +296,11 @@ void lrp_tcp_options_set(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_op
 	bool keepalive =
 		o->keepalive && (!c->opt.keepalive || o->keep_idle_s != c->opt.keep_idle_s);
 	const struct lrp_tcp_cc_ops *before = c->opt.cc;
+	uint16_t mss = c->opt.mss;
 
 	c->opt = *o;
+	if (c->state != LRP_TCP_CLOSED)
+		c->opt.mss = mss;
 	if (o->cc != before)
 		lrp_tcp_cc_change(&c->cc, o->cc);
 	if (c->state == LRP_TCP_CLOSED || c->opening)

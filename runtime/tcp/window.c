@@ -129,8 +129,11 @@ void lrp_tcp_wanted(const struct lrp_tcp *c, uint32_t *snd, uint32_t *rcv)
 	/* Twice the congestion window: one in the network, one that waits for it. */
 	uint64_t out = 2ull * c->cc.cwnd;
 
+	if (out < c->opt.snd_min)
+		out = c->opt.snd_min;
 	if (out > c->opt.snd_max)
 		out = c->opt.snd_max;
 	*snd = power_of_two(c->snd.size, (uint32_t)out, c->opt.snd_max);
-	*rcv = power_of_two(c->rcv.size, c->rcv_wanted, c->opt.rcv_max);
+	*rcv = power_of_two(c->rcv.size, lrp_tcp_max(c->rcv_wanted, c->opt.rcv_min),
+			    c->opt.rcv_max);
 }

@@ -167,6 +167,34 @@ static void tuned(void **state)
 	assert_int_equal(snd, 2 << 20);
 }
 
+/* Sizes that were asked for are had at once; what is waited for must fit the window. */
+static void asked_for(void **state)
+{
+	uint32_t snd, rcv;
+
+	(void)state;
+	plain();
+	opt.snd_min = opt.snd_max = 300000;
+	opt.rcv_min = 200000;
+	opt.rcv_low = 1500;
+	open_with(0, 0, 1000, 0);
+	lrp_tcp_wanted(&conn, &snd, &rcv);
+	assert_int_equal(snd, 512 << 10);
+	assert_int_equal(rcv, 256 << 10);
+	in(ACK, 1, 1, 1000);
+	assert_false(lrp_tcp_ready(&conn) & LRP_TCP_READABLE);
+	in(ACK, 1001, 1, 500);
+	assert_true(lrp_tcp_ready(&conn) & LRP_TCP_READABLE);
+	lrp_tcp_quota(&conn, 2000);
+	assert_int_equal(lrp_tcp_low_water(&conn), 1000);
+	opt.rcv_low = 0;
+	opt.mss = 300;
+	lrp_tcp_options_set(&conn, now, &opt);
+	assert_int_equal(lrp_tcp_low_water(&conn), 1);
+	/* It counts before the handshake. */
+	assert_int_equal(conn.mss, 1000);
+}
+
 /* TCP_INFO says what is. */
 static void info(void **state)
 {
@@ -212,6 +240,7 @@ int main(void)
 		cmocka_unit_test(scaled),
 		cmocka_unit_test(resized),
 		cmocka_unit_test(tuned),
+		cmocka_unit_test(asked_for),
 		cmocka_unit_test(info),
 	};
 
