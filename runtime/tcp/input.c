@@ -116,6 +116,8 @@ static bool ack_input(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segme
 		c->due &= (uint8_t)~LRP_TCP_DUE_TAIL_PROBE;
 	if (s->ack != c->snd_una)
 		advance(c, now, s->ack);
+	if (__builtin_expect(c->search.size, 0))
+		lrp_tcp_search_ack(c, now);
 	if (c->snd_una == c->snd_nxt)
 		lrp_tcp_persist(c, now);
 	return true;

@@ -5,9 +5,7 @@
 
 #include "tcp_internal.h"
 
-#define TCP_LEN	     20u
-#define MSS_DEFAULT4 536u /* RFC 9293 3.7.1 */
-#define MSS_DEFAULT6 1220u
+#define MSS_UNKNOWN 536u /* RFC 9293 3.7.1 */
 
 void lrp_tcp_options_default(struct lrp_tcp_options *o)
 {
@@ -44,34 +42,10 @@ void lrp_tcp_init(struct lrp_tcp *c, const struct lrp_tcp_options *o,
 	c->snd = m->snd;
 	c->rcv = m->rcv;
 	c->rcv_quota = UINT32_MAX;
-	c->mss = c->rcv_mss = MSS_DEFAULT4;
+	c->mss = c->rcv_mss = MSS_UNKNOWN;
 	timers_off(c);
 	lrp_tcp_recovery_init(&c->recovery, m->run, m->runs, 0);
 	lrp_tcp_cc_init(&c->cc, c->opt.cc, c->mss);
-}
-
-void lrp_tcp_mss_update(struct lrp_tcp *c)
-{
-	uint32_t mss = c->peer_mss ? c->peer_mss : c->ip_len == 20 ? MSS_DEFAULT4 : MSS_DEFAULT6;
-
-	mss = lrp_tcp_min(mss, c->path_mss);
-	if (c->opt.mss)
-		mss = lrp_tcp_min(mss, c->opt.mss);
-	mss = lrp_tcp_max(mss, LRP_TCP_MSS_MIN);
-	if (c->timestamps)
-		mss -= LRP_TCP_TS_LEN;
-	if (mss == c->mss)
-		return;
-	c->mss = (uint16_t)mss;
-	lrp_tcp_cc_mss(&c->cc, mss);
-}
-
-void lrp_tcp_path_mtu(struct lrp_tcp *c, uint32_t mtu)
-{
-	uint32_t headers = c->ip_len + TCP_LEN;
-
-	mtu = lrp_tcp_min(mtu, 0xffff);
-	c->path_mss = (uint16_t)lrp_tcp_max(mtu > headers ? mtu - headers : 0, LRP_TCP_MSS_MIN);
 }
 
 static void begin(struct lrp_tcp *c, int64_t now, uint8_t family, uint32_t mtu, uint32_t ts_offset,
@@ -105,7 +79,7 @@ static void agreed(struct lrp_tcp *c, int64_t now)
 	c->recovery.sack = c->sack;
 	c->recovery.timestamps = c->timestamps;
 	c->ts_recent_ns = now;
-	c->rcv_mss = (uint16_t)lrp_tcp_min(c->path_mss, MSS_DEFAULT4);
+	c->rcv_mss = (uint16_t)lrp_tcp_min(c->path_mss, MSS_UNKNOWN);
 	c->quick = LRP_TCP_QUICK_ACKS;
 	c->rcv_rtt_seq = c->rcv_nxt;
 	lrp_tcp_mss_update(c);

@@ -137,14 +137,6 @@ static bool fin_waits(const struct lrp_tcp *c)
 	return c->shut_write && !lrp_tcp_fin_sent(c);
 }
 
-/* Bytes that the peer's window still takes. */
-static uint32_t peer_room(const struct lrp_tcp *c)
-{
-	uint32_t edge = c->snd_una + c->snd_wnd;
-
-	return lrp_seq_gt(edge, c->snd_nxt) ? edge - c->snd_nxt : 0;
-}
-
 /* May the last piece go, though it is no full segment? Nagle's algorithm with Minshall's change
  * (RFC 9293 3.7.4): not while one like it is out. */
 static bool tail_may_go(const struct lrp_tcp *c)
@@ -177,7 +169,7 @@ static uint32_t sendable(const struct lrp_tcp *c, int64_t now, uint32_t max, boo
 	*fin = false;
 	if (!waiting && !fin_waits(c))
 		return 0;
-	window = peer_room(c);
+	window = lrp_tcp_peer_room(c);
 	if (!waiting) {
 		/* A FIN alone is not the congestion window's affair, as in Linux. */
 		*fin = window > 0;
@@ -255,7 +247,7 @@ static bool fresh(const struct lrp_tcp *c, int64_t now, struct lrp_tcp_tx *tx, u
 static bool tail_probe(const struct lrp_tcp *c, int64_t now, struct lrp_tcp_tx *tx)
 {
 	uint32_t mss = c->mss - sack_len(c), seq, len;
-	uint32_t n = lrp_tcp_min(lrp_tcp_min(lrp_tcp_waiting(c), peer_room(c)), mss);
+	uint32_t n = lrp_tcp_min(lrp_tcp_min(lrp_tcp_waiting(c), lrp_tcp_peer_room(c)), mss);
 
 	if (n)
 		return fresh(c, now, tx, n, false, LRP_TCP_TX_TAIL_PROBE);
@@ -277,6 +269,12 @@ static bool data(const struct lrp_tcp *c, int64_t now, uint32_t max, struct lrp_
 			return true;
 		if (c->due & LRP_TCP_DUE_TAIL_PROBE && tail_probe(c, now, tx))
 			return true;
+	}
+	len = __builtin_expect(now >= c->search.next_ns, 0) ? lrp_tcp_search(c, now) : 0;
+	if (__builtin_expect(len, 0)) {
+		fresh(c, now, tx, len, false, LRP_TCP_TX_MTU_PROBE);
+		tx->mss = (uint16_t)len;
+		return true;
 	}
 	len = sendable(c, now, max, &fin);
 	return (len || fin) && fresh(c, now, tx, len, fin, LRP_TCP_TX_NEW);
@@ -343,6 +341,9 @@ static void data_sent(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_tx *t
 	if (tx->kind == LRP_TCP_TX_TAIL_PROBE)
 		lrp_tcp_recovery_probed(&c->recovery, !first);
 	c->due &= (uint8_t) ~(LRP_TCP_DUE_TAIL_PROBE | LRP_TCP_DUE_PUSH);
+	if (__builtin_expect(c->search.size && !first, 0) && lrp_seq_lt(tx->seq, c->search.end) &&
+	    lrp_seq_gt(end, c->search.seq))
+		lrp_tcp_search_again(c, now);
 	c->segs_out += segments;
 	if (tx->payload_len) {
 		c->data_segs_out += segments;
@@ -351,6 +352,8 @@ static void data_sent(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_tx *t
 	if (!first)
 		return;
 	c->snd_nxt = end;
+	if (tx->kind == LRP_TCP_TX_MTU_PROBE)
+		lrp_tcp_search_sent(c, tx->seq);
 	c->sent_ns = now;
 	c->probe_ns = LRP_TCP_NEVER;
 	if (tx->payload_len % tx->mss)

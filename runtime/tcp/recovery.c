@@ -252,6 +252,24 @@ void lrp_tcp_recovery_resend(struct lrp_tcp_recovery *r)
 	r->state = LRP_TCP_LOSS;
 }
 
+bool lrp_tcp_recovery_forgive(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, uint32_t seq,
+			      uint32_t end)
+{
+	const struct lrp_tcp_scoreboard *b = &r->board;
+
+	if (r->state != LRP_TCP_RECOVERY || !r->undo.possible || r->undo.una != seq ||
+	    b->lost == LRP_TCP_SENT_NONE || b->run[b->lost].seq != seq ||
+	    b->lost_bytes != end - seq || b->again_bytes)
+		return false;
+	lrp_tcp_cc_undo(cc);
+	r->undo.possible = false;
+	r->cwr = r->frto = r->frto_new = false;
+	r->recoveries--;
+	r->high_seq = b->nxt;
+	r->state = LRP_TCP_LOSS;
+	return true;
+}
+
 /* ---- acknowledgements ---- */
 
 /* The echo of a timestamp tells the RTT of retransmissions too (RFC 7323 4); in whole ms. */

@@ -147,6 +147,10 @@ void lrp_tcp_recovery_probed(struct lrp_tcp_recovery *r, bool again);
 
 /* The path MTU fell: everything that is out is to be sent again, no reduction. */
 void lrp_tcp_recovery_resend(struct lrp_tcp_recovery *r);
+/* True if [seq, end), which tried a larger path MTU, is all that was lost: it is to be sent again,
+ * and the reduction is taken back (RFC 4821 7.7). */
+bool lrp_tcp_recovery_forgive(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, uint32_t seq,
+			      uint32_t end);
 /* RTT of the handshake, when recovery was not asked (cookies). */
 void lrp_tcp_recovery_rtt(struct lrp_tcp_recovery *r, int64_t now_ns, int64_t rtt_ns);
 

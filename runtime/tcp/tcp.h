@@ -91,6 +91,7 @@ enum lrp_tcp_tx_kind {
 	LRP_TCP_TX_AGAIN,      /* a retransmission */
 	LRP_TCP_TX_TAIL_PROBE, /* RFC 8985 7.3; may carry new data */
 	LRP_TCP_TX_PROBE,      /* of a zero window, or keepalive */
+	LRP_TCP_TX_MTU_PROBE,  /* new data in a segment larger than c->mss (RFC 4821) */
 	LRP_TCP_TX_RESET,
 };
 
@@ -159,11 +160,19 @@ struct lrp_tcp {
 	uint16_t peer_mss;	 /* the peer's option, 0: none */
 	uint16_t path_mss;	 /* what the path MTU allows, without options */
 	uint16_t black_hole_mss; /* saved path_mss while a black hole is suspected; 0 */
-	uint16_t probes;	 /* of a zero window, in a row */
-	uint16_t unanswered;	 /* probes and keepalives, in a row */
-	uint16_t local_drops;	 /* in a row */
-	int error;		 /* positive errno, until it is taken */
-	int soft_error;		 /* from ICMP: what a timeout then reports (RFC 1122 4.2.3.9) */
+	struct {
+		uint16_t most;	   /* that our device takes, without options */
+		uint16_t failed;   /* the least that did not get through; UINT16_MAX: none */
+		uint16_t size;	   /* that is being tried, 0: none; */
+		uint8_t tries;	   /* how often it was lost; */
+		uint32_t seq, end; /* the segment that does */
+		int64_t next_ns;   /* from then on the next size; NEVER: there is none */
+	} search;		   /* for a larger path MTU (RFC 4821); pmtu.c */
+	uint16_t probes;	   /* of a zero window, in a row */
+	uint16_t unanswered;	   /* probes and keepalives, in a row */
+	uint16_t local_drops;	   /* in a row */
+	int error;		   /* positive errno, until it is taken */
+	int soft_error;		   /* from ICMP: what a timeout then reports (RFC 1122 4.2.3.9) */
 
 	/* receiving */
 	uint32_t irs;
@@ -314,7 +323,7 @@ void lrp_tcp_wanted(const struct lrp_tcp *c, uint32_t *snd, uint32_t *rcv);
  * Soft errors are remembered; hard ones fail a connection that is being opened (RFC 1122 4.2.3.9).
  */
 void lrp_tcp_unreachable(struct lrp_tcp *c, int64_t now, uint32_t seq, int error, bool hard);
-/* Packet too big: `mtu` of the path. Sends what is out again in smaller segments. */
+/* pmtu.c: packet too big, `mtu` of the path. Sends what is out again in smaller segments. */
 void lrp_tcp_too_big(struct lrp_tcp *c, int64_t now, uint32_t seq, uint32_t mtu);
 /* The device refused the last segment (ENOBUFS, EAGAIN): try again at this time; neither window nor
  * RTO changes. */

@@ -65,6 +65,21 @@ static inline bool lrp_tcp_pending(const struct lrp_tcp *c)
 	return c->snd_una != c->snd_end + c->shut_write;
 }
 
+/* Bytes that the peer's window still takes. */
+static inline uint32_t lrp_tcp_peer_room(const struct lrp_tcp *c)
+{
+	uint32_t edge = c->snd_una + c->snd_wnd;
+
+	return lrp_seq_gt(edge, c->snd_nxt) ? edge - c->snd_nxt : 0;
+}
+
+/* Could a router have seen it? Else what ICMP says about it is made up (RFC 5927 4.1). */
+static inline bool lrp_tcp_is_out(const struct lrp_tcp *c, uint32_t seq)
+{
+	return c->state != LRP_TCP_CLOSED && lrp_seq_geq(seq, c->snd_una) &&
+	       lrp_seq_lt(seq, c->snd_nxt);
+}
+
 /* Bytes that the application may read, the end of the stream not counted. */
 static inline uint32_t lrp_tcp_buffered(const struct lrp_tcp *c)
 {
@@ -77,10 +92,23 @@ static inline uint32_t lrp_tcp_window_left(const struct lrp_tcp *c)
 	return lrp_seq_gt(c->rcv_adv, c->rcv_nxt) ? c->rcv_adv - c->rcv_nxt : 0;
 }
 
-/* ---- open.c */
+/* ---- pmtu.c */
 /* The MSS after anything that it depends on has changed. */
 void lrp_tcp_mss_update(struct lrp_tcp *c);
+/* What the device takes, before anything is known about the path. */
 void lrp_tcp_path_mtu(struct lrp_tcp *c, uint32_t mtu);
+/* After a timeout: large segments vanish and no ICMP error says why; is it their size? */
+void lrp_tcp_black_hole(struct lrp_tcp *c, int64_t now);
+/* Payload of a segment that is to try a larger path MTU now; 0: none. */
+uint32_t lrp_tcp_search(const struct lrp_tcp *c, int64_t now);
+/* It went out, from `seq` to snd_nxt. */
+void lrp_tcp_search_sent(struct lrp_tcp *c, uint32_t seq);
+/* With one out: after an acknowledgement, or losses were found. */
+void lrp_tcp_search_ack(struct lrp_tcp *c, int64_t now);
+/* It is sent again with whatever else was lost: that says nothing. */
+void lrp_tcp_search_again(struct lrp_tcp *c, int64_t now);
+
+/* ---- open.c */
 /* What the peer's SYN says. */
 void lrp_tcp_negotiate(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *s);
 void lrp_tcp_established(struct lrp_tcp *c, int64_t now);

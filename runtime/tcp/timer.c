@@ -8,43 +8,12 @@
 
 #include "tcp_internal.h"
 
-#define BLACK_HOLE_TIMEOUTS 2 /* of large segments, until smaller ones are tried (RFC 2923 2.1) */
-#define BLACK_HOLE_GIVE_UP  6 /* it was none */
-
 static void fail(struct lrp_tcp *c)
 {
 	lrp_tcp_done(c, c->soft_error ? c->soft_error : ETIMEDOUT);
 }
 
 /* ---- retransmission ------------------------------------------------------- */
-
-/* Large segments vanish and no ICMP error says why: is it their size? */
-static void black_hole(struct lrp_tcp *c)
-{
-	static const uint16_t step[] = {1220, 536}; /* what IPv6 must carry; what IPv4 always did */
-	uint32_t timeouts = c->recovery.backoff;
-
-	if (timeouts < BLACK_HOLE_TIMEOUTS)
-		return;
-	if (timeouts == BLACK_HOLE_GIVE_UP && c->black_hole_mss) {
-		c->path_mss = c->black_hole_mss;
-		c->black_hole_mss = 0;
-	} else if (timeouts < BLACK_HOLE_GIVE_UP && timeouts % 2 == 0) {
-		uint32_t i = c->path_mss > step[0] ? 0 : 1;
-
-		if (c->path_mss <= step[i] || (i && c->ip_len != 20))
-			return;
-		/* The peer's window may not have let them become full, but large enough. */
-		if (c->snd_nxt - c->snd_una <= step[i])
-			return;
-		if (!c->black_hole_mss)
-			c->black_hole_mss = c->path_mss;
-		c->path_mss = step[i];
-	} else {
-		return;
-	}
-	lrp_tcp_mss_update(c);
-}
 
 static void timeout(struct lrp_tcp *c, int64_t now)
 {
@@ -59,7 +28,7 @@ static void timeout(struct lrp_tcp *c, int64_t now)
 	if (c->recovery.backoff > most)
 		fail(c);
 	else if (!c->opening)
-		black_hole(c);
+		lrp_tcp_black_hole(c, now);
 }
 
 static void retransmission(struct lrp_tcp *c, int64_t now)
@@ -71,6 +40,8 @@ static void retransmission(struct lrp_tcp *c, int64_t now)
 			c->due |= LRP_TCP_DUE_TAIL_PROBE;
 		else if (event == LRP_TCP_TIMER_TIMEOUT)
 			timeout(c, now);
+		else if (c->search.size)
+			lrp_tcp_search_ack(c, now);
 	}
 }
 

@@ -325,38 +325,13 @@ void lrp_tcp_quickack(struct lrp_tcp *c, bool on)
 
 /* ---- errors from the network ---------------------------------------------------- */
 
-/* Could a router have seen it? Else it is made up (RFC 5927 4.1). */
-static bool is_out(const struct lrp_tcp *c, uint32_t seq)
-{
-	return c->state != LRP_TCP_CLOSED && lrp_seq_geq(seq, c->snd_una) &&
-	       lrp_seq_lt(seq, c->snd_nxt);
-}
-
 void lrp_tcp_unreachable(struct lrp_tcp *c, int64_t now, uint32_t seq, int error, bool hard)
 {
 	(void)now;
-	if (!is_out(c, seq))
+	if (!lrp_tcp_is_out(c, seq))
 		return;
 	if (hard && (c->state == LRP_TCP_SYN_SENT || c->state == LRP_TCP_SYN_RCVD))
 		lrp_tcp_done(c, error);
 	else
 		c->soft_error = error;
-}
-
-void lrp_tcp_too_big(struct lrp_tcp *c, int64_t now, uint32_t seq, uint32_t mtu)
-{
-	uint16_t before = c->path_mss, mss = c->mss;
-
-	(void)now;
-	if (!is_out(c, seq))
-		return;
-	/* Less than any path must carry is made up (RFC 5927 7, RFC 8201 4; Linux's min_pmtu). */
-	lrp_tcp_path_mtu(c, lrp_tcp_max(mtu, c->ip_len == 20 ? 552 : 1280));
-	if (c->path_mss >= before) {
-		c->path_mss = before;
-		return;
-	}
-	lrp_tcp_mss_update(c);
-	if (c->mss < mss && !c->opening)
-		lrp_tcp_recovery_resend(&c->recovery);
 }

@@ -214,75 +214,6 @@ static void closed_over_data(void **state)
 	assert_int_equal(conn.state, LRP_TCP_ESTABLISHED);
 }
 
-/* Full segments vanish and no ICMP comes (RFC 2923 2.1). */
-static void black_hole(void **state)
-{
-	uint32_t least = UINT32_MAX;
-
-	(void)state;
-	plain();
-	open_with(0, 0, 0xffff, 0);
-	conn.peer_mss = conn.path_mss = 1460;
-	opt = conn.opt;
-	lrp_tcp_options_set(&conn, now, &opt);
-	assert_int_equal(conn.mss, 1460);
-	write_bytes(10000);
-	while (out())
-		;
-	for (int i = 0; i < 2; i++) {
-		wait_output(100 * S);
-		if (i < 1)
-			assert_true(out());
-	}
-	assert_int_equal(conn.mss, 1220);
-	assert_true(out());
-	assert_int_equal(tx.payload_len, 1220);
-	/* that gets through: it stays */
-	in(ACK, 1, 1221, 0);
-	assert_int_equal(conn.mss, 1220);
-	assert_int_equal(conn.black_hole_mss, 0);
-	/* it was none: as before */
-	while (out())
-		;
-	for (int i = 0; i < 7 && conn.state == LRP_TCP_ESTABLISHED; i++) {
-		wait_output(1000 * S);
-		least = conn.mss < least ? conn.mss : least;
-		while (out())
-			;
-	}
-	assert_int_equal(least, 536);
-	assert_int_equal(conn.mss, 1220);
-}
-
-/* RFC 1191, RFC 5927: believed if it speaks of what is out and of a size that can be. */
-static void too_big(void **state)
-{
-	uint32_t cwnd;
-
-	(void)state;
-	open_plain();
-	write_bytes(5000);
-	while (out())
-		;
-	cwnd = conn.cc.cwnd;
-	lrp_tcp_too_big(&conn, now, ISS, 800);
-	lrp_tcp_too_big(&conn, now, ISS + 5001, 800);
-	lrp_tcp_too_big(&conn, now, ISS + 1, 9000);
-	assert_int_equal(conn.mss, MSS);
-	lrp_tcp_too_big(&conn, now, ISS + 1, 840);
-	assert_int_equal(conn.mss, 800);
-	holds();
-	expect(ACK, 1, 800); /* at once, and the window is as it was */
-	assert_true(conn.cc.cwnd >= cwnd / 2);
-	expect(ACK, 801, 800);
-	lrp_tcp_too_big(&conn, now, ISS + 1, 68);
-	assert_int_equal(conn.mss, 552 - 40);
-	lrp_tcp_too_big(&conn, now, ISS + 1, 700); /* paths do not grow by ICMP */
-	assert_int_equal(conn.mss, 552 - 40);
-	in(ACK, 1, 5001, 0);
-	assert_int_equal(lrp_tcp_deadline(&conn), LRP_TCP_NEVER);
-}
-
 /* RFC 6298 5: from the last thing acknowledged; nothing out, no timer. */
 static void retransmission(void **state)
 {
@@ -349,8 +280,6 @@ int main(void)
 		cmocka_unit_test(user_timeout),
 		cmocka_unit_test(retries),
 		cmocka_unit_test(closed_over_data),
-		cmocka_unit_test(black_hole),
-		cmocka_unit_test(too_big),
 		cmocka_unit_test(retransmission),
 		cmocka_unit_test(tail_probe),
 	};
