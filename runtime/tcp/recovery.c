@@ -24,16 +24,6 @@ void lrp_tcp_recovery_init(struct lrp_tcp_recovery *r, struct lrp_tcp_sent_run *
 	r->rto_at_ns = r->tlp_at_ns = r->reo_at_ns = LRP_TCP_NEVER;
 }
 
-void lrp_tcp_recovery_grow(struct lrp_tcp_recovery *r, struct lrp_tcp_sent_run *run, uint16_t runs)
-{
-	lrp_tcp_scoreboard_grow(&r->board, run, runs);
-}
-
-bool lrp_tcp_recovery_crowded(const struct lrp_tcp_recovery *r)
-{
-	return lrp_tcp_scoreboard_crowded(&r->board);
-}
-
 uint32_t lrp_tcp_recovery_in_flight(const struct lrp_tcp_recovery *r)
 {
 	const struct lrp_tcp_scoreboard *b = &r->board;

@@ -90,15 +90,10 @@ struct lrp_tcp_acked {
 	int64_t rtt_ns;	 /* sample, or -1 */
 };
 
-/* `run`: `runs` records (16 to 65,534), memory of the owner. una = nxt = isn. */
+/* `run`: `runs` records (16 to 65,534), memory of the owner, who may have
+ * r->board grow (scoreboard.h). una = nxt = isn. */
 void lrp_tcp_recovery_init(struct lrp_tcp_recovery *r, struct lrp_tcp_sent_run *run, uint16_t runs,
 			   uint32_t isn);
-/* A larger array; the records are copied, the old array may go. */
-void lrp_tcp_recovery_grow(struct lrp_tcp_recovery *r, struct lrp_tcp_sent_run *run, uint16_t runs);
-/* Few records are left: time for lrp_tcp_recovery_grow(). Without it all goes on, with coarser
- * records; nobody has to wait. */
-bool lrp_tcp_recovery_crowded(const struct lrp_tcp_recovery *r);
-
 /* [seq, seq + len) went out; beyond nxt: new, else again. Starts the timers. `now_ts`: the
  * timestamp it carried. */
 void lrp_tcp_recovery_sent(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, int64_t now_ns,

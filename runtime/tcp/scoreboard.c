@@ -3,243 +3,7 @@
 
 #include <string.h>
 
-#include "seq.h"
-
-#define NONE  LRP_TCP_SENT_NONE
-#define FATES (LRP_TCP_SENT_SACKED | LRP_TCP_SENT_LOST)
-
-static inline bool in_flight(const struct lrp_tcp_sent_run *run)
-{
-	return !(run->flags & FATES);
-}
-
-static inline bool sent_again(const struct lrp_tcp_sent_run *run)
-{
-	return in_flight(run) && run->flags & LRP_TCP_SENT_AGAIN;
-}
-
-/* Adds a run to the sums, or takes it out: around each change of its length or flags. */
-static void count(struct lrp_tcp_scoreboard *b, const struct lrp_tcp_sent_run *run, bool in)
-{
-	uint32_t len = in ? run->end - run->seq : run->seq - run->end;
-
-	if (run->flags & LRP_TCP_SENT_SACKED)
-		b->sacked_bytes += len;
-	else if (run->flags & LRP_TCP_SENT_LOST)
-		b->lost_bytes += len;
-	else if (run->flags & LRP_TCP_SENT_AGAIN)
-		b->again_bytes += len;
-}
-
-/* ---- the order of sending ---- */
-
-static void flight_insert(struct lrp_tcp_scoreboard *b, uint16_t i, uint16_t earlier)
-{
-	struct lrp_tcp_sent_run *run = &b->run[i];
-
-	run->earlier = earlier;
-	run->later = earlier == NONE ? b->oldest : b->run[earlier].later;
-	*(earlier == NONE ? &b->oldest : &b->run[earlier].later) = i;
-	*(run->later == NONE ? &b->newest : &b->run[run->later].earlier) = i;
-}
-
-static void flight_remove(struct lrp_tcp_scoreboard *b, uint16_t i)
-{
-	const struct lrp_tcp_sent_run *run = &b->run[i];
-
-	*(run->earlier == NONE ? &b->oldest : &b->run[run->earlier].later) = run->later;
-	*(run->later == NONE ? &b->newest : &b->run[run->later].earlier) = run->earlier;
-}
-
-static bool sent_before(const struct lrp_tcp_sent_run *x, const struct lrp_tcp_sent_run *y)
-{
-	return x->sent_ns < y->sent_ns || (x->sent_ns == y->sent_ns && lrp_seq_lt(x->end, y->end));
-}
-
-/* Back to its place; the search begins at `from`, or the oldest. */
-static void flight_put(struct lrp_tcp_scoreboard *b, uint16_t i, uint16_t from)
-{
-	uint16_t earlier = NONE, later = b->oldest;
-
-	if (from != NONE && sent_before(&b->run[from], &b->run[i])) {
-		earlier = from;
-		later = b->run[from].later;
-	}
-	while (later != NONE && sent_before(&b->run[later], &b->run[i])) {
-		earlier = later;
-		later = b->run[later].later;
-	}
-	flight_insert(b, i, earlier);
-}
-
-/* ---- records ---- */
-
-/* `i` is the first LOST one no more; its links still hold, the sums have changed already. */
-static void lost_gone(struct lrp_tcp_scoreboard *b, uint16_t i)
-{
-	if (b->lost != i)
-		return;
-	if (!b->lost_bytes) {
-		b->lost = NONE;
-		return;
-	}
-	do
-		i = b->run[i].next;
-	while (!(b->run[i].flags & LRP_TCP_SENT_LOST));
-	b->lost = i;
-}
-
-static uint16_t take(struct lrp_tcp_scoreboard *b)
-{
-	uint16_t i = b->free;
-
-	b->free = b->run[i].next;
-	b->used++;
-	return i;
-}
-
-static void link_after(struct lrp_tcp_scoreboard *b, uint16_t i, uint16_t prev)
-{
-	struct lrp_tcp_sent_run *run = &b->run[i];
-
-	run->prev = prev;
-	run->next = prev == NONE ? b->first : b->run[prev].next;
-	*(prev == NONE ? &b->first : &b->run[prev].next) = i;
-	*(run->next == NONE ? &b->last : &b->run[run->next].prev) = i;
-}
-
-static void release(struct lrp_tcp_scoreboard *b, uint16_t i)
-{
-	struct lrp_tcp_sent_run *run = &b->run[i];
-
-	*(run->prev == NONE ? &b->first : &b->run[run->prev].next) = run->next;
-	*(run->next == NONE ? &b->last : &b->run[run->next].prev) = run->prev;
-	if (b->hint == i)
-		b->hint = run->prev;
-	run->next = b->free;
-	b->free = i;
-	b->used--;
-}
-
-/* What a run and the next become as one. In flight wins: it will be found lost again, or sacked,
- * while what was sent again must not be lost at once. */
-static uint8_t joined_flags(uint8_t x, uint8_t y)
-{
-	uint8_t again = (x | y) & LRP_TCP_SENT_AGAIN;
-
-	if (!(x & FATES) || !(y & FATES))
-		return again | LRP_TCP_SENT_JOINED;
-	return again | (x & y & LRP_TCP_SENT_SACKED ? LRP_TCP_SENT_SACKED : LRP_TCP_SENT_LOST);
-}
-
-/* What is lost by joining: nothing; RTT samples; what was sacked; time. */
-static uint32_t join_cost(uint8_t x, uint8_t y)
-{
-	if ((x & FATES) == (y & FATES))
-		return !(x & LRP_TCP_SENT_SACKED) && (x ^ y) & LRP_TCP_SENT_AGAIN;
-	return (x | y) & LRP_TCP_SENT_SACKED ? 2 : 3;
-}
-
-/* When a run and the next were sent: what is sacked does not matter, what is lost is the older. */
-static const struct lrp_tcp_sent_run *timed(const struct lrp_tcp_sent_run *x,
-					    const struct lrp_tcp_sent_run *y)
-{
-	if ((x->flags | y->flags) & LRP_TCP_SENT_SACKED)
-		return x->flags & LRP_TCP_SENT_SACKED ? y : x;
-	if ((x->flags ^ y->flags) & LRP_TCP_SENT_LOST)
-		return x->flags & LRP_TCP_SENT_LOST ? x : y;
-	return x->sent_ns > y->sent_ns ? x : y;
-}
-
-/* `i` takes in its successor. */
-static void join(struct lrp_tcp_scoreboard *b, uint16_t i)
-{
-	struct lrp_tcp_sent_run *run = &b->run[i], *next = &b->run[run->next];
-	const struct lrp_tcp_sent_run *time = timed(run, next);
-	uint8_t flags = joined_flags(run->flags, next->flags);
-	uint16_t gone = run->next;
-
-	if (in_flight(run))
-		flight_remove(b, i);
-	if (in_flight(next))
-		flight_remove(b, gone);
-	/* A sacked block that is forgotten has to be found again. */
-	if ((run->flags ^ next->flags) & LRP_TCP_SENT_SACKED)
-		b->seen = 0;
-	count(b, run, false);
-	count(b, next, false);
-	run->sent_ns = time->sent_ns;
-	run->delivered = time->delivered;
-	run->end = next->end;
-	run->flags = flags;
-	count(b, run, true);
-	release(b, gone);
-	if (in_flight(run))
-		flight_put(b, i, NONE);
-	if (b->lost == gone || (flags & LRP_TCP_SENT_LOST && b->lost == NONE))
-		b->lost = i;
-	if (!(flags & LRP_TCP_SENT_LOST))
-		lost_gone(b, i);
-}
-
-/* At least `need` records are free afterwards, by joining the neighbours that lose least. */
-static void make_room(struct lrp_tcp_scoreboard *b, uint16_t need)
-{
-	while (b->runs - b->used < need) {
-		uint32_t least = UINT32_MAX;
-		uint16_t best = b->first;
-
-		for (uint16_t i = b->first; b->run[i].next != NONE && least; i = b->run[i].next) {
-			uint32_t cost = join_cost(b->run[i].flags, b->run[b->run[i].next].flags);
-
-			if (cost < least) {
-				least = cost;
-				best = i;
-			}
-		}
-		join(b, best);
-	}
-}
-
-/* Cuts `i` at `seq`, inside it; false: no record is free. */
-static bool split(struct lrp_tcp_scoreboard *b, uint16_t i, uint32_t seq)
-{
-	struct lrp_tcp_sent_run *run = &b->run[i], *rest;
-	uint16_t j;
-
-	if (b->free == NONE)
-		return false;
-	j = take(b);
-	rest = &b->run[j];
-	*rest = *run;
-	rest->seq = run->end = seq;
-	link_after(b, j, i);
-	if (in_flight(rest))
-		flight_insert(b, j, i);
-	return true;
-}
-
-void lrp_tcp_scoreboard_init(struct lrp_tcp_scoreboard *b, struct lrp_tcp_sent_run *run,
-			     uint16_t runs, uint32_t isn)
-{
-	memset(b, 0, sizeof(*b));
-	b->free = b->first = b->last = b->oldest = b->newest = b->lost = b->hint = NONE;
-	b->una = b->nxt = b->fack = isn;
-	lrp_tcp_scoreboard_grow(b, run, runs);
-}
-
-void lrp_tcp_scoreboard_grow(struct lrp_tcp_scoreboard *b, struct lrp_tcp_sent_run *run,
-			     uint16_t runs)
-{
-	if (b->runs)
-		memcpy(run, b->run, b->runs * sizeof(*run));
-	for (uint16_t i = runs; i-- > b->runs;) {
-		run[i].next = b->free;
-		b->free = i;
-	}
-	b->run = run;
-	b->runs = runs;
-}
+#include "run.h"
 
 /* ---- sending ---- */
 
@@ -261,16 +25,16 @@ static void extend(struct lrp_tcp_scoreboard *b, int64_t now, uint32_t len, uint
 {
 	struct lrp_tcp_sent_run *run = &b->run[b->last];
 
-	count(b, run, false);
+	lrp_tcp_run_count(b, run, false);
 	run->end += len;
-	count(b, run, true);
+	lrp_tcp_run_count(b, run, true);
 	if (just_sent(b, b->last, now))
 		return;
 	run->sent_ns = stamp(b, now);
 	run->delivered = delivered;
 	run->flags |= LRP_TCP_SENT_JOINED;
-	flight_remove(b, b->last);
-	flight_insert(b, b->last, b->newest);
+	lrp_tcp_flight_remove(b, b->last);
+	lrp_tcp_flight_insert(b, b->last, b->newest);
 }
 
 void lrp_tcp_scoreboard_new(struct lrp_tcp_scoreboard *b, int64_t now_ns, uint32_t len,
@@ -278,14 +42,14 @@ void lrp_tcp_scoreboard_new(struct lrp_tcp_scoreboard *b, int64_t now_ns, uint32
 {
 	struct lrp_tcp_sent_run *run = b->last == NONE ? NULL : &b->run[b->last];
 
-	if (run && in_flight(run) && !(run->flags & LRP_TCP_SENT_AGAIN) &&
+	if (run && lrp_tcp_in_flight(run) && !(run->flags & LRP_TCP_SENT_AGAIN) &&
 	    (just_sent(b, b->last, now_ns) || lrp_tcp_scoreboard_crowded(b))) {
 		extend(b, now_ns, len, delivered);
 	} else {
 		uint16_t i;
 
-		make_room(b, 1);
-		i = take(b);
+		lrp_tcp_runs_room(b, 1);
+		i = lrp_tcp_run_take(b);
 		run = &b->run[i];
 		run->seq = b->nxt;
 		run->end = b->nxt + len;
@@ -293,8 +57,8 @@ void lrp_tcp_scoreboard_new(struct lrp_tcp_scoreboard *b, int64_t now_ns, uint32
 		run->delivered = delivered;
 		run->flags = 0;
 		memset(run->pad, 0, sizeof(run->pad));
-		link_after(b, i, b->last);
-		flight_insert(b, i, b->newest);
+		lrp_tcp_run_link(b, i, b->last);
+		lrp_tcp_flight_insert(b, i, b->newest);
 	}
 	b->nxt += len;
 }
@@ -303,15 +67,15 @@ static void run_again(struct lrp_tcp_scoreboard *b, uint16_t i, int64_t now, uin
 {
 	struct lrp_tcp_sent_run *run = &b->run[i];
 
-	if (in_flight(run))
-		flight_remove(b, i);
-	count(b, run, false);
+	if (lrp_tcp_in_flight(run))
+		lrp_tcp_flight_remove(b, i);
+	lrp_tcp_run_count(b, run, false);
 	run->flags = LRP_TCP_SENT_AGAIN;
 	run->sent_ns = stamp(b, now);
 	run->delivered = delivered;
-	count(b, run, true);
-	flight_insert(b, i, b->newest);
-	lost_gone(b, i);
+	lrp_tcp_run_count(b, run, true);
+	lrp_tcp_flight_insert(b, i, b->newest);
+	lrp_tcp_lost_gone(b, i);
 }
 
 /* Where [seq, ...) is; the usual places first. */
@@ -332,7 +96,7 @@ void lrp_tcp_scoreboard_again(struct lrp_tcp_scoreboard *b, int64_t now_ns, uint
 	uint16_t i, from;
 	bool follows;
 
-	make_room(b, 2);
+	lrp_tcp_runs_room(b, 2);
 	from = b->last != NONE && lrp_seq_leq(b->run[b->last].seq, seq) ? b->last : b->lost;
 	for (i = find(b, seq, from); i != NONE && lrp_seq_lt(b->run[i].seq, end);
 	     i = b->run[i].next) {
@@ -341,17 +105,17 @@ void lrp_tcp_scoreboard_again(struct lrp_tcp_scoreboard *b, int64_t now_ns, uint
 		if (run->flags & LRP_TCP_SENT_SACKED)
 			continue;
 		if (lrp_seq_lt(run->seq, seq)) {
-			split(b, i, seq);
+			lrp_tcp_run_split(b, i, seq);
 			continue;
 		}
 		if (lrp_seq_gt(run->end, end))
-			split(b, i, end);
+			lrp_tcp_run_split(b, i, end);
 		follows = run->prev != NONE && just_sent(b, run->prev, now_ns);
 		run_again(b, i, now_ns, delivered);
-		if (run->prev != NONE && sent_again(&b->run[run->prev]) &&
+		if (run->prev != NONE && lrp_tcp_sent_again(&b->run[run->prev]) &&
 		    (follows || lrp_tcp_scoreboard_crowded(b))) {
 			i = run->prev;
-			join(b, i);
+			lrp_tcp_run_join(b, i);
 		}
 	}
 }
@@ -405,18 +169,18 @@ static uint16_t run_sacked(struct lrp_tcp_scoreboard *b, uint16_t i, struct lrp_
 	d->sacked += run->end - run->seq;
 	if (sampled(run) && d->sacked_first_ns < 0)
 		d->sacked_first_ns = run->sent_ns;
-	if (in_flight(run))
-		flight_remove(b, i);
-	count(b, run, false);
+	if (lrp_tcp_in_flight(run))
+		lrp_tcp_flight_remove(b, i);
+	lrp_tcp_run_count(b, run, false);
 	run->flags = (run->flags & LRP_TCP_SENT_AGAIN) | LRP_TCP_SENT_SACKED;
-	count(b, run, true);
-	lost_gone(b, i);
+	lrp_tcp_run_count(b, run, true);
+	lrp_tcp_lost_gone(b, i);
 	b->fack = lrp_seq_max(b->fack, run->end);
 	if (run->next != NONE && b->run[run->next].flags & LRP_TCP_SENT_SACKED)
-		join(b, i);
+		lrp_tcp_run_join(b, i);
 	if (run->prev != NONE && b->run[run->prev].flags & LRP_TCP_SENT_SACKED) {
 		i = run->prev;
-		join(b, i);
+		lrp_tcp_run_join(b, i);
 	}
 	return i;
 }
@@ -433,8 +197,8 @@ static bool block_sacked(struct lrp_tcp_scoreboard *b, uint32_t start, uint32_t 
 		if (run->flags & LRP_TCP_SENT_SACKED) {
 			b->hint = i;
 		} else if (lrp_seq_lt(run->seq, start)) {
-			whole &= split(b, i, start);
-		} else if (lrp_seq_leq(run->end, end) || split(b, i, end)) {
+			whole &= lrp_tcp_run_split(b, i, start);
+		} else if (lrp_seq_leq(run->end, end) || lrp_tcp_run_split(b, i, end)) {
 			b->hint = i = run_sacked(b, i, d);
 		} else {
 			whole = false;
@@ -512,16 +276,16 @@ void lrp_tcp_scoreboard_acked(struct lrp_tcp_scoreboard *b, uint32_t ack,
 					d->acked_first_ns = run->sent_ns;
 			}
 		}
-		count(b, run, false);
+		lrp_tcp_run_count(b, run, false);
 		if (end != run->end) {
 			run->seq = end;
-			count(b, run, true);
+			lrp_tcp_run_count(b, run, true);
 			break;
 		}
-		if (in_flight(run))
-			flight_remove(b, i);
-		lost_gone(b, i);
-		release(b, i);
+		if (lrp_tcp_in_flight(run))
+			lrp_tcp_flight_remove(b, i);
+		lrp_tcp_lost_gone(b, i);
+		lrp_tcp_run_release(b, i);
 	}
 	b->una = ack;
 	b->fack = lrp_seq_max(b->fack, ack);
@@ -533,10 +297,10 @@ void lrp_tcp_scoreboard_lose(struct lrp_tcp_scoreboard *b, uint16_t i)
 {
 	struct lrp_tcp_sent_run *run = &b->run[i];
 
-	flight_remove(b, i);
-	count(b, run, false);
+	lrp_tcp_flight_remove(b, i);
+	lrp_tcp_run_count(b, run, false);
 	run->flags |= LRP_TCP_SENT_LOST;
-	count(b, run, true);
+	lrp_tcp_run_count(b, run, true);
 	if (b->lost == NONE || lrp_seq_lt(run->seq, b->run[b->lost].seq))
 		b->lost = i;
 }
@@ -548,11 +312,11 @@ void lrp_tcp_scoreboard_lose_first(struct lrp_tcp_scoreboard *b, uint32_t len)
 	if (i == NONE || b->run[i].flags & (FATES | LRP_TCP_SENT_AGAIN))
 		return;
 	if (b->run[i].end - b->run[i].seq > len) {
-		make_room(b, 1);
+		lrp_tcp_runs_room(b, 1);
 		i = b->first; /* may have been joined to the next */
-		if (!in_flight(&b->run[i]))
+		if (!lrp_tcp_in_flight(&b->run[i]))
 			return;
-		split(b, i, b->run[i].seq + len);
+		lrp_tcp_run_split(b, i, b->run[i].seq + len);
 	}
 	lrp_tcp_scoreboard_lose(b, i);
 }
@@ -561,7 +325,7 @@ void lrp_tcp_scoreboard_lose_sent(struct lrp_tcp_scoreboard *b, int64_t sent_ns)
 {
 	uint16_t i = b->first;
 
-	if (i != NONE && in_flight(&b->run[i]))
+	if (i != NONE && lrp_tcp_in_flight(&b->run[i]))
 		lrp_tcp_scoreboard_lose(b, i);
 	while (b->oldest != NONE && b->run[b->oldest].sent_ns <= sent_ns)
 		lrp_tcp_scoreboard_lose(b, b->oldest);
@@ -576,10 +340,10 @@ void lrp_tcp_scoreboard_find_all(struct lrp_tcp_scoreboard *b)
 
 		if (!(run->flags & LRP_TCP_SENT_LOST))
 			continue;
-		count(b, run, false);
+		lrp_tcp_run_count(b, run, false);
 		run->flags &= ~LRP_TCP_SENT_LOST;
-		count(b, run, true);
-		flight_put(b, i, from);
+		lrp_tcp_run_count(b, run, true);
+		lrp_tcp_flight_put(b, i, from);
 		from = i;
 	}
 	b->lost = NONE;
@@ -592,93 +356,12 @@ void lrp_tcp_scoreboard_renege(struct lrp_tcp_scoreboard *b)
 
 		if (!(run->flags & LRP_TCP_SENT_SACKED))
 			continue;
-		count(b, run, false);
+		lrp_tcp_run_count(b, run, false);
 		run->flags ^= FATES;
-		count(b, run, true);
+		lrp_tcp_run_count(b, run, true);
 		if (b->lost == NONE || lrp_seq_lt(run->seq, b->run[b->lost].seq))
 			b->lost = i;
 	}
 	b->seen = 0;
 	b->fack = b->una;
-}
-
-/* ---- checking ---- */
-
-static const char *check_order(const struct lrp_tcp_scoreboard *b)
-{
-	uint32_t seq = b->una, sacked = 0, lost = 0, again = 0;
-	uint16_t prev = NONE, used = 0, first_lost = NONE;
-
-	for (uint16_t i = b->first; i != NONE; i = b->run[i].next) {
-		const struct lrp_tcp_sent_run *run = &b->run[i];
-		uint32_t len = run->end - run->seq;
-
-		if (++used > b->used || run->prev != prev)
-			return "list of records";
-		if (run->seq != seq || !lrp_seq_gt(run->end, run->seq))
-			return "runs cover una to nxt, each byte once";
-		if ((run->flags & FATES) == FATES)
-			return "either sacked or lost";
-		if (run->flags & LRP_TCP_SENT_SACKED)
-			sacked += len;
-		else if (run->flags & LRP_TCP_SENT_LOST)
-			lost += len;
-		else if (run->flags & LRP_TCP_SENT_AGAIN)
-			again += len;
-		if (run->flags & LRP_TCP_SENT_LOST && first_lost == NONE)
-			first_lost = i;
-		if (run->flags & LRP_TCP_SENT_SACKED && lrp_seq_gt(run->end, b->fack))
-			return "fack is the highest";
-		seq = run->end;
-		prev = i;
-	}
-	if (seq != b->nxt || prev != b->last || used != b->used)
-		return "the last run ends at nxt";
-	if (sacked != b->sacked_bytes || lost != b->lost_bytes || again != b->again_bytes)
-		return "sums over records";
-	if (first_lost != b->lost)
-		return "the first lost run";
-	return NULL;
-}
-
-static const char *check_flight(const struct lrp_tcp_scoreboard *b)
-{
-	const struct lrp_tcp_sent_run *before = NULL;
-	uint32_t len = 0;
-	uint16_t earlier = NONE, n = 0;
-
-	for (uint16_t i = b->oldest; i != NONE; i = b->run[i].later) {
-		const struct lrp_tcp_sent_run *run = &b->run[i];
-
-		if (++n > b->used || run->earlier != earlier || !in_flight(run))
-			return "list of what is in flight";
-		if (before && run->sent_ns < before->sent_ns)
-			return "order of sending";
-		len += run->end - run->seq;
-		earlier = i;
-		before = run;
-	}
-	if (earlier != b->newest)
-		return "the newest run";
-	if (len != b->nxt - b->una - b->sacked_bytes - b->lost_bytes)
-		return "all in flight in the order of sending";
-	return NULL;
-}
-
-const char *lrp_tcp_scoreboard_check(const struct lrp_tcp_scoreboard *b)
-{
-	const char *broken = check_order(b);
-	uint32_t n = 0;
-
-	if (!broken)
-		broken = check_flight(b);
-	if (broken)
-		return broken;
-	for (uint16_t i = b->free; i != NONE && n <= b->runs; i = b->run[i].next)
-		n++;
-	if (n + b->used != b->runs)
-		return "free and used records";
-	if (b->hint != NONE && b->hint >= b->runs)
-		return "hint";
-	return NULL;
 }

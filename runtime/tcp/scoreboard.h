@@ -83,7 +83,8 @@ void lrp_tcp_scoreboard_init(struct lrp_tcp_scoreboard *b, struct lrp_tcp_sent_r
 /* A larger array; the records are copied, the old array may go. */
 void lrp_tcp_scoreboard_grow(struct lrp_tcp_scoreboard *b, struct lrp_tcp_sent_run *run,
 			     uint16_t runs);
-/* Less than an eighth of the records is free. */
+/* Less than an eighth of the records is free: time to grow. Without it all goes on, with coarser
+ * records; nobody has to wait. */
 static inline bool lrp_tcp_scoreboard_crowded(const struct lrp_tcp_scoreboard *b)
 {
 	return b->runs - b->used <= b->runs >> 3;
