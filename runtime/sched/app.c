@@ -208,7 +208,7 @@ static void close_view(struct lrp_view *l, void *arg)
 
 	(void)arg;
 	if (!lrp_is_stream(l) || atomic_load(&stream->mode) != LRP_STREAM_CONNECTION ||
-	    atomic_load(&l->sock->procs) != 1 || !lrp_hub_lock(l, l->fd, LRP_STREAM_CONNECTION))
+	    !lrp_holder_last(l->sock) || !lrp_hub_lock(l, l->fd, LRP_STREAM_CONNECTION))
 		return;
 	lrp_conn_release(stream->conn, (int64_t)lrp_now_ns(), false);
 	atomic_store(&stream->mode, LRP_STREAM_KERNEL);

@@ -6,7 +6,6 @@
  * shadow gone.
  */
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -85,14 +84,10 @@ void lrp_sock_leave(struct lrp_view *l)
 {
 	struct lrp_sock *s = l->sock;
 	bool out = lrp_sched_forget(l);
-	uint32_t i;
 
 	lrp_wait_close(l);
-	for (i = 0; s->is_stream && i < LRP_HOLDERS; i++) {
-		pid_t us = getpid();
-
-		atomic_compare_exchange_strong(&s->holder[i], &us, 0);
-	}
+	if (s->is_stream)
+		lrp_holder_left(s);
 	if (atomic_fetch_sub(&s->procs, 1) == 1) {
 		atomic_fetch_or(&s->state, LRP_SOCK_CLOSED | (out ? 0 : LRP_SOCK_HELPER_IN));
 		lrp_sock_reap(s);
@@ -120,24 +115,6 @@ void lrp_close_deferred(void)
 	}
 }
 
-/*
- * Processes that were forked and have ended without closing count no more. (For a UDP socket lrpd
- * finds that out; a connection has to say goodbye.) True if this one is the last.
- */
-static bool last_process(struct lrp_sock *s)
-{
-	uint32_t i;
-	pid_t pid;
-
-	for (i = 0; i < LRP_HOLDERS; i++) {
-		pid = atomic_load(&s->holder[i]);
-		if (pid && pid != getpid() && kill(pid, 0) && errno == ESRCH &&
-		    atomic_compare_exchange_strong(&s->holder[i], &pid, 0))
-			atomic_fetch_sub(&s->procs, 1);
-	}
-	return atomic_load(&s->procs) == 1;
-}
-
 LRP_API int lrp_close(int fd)
 {
 	struct lrp_view *l = lrp_view_of(fd);
@@ -145,7 +122,8 @@ LRP_API int lrp_close(int fd)
 
 	if (!l)
 		return lrp_fail(-EBADF);
-	if (lrp_is_stream(l) && !lrp_inside && atomic_load(&l->refs) == 1 && last_process(l->sock))
+	if (lrp_is_stream(l) && !lrp_inside && atomic_load(&l->refs) == 1 &&
+	    lrp_holder_last(l->sock))
 		lrp_stream_closing(l, fd);
 	wake = atomic_load(&l->sleepers) > 0 && atomic_load(&l->refs) == 1 &&
 	       atomic_load(&l->sock->procs) == 1;

@@ -56,6 +56,7 @@ struct lrp_sock *lrp_sock_new(int fd, int domain)
 	s->ep.id = s->old.id = LRP_ENDPOINT_NONE;
 	s->eventfd = -1;
 	atomic_store(&s->procs, 1);
+	lrp_holder_first(s);
 	lrp_options_init(s, fd);
 	if (lrp_eager()) {
 		s->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

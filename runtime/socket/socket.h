@@ -101,7 +101,13 @@ struct lrp_member {
 	uint32_t filtered; /* source filters: the kernel's to apply, not published */
 };
 #define LRP_MEMBERS_MAX 16
-#define LRP_HOLDERS	8
+
+/* A process that has a TCP socket [holder.c]. */
+struct lrp_holder {
+	_Atomic pid_t pid; /* 0: it has let go */
+	uint64_t start;
+	struct lrp_holder *_Atomic next; /* changes in struct lrp_sock only */
+};
 
 enum lrp_stream_mode { LRP_STREAM_KERNEL, LRP_STREAM_LISTENER, LRP_STREAM_CONNECTION };
 
@@ -170,9 +176,8 @@ struct lrp_sock {
 	uint32_t members;
 	struct lrp_member member[LRP_MEMBERS_MAX];
 	bool is_stream;
-	_Atomic pid_t
-		holder[LRP_HOLDERS]; /* of a TCP socket: processes that got it by fork; 0: free */
-	struct lrp_stream stream;    /* if so; then most of the others are not used */
+	struct lrp_holder holder; /* if so: who made it, and who got it by fork */
+	struct lrp_stream stream; /* and then most of the others are not used */
 	struct lrp_sock *next_free;
 };
 
@@ -254,6 +259,16 @@ void lrp_sock_leave(struct lrp_view *l);
 void lrp_sock_reap(struct lrp_sock *s);
 /* What was closed in signal handlers, up to now. */
 void lrp_close_deferred(void);
+
+/* ---- holder.c ----------------------------------------------------------- */
+
+/* Of a TCP socket: this process has made it, has inherited it, lets go of it. */
+void lrp_holder_first(struct lrp_sock *s);
+void lrp_holder_inherited(struct lrp_sock *s);
+void lrp_holder_left(struct lrp_sock *s);
+/* True if no other living process has it; corrects `procs` by those that died with it. */
+bool lrp_holder_last(struct lrp_sock *s);
+void lrp_holder_free(struct lrp_sock *s);
 
 /* ---- channels.c --------------------------------------------------------- */
 

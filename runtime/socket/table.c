@@ -42,25 +42,13 @@ static void fork_parent(void)
 	pthread_mutex_unlock(&table_lock);
 }
 
-static void hold(struct lrp_sock *s)
-{
-	pid_t none;
-	uint32_t i;
-
-	for (i = 0; i < LRP_HOLDERS; i++) {
-		none = 0;
-		if (atomic_compare_exchange_strong(&s->holder[i], &none, getpid()))
-			return;
-	}
-}
-
 static void fork_child(void)
 {
 	struct lrp_view *l;
 
 	for (l = all; l; l = l->next) {
 		if (lrp_is_stream(l))
-			hold(l->sock);
+			lrp_holder_inherited(l->sock);
 		atomic_store(&l->sleepers, 0);
 		l->helped = false;
 		l->app = false;
@@ -247,6 +235,7 @@ struct lrp_sock *lrp_sock_alloc(void)
 
 void lrp_sock_free(struct lrp_sock *s)
 {
+	lrp_holder_free(s);
 	pthread_mutex_lock(&table_lock);
 	s->next_free = free_socks;
 	free_socks = s;
