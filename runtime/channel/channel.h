@@ -71,6 +71,8 @@ struct lrp_chan {
 	uint32_t next;	      /* first descriptor not yet taken */
 	uint32_t returned_at; /* = *consumer: first descriptor not yet returned */
 	uint32_t counted_at;  /* up to here user->returned has counted */
+	uint32_t settled_at;  /* `next` at the last lrp_chan_settle() */
+	uint32_t settles;     /* of a channel from which nothing was taken in between */
 	uint32_t doubt_at;    /* while `returning`: the descriptor whose frame is being pushed */
 	bool returning;
 	uint32_t batch; /* return when so many are taken: a quarter of the limit */
@@ -140,7 +142,8 @@ void lrp_chan_detach(struct lrp_chan *chan);
 int lrp_chan_give_back(struct lrp_chan *chan, uint64_t addr);
 
 /* [consumer] Before sleeping: returns the batch, brings `lost` up to date from
- * XDP_STATISTICS. Returns true if the ring is still empty. */
+ * XDP_STATISTICS. Returns true if the ring is still empty. Of a channel from which nothing was taken
+ * since the last time it looks at the ring alone, as a rule. */
 bool lrp_chan_settle(struct lrp_chan *chan);
 
 /* Any thread: packets that were dropped by the runtime or lost behind XDP; packets that XDP discarded

@@ -5,7 +5,13 @@
  * Its list of hubs is private to the process; a hub that was closed is found out by its
  * serial, under its lock, so that nobody need tell. Deadlines are announced, not asked for: who
  * sets one earlier than the thread is going to sleep signals its eventfd.
+ *
+ * Segments of a socket that is being received from are its receiver's [paper 3.4], also while he is
+ * busy with those of a moment ago. So a hub that was drained in a call since the thread looked last is left
+ * alone for GRACE; the thread stands by that long, and no packet wakes it. Only a hub that nobody has come
+ * back to is drained here, and from then on at once, until the next call.
  */
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -23,6 +29,7 @@
 #include "app.h"
 
 #define EVENTS	       64
+#define GRACE_NS       (2 * (int64_t)LRP_NS_PER_MS)
 #define EXIT_LINGER_NS (5 * LRP_NS_PER_S)
 
 /* One hub of this process. */
@@ -156,21 +163,48 @@ static bool listed(const struct watched *w)
 	return at != NULL;
 }
 
-static void drain(const struct watched *w)
+/* True: it was left to those who call. */
+static bool drain(const struct watched *w)
 {
+	bool left = false;
+
 	list_take();
-	/* A closed hub's channels may be open still in a process that inherited them. */
-	if (listed(w) && !run(w, false))
-		registrations(w, false);
+	if (listed(w)) {
+		left = atomic_exchange(&w->hub->called, false);
+		/* A closed hub's channels may be open still in a process that inherited them. */
+		if (!left && !run(w, false))
+			registrations(w, false);
+	}
 	list_release();
+	return left;
+}
+
+/* Sleeps until `until`; standing by, nothing but a deadline wakes it before. */
+static int sleep_until(int64_t until, bool standby, struct epoll_event *ev)
+{
+	struct pollfd kicked = {.fd = kick, .events = POLLIN};
+	struct timespec ts, *timeout = NULL;
+	int64_t left;
+
+	if (until != LRP_TCP_NEVER) {
+		left = until - (int64_t)lrp_now_ns();
+		left = left > 0 ? left : 0;
+		ts.tv_sec = left / (int64_t)LRP_NS_PER_S;
+		ts.tv_nsec = left % (int64_t)LRP_NS_PER_S;
+		timeout = &ts;
+	}
+	if (!standby)
+		return epoll_pwait2(epfd, ev, EVENTS, timeout, NULL);
+	ppoll(&kicked, 1, timeout, NULL);
+	return epoll_wait(epfd, ev, EVENTS, 0);
 }
 
 static void *app_main(void *unused)
 {
 	struct epoll_event ev[EVENTS];
-	struct timespec ts, *timeout;
-	int64_t next, now;
+	int64_t next, now, standby_until = 0;
 	uint64_t value;
+	bool left;
 	int n, i;
 
 	(void)unused;
@@ -179,23 +213,21 @@ static void *app_main(void *unused)
 	for (;;) {
 		atomic_store(&sleeps_until, INT64_MAX);
 		next = look();
+		now = (int64_t)lrp_now_ns();
+		if (now < standby_until && next > standby_until)
+			next = standby_until;
 		atomic_store(&sleeps_until, next);
-		timeout = NULL;
-		if (next != LRP_TCP_NEVER) {
-			now = (int64_t)lrp_now_ns();
-			next = next > now ? next - now : 0;
-			ts.tv_sec = next / (int64_t)LRP_NS_PER_S;
-			ts.tv_nsec = next % (int64_t)LRP_NS_PER_S;
-			timeout = &ts;
-		}
-		n = epoll_pwait2(epfd, ev, EVENTS, timeout, NULL);
+		n = sleep_until(next, now < standby_until, ev);
 		mirror();
+		left = false;
 		for (i = 0; i < n; i++) {
 			if (ev[i].data.ptr)
-				drain(ev[i].data.ptr);
+				left |= drain(ev[i].data.ptr);
 			else
 				(void)!read(kick, &value, sizeof(value));
 		}
+		if (left)
+			standby_until = (int64_t)lrp_now_ns() + GRACE_NS;
 	}
 	return NULL;
 }

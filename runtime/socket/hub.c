@@ -342,8 +342,11 @@ void lrp_hub_input(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine
 		   enum lrp_context context)
 {
 	uint32_t i, n, avail;
-	bool more;
+	bool more, any = false;
 
+	if (context == LRP_CONTEXT_CALL &&
+	    !atomic_load_explicit(&hub->called, memory_order_relaxed))
+		atomic_store_explicit(&hub->called, true, memory_order_relaxed);
 	do {
 		more = false;
 		for (i = 0; i < hub->ep.channels; i++) {
@@ -354,9 +357,11 @@ void lrp_hub_input(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine
 				if (!avail || !take(hub, now, chan, avail, context))
 					break;
 			}
+			any |= n > 0;
 			more |= n == BATCH;
 		}
-		lrp_hub_flush(hub, now, mine);
+		if (any || hub->touched)
+			lrp_hub_flush(hub, now, mine);
 	} while (more);
 	if (now >= atomic_load_explicit(&hub->deadline_ns, memory_order_relaxed))
 		lrp_hub_timers(hub, now);

@@ -19,7 +19,7 @@
 #define ON_STACK    32
 
 /* What our side of the socket has, of the events asked for. */
-static short ready_events(struct lrp_view *l, int fd, short events)
+static short ready_events(struct lrp_view *l, int fd, short events, int64_t now)
 {
 	struct lrp_sock *s = l->sock;
 	struct lrp_packet p;
@@ -27,7 +27,7 @@ static short ready_events(struct lrp_view *l, int fd, short events)
 	short revents = 0;
 
 	if (lrp_is_stream(l))
-		return lrp_stream_events(l, fd, events);
+		return lrp_stream_events(l, fd, events, now);
 	if (lrp_error_queued(s))
 		revents |= POLLERR;
 	if (events & READ_EVENTS) {
@@ -62,18 +62,17 @@ static int poll_for(struct pollfd *fds, nfds_t count, uint64_t deadline_ns)
 	return ppoll(fds, count, &ts, NULL);
 }
 
-/* One round over all; returns how many have events. */
-static int look(struct pollfd *fds, nfds_t count, const short *kernel_revents)
+/* One round over all that is ours; returns how many have events. */
+static int look(struct pollfd *fds, nfds_t count)
 {
+	int64_t now = (int64_t)lrp_now_ns();
 	int ready = 0;
 	nfds_t i;
 
 	for (i = 0; i < count; i++) {
 		struct lrp_view *l = fds[i].fd >= 0 ? lrp_view_of(fds[i].fd) : NULL;
 
-		fds[i].revents = kernel_revents ? kernel_revents[i] : 0;
-		if (l)
-			fds[i].revents |= ready_events(l, fds[i].fd, fds[i].events);
+		fds[i].revents = l ? ready_events(l, fds[i].fd, fds[i].events, now) : 0;
 		ready += fds[i].revents != 0;
 	}
 	return ready;
@@ -102,7 +101,9 @@ static int poll_one(struct pollfd *fd, uint64_t deadline_ns)
 		shadow = (struct pollfd){.fd = fd->fd, .events = fd->events};
 		if (poll(&shadow, 1, 0) < 0)
 			return -errno;
-		if (look(fd, 1, &shadow.revents))
+		look(fd, 1);
+		fd->revents |= shadow.revents;
+		if (fd->revents)
 			return 1;
 		if (deadline_ns == 1)
 			return 0;
@@ -114,74 +115,128 @@ static int poll_one(struct pollfd *fd, uint64_t deadline_ns)
 	}
 }
 
-static int poll_many(struct pollfd *fds, nfds_t count, struct pollfd *set, nfds_t *owner,
-		     short *revents, uint64_t deadline_ns)
+/* What the kernel says about the rest, without waiting; added to what look() found. */
+static int add_kernel(struct pollfd *fds, nfds_t count, struct pollfd *set)
 {
-	nfds_t total, i;
-	int n, ready;
+	nfds_t i, asked = 0;
+	int ready = 0;
 
-	for (;;) {
-		/* The wait sets first: made before the last look, they miss nothing. */
-		total = count;
-		for (i = 0; i < count; i++) {
-			struct lrp_view *l = fds[i].fd >= 0 ? lrp_view_of(fds[i].fd) : NULL;
+	for (i = 0; i < count; i++) {
+		struct lrp_view *l = fds[i].fd >= 0 ? lrp_view_of(fds[i].fd) : NULL;
 
-			set[i] = (struct pollfd){.fd = fds[i].fd, .events = fds[i].events};
-			if (l && lrp_is_stream(l)) {
-				int epfd = lrp_stream_poll_begin(l, fds[i].fd, &n);
+		set[i] = (struct pollfd){.fd = fds[i].fd, .events = fds[i].events};
+		if (l && lrp_is_stream(l))
+			set[i].fd = lrp_stream_poll_fd(l, fds[i].fd);
+		asked += set[i].fd >= 0;
+	}
+	if (asked && poll(set, count, 0) < 0)
+		return -errno;
+	for (i = 0; i < count; i++) {
+		if (asked)
+			fds[i].revents |= set[i].revents;
+		ready += fds[i].revents != 0;
+	}
+	return ready;
+}
 
-				if (n)
-					return n;
-				set[i].fd = lrp_stream_poll_fd(l, fds[i].fd);
-				if (epfd < 0)
-					continue;
-				owner[total - count] = i;
-				set[total++] = (struct pollfd){.fd = epfd, .events = POLLIN};
+/* Adds the wait sets of our sockets behind the kernel's part of `set`. Made before the last look,
+ * they miss nothing. *total: entries to undo, also if it fails. */
+static int sets_begin(struct pollfd *fds, nfds_t count, struct pollfd *set, nfds_t *owner,
+		      nfds_t *total)
+{
+	nfds_t i;
+	int error;
+
+	*total = count;
+	for (i = 0; i < count; i++) {
+		struct lrp_view *l = fds[i].fd >= 0 ? lrp_view_of(fds[i].fd) : NULL;
+
+		set[i] = (struct pollfd){.fd = fds[i].fd, .events = fds[i].events};
+		if (l && lrp_is_stream(l)) {
+			int epfd = lrp_stream_poll_begin(l, fds[i].fd, &error);
+
+			if (error)
+				return error;
+			set[i].fd = lrp_stream_poll_fd(l, fds[i].fd);
+			if (epfd < 0)
 				continue;
-			}
-			if (!l || !(fds[i].events & READ_EVENTS))
-				continue;
-			n = lrp_wait_set(l, fds[i].fd);
-			if (n)
-				return n;
-			lrp_sock_tick(l, fds[i].fd);
-			atomic_fetch_add(&l->sock->waiters, 1);
-			/* Frames that are taken and not returned would make the ring look readable. */
-			lrp_wait_settle(l, fds[i].fd);
-			owner[total - count] = i;
-			set[total++] =
-				(struct pollfd){.fd = atomic_load(&l->epfd), .events = POLLIN};
+			owner[*total - count] = i;
+			set[(*total)++] = (struct pollfd){.fd = epfd, .events = POLLIN};
+			continue;
 		}
-		ready = look(fds, count, NULL);
-		n = poll_for(set, total, ready ? 1 : deadline_ns);
-		n = n < 0 ? -errno : n;
-		for (i = count; i < total; i++) {
-			struct lrp_view *l = lrp_view_of(fds[owner[i - count]].fd);
+		if (!l || !(fds[i].events & READ_EVENTS))
+			continue;
+		error = lrp_wait_set(l, fds[i].fd);
+		if (error)
+			return error;
+		lrp_sock_tick(l, fds[i].fd);
+		atomic_fetch_add(&l->sock->waiters, 1);
+		/* Frames that are taken and not returned would make the ring look readable. */
+		lrp_wait_settle(l, fds[i].fd);
+		owner[*total - count] = i;
+		set[(*total)++] = (struct pollfd){.fd = atomic_load(&l->epfd), .events = POLLIN};
+	}
+	return 0;
+}
 
-			if (l && lrp_is_stream(l))
-				lrp_stream_poll_end(l, set[i].fd);
-			else if (l)
-				atomic_fetch_sub(&l->sock->waiters, 1);
-		}
-		if (n < 0)
-			return n;
-		for (i = 0; i < count; i++)
-			revents[i] = set[i].revents;
-		ready = look(fds, count, revents);
-		if (ready || n == 0)
-			return ready;
-		if (deadline_ns && (deadline_ns == 1 || lrp_now_ns() >= deadline_ns))
-			return 0;
-		/* A packet that was none for us: what woke the set is consumed, sleep on. */
-		for (i = count; i < total; i++) {
-			struct lrp_view *l = lrp_view_of(fds[owner[i - count]].fd);
-			struct epoll_event ev[4];
-			uint64_t value;
+static void sets_end(const struct pollfd *fds, nfds_t count, const struct pollfd *set,
+		     const nfds_t *owner, nfds_t total)
+{
+	struct epoll_event ev[4];
+	uint64_t value;
+	nfds_t i;
 
+	for (i = count; i < total; i++) {
+		struct lrp_view *l = lrp_view_of(fds[owner[i - count]].fd);
+
+		if (l && lrp_is_stream(l)) {
+			lrp_stream_poll_end(l, set[i].fd, set[i].revents != 0);
+		} else if (l) {
+			atomic_fetch_sub(&l->sock->waiters, 1);
 			/* Eager mode's signal is taken here; all else is level-triggered. */
-			if (l && l->sock->eager && epoll_wait(set[i].fd, ev, 4, 0) > 0)
+			if (l->sock->eager && set[i].revents && epoll_wait(set[i].fd, ev, 4, 0) > 0)
 				(void)!read(l->sock->eventfd, &value, sizeof(value));
 		}
+	}
+}
+
+/* One sleep, or none if something came before it. -errno; 0: the time is over. */
+static int sleep_many(struct pollfd *fds, nfds_t count, struct pollfd *set, nfds_t *owner,
+		      uint64_t deadline_ns)
+{
+	nfds_t total;
+	int n = sets_begin(fds, count, set, owner, &total);
+
+	if (!n) {
+		n = look(fds, count);
+		if (!n) {
+			n = poll_for(set, total, deadline_ns);
+			n = n < 0 ? -errno : n;
+		}
+	}
+	sets_end(fds, count, set, owner, total);
+	return n;
+}
+
+static int poll_many(struct pollfd *fds, nfds_t count, struct pollfd *set, nfds_t *owner,
+		     uint64_t deadline_ns)
+{
+	bool over = deadline_ns == 1, kernel = false;
+	nfds_t i;
+	int n;
+
+	for (;;) {
+		if (look(fds, count) || kernel || over) {
+			n = add_kernel(fds, count, set);
+			if (n || over)
+				return n;
+		}
+		n = sleep_many(fds, count, set, owner, deadline_ns);
+		if (n < 0)
+			return n;
+		over = n == 0;
+		for (kernel = false, i = 0; i < count; i++)
+			kernel |= set[i].revents != 0;
 	}
 }
 
@@ -189,7 +244,6 @@ LRP_API int lrp_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
 	struct pollfd stack_set[2 * ON_STACK], *set = stack_set;
 	nfds_t stack_owner[ON_STACK], *owner = stack_owner;
-	short stack_revents[ON_STACK], *revents = stack_revents;
 	uint64_t deadline_ns = 0;
 	void *heap = NULL;
 	int n;
@@ -207,16 +261,15 @@ LRP_API int lrp_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 				errno = EINVAL;
 				return -1;
 			}
-			heap = calloc(count, 2 * sizeof(*set) + sizeof(*owner) + sizeof(*revents));
+			heap = calloc(count, 2 * sizeof(*set) + sizeof(*owner));
 			if (!heap) {
 				errno = ENOMEM;
 				return -1;
 			}
 			owner = heap;
 			set = (struct pollfd *)(owner + count);
-			revents = (short *)(set + 2 * count);
 		}
-		n = poll_many(fds, count, set, owner, revents, deadline_ns);
+		n = poll_many(fds, count, set, owner, deadline_ns);
 		free(heap);
 	}
 	if (n >= 0)

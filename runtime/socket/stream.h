@@ -51,6 +51,7 @@ struct lrp_hub {
 	_Atomic uint32_t serial;     /* changes when the hub is closed: see lrp_hub_alive() */
 	_Atomic uint32_t sleepers;   /* threads that wait for something of the hub */
 	_Atomic int64_t deadline_ns; /* of its connections and its listener, or earlier */
+	_Atomic bool called;	     /* drained in a call since the APP thread looked last */
 	struct lrp_endpoint ep;
 	int bell; /* eventfd, edge-triggered: another thread made something ready */
 	int hold; /* descriptor of the shadow when its owner has closed his; or -1 */
@@ -162,11 +163,11 @@ void lrp_stream_inherit(struct lrp_view *from, int from_fd, struct lrp_view *to,
 /* hub->lock held on entry, not on return. Sleeps until something may have changed. 0, -EAGAIN
  * (deadline; 0: none), -EINTR, -EBADF. */
 int lrp_stream_wait(struct lrp_view *l, int fd, uint64_t deadline_ns);
-short lrp_stream_events(struct lrp_view *l, int fd, short events);
+short lrp_stream_events(struct lrp_view *l, int fd, short events, int64_t now);
 /* For lrp_poll(): the descriptor to sleep on, -1 if the kernel's alone will do, -errno. Then done.
  */
 int lrp_stream_poll_begin(struct lrp_view *l, int fd, int *error);
-void lrp_stream_poll_end(struct lrp_view *l, int epfd);
+void lrp_stream_poll_end(struct lrp_view *l, int epfd, bool woken);
 /* What lrp_poll() asks the kernel about the descriptor: nothing if it is a connection of ours. */
 static inline int lrp_stream_poll_fd(const struct lrp_view *l, int fd)
 {

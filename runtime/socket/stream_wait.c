@@ -117,10 +117,9 @@ static short connection_events(const struct lrp_tcp *c)
 		       (ready & LRP_TCP_ERROR ? POLLERR : 0));
 }
 
-short lrp_stream_events(struct lrp_view *l, int fd, short events)
+short lrp_stream_events(struct lrp_view *l, int fd, short events, int64_t now)
 {
 	struct lrp_stream *stream = &l->sock->stream;
-	int64_t now = (int64_t)lrp_now_ns();
 	short revents = 0;
 
 	if (lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
@@ -152,7 +151,7 @@ int lrp_stream_poll_begin(struct lrp_view *l, int fd, int *error)
 	return atomic_load(&l->epfd);
 }
 
-void lrp_stream_poll_end(struct lrp_view *l, int epfd)
+void lrp_stream_poll_end(struct lrp_view *l, int epfd, bool woken)
 {
 	struct lrp_hub *hub = l->sock->stream.hub;
 	struct epoll_event ev[4];
@@ -160,5 +159,6 @@ void lrp_stream_poll_end(struct lrp_view *l, int epfd)
 	if (hub)
 		atomic_fetch_sub(&hub->sleepers, 1);
 	/* The bell's edge is taken; the rest is level-triggered. */
-	epoll_wait(epfd, ev, 4, 0);
+	if (woken)
+		epoll_wait(epfd, ev, 4, 0);
 }
