@@ -10,7 +10,9 @@
  * unlinked. The next to come finds every list whole, which is why the dead
  * owner's lock can simply be declared consistent.
  *
- * Large blocks give their pages back when they are freed.
+ * Large blocks give their pages back when they are freed, all but DIRTY_MAX bytes of blocks of the size
+ * of buffers: a server whose connections come and go would spend more on pages than on TCP. Those lie
+ * in lists of their own, as they are.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -25,7 +27,9 @@
 #define CLASS_SHIFT_MIN 5 /* up to 32 bytes: one class */
 #define CLASS_SHIFT_MAX 26
 #define CLASSES		((CLASS_SHIFT_MAX - CLASS_SHIFT_MIN) * 4 + 1)
-#define PUNCH_MIN	(64u << 10) /* from here on pages go back on free */
+#define PUNCH_MIN	(64u << 10)  /* from here on pages go back on free */
+#define KEEP_MAX	(256u << 10) /* up to here they are kept if there are no more than */
+#define DIRTY_MAX	(16u << 20)  /* bytes of such blocks already */
 #define LINE		64u
 
 struct arena {
@@ -33,7 +37,9 @@ struct arena {
 	uint64_t size;
 	uint64_t end; /* offset of the first byte never carved */
 	uint64_t in_use;
-	uint64_t free_list[CLASSES]; /* offset of the first free block, 0: none */
+	uint64_t dirty;		      /* bytes of blocks in dirty_list */
+	uint64_t free_list[CLASSES];  /* offset of the first free block, 0: none */
+	uint64_t dirty_list[CLASSES]; /* of large blocks with their pages and contents */
 };
 
 /* A free block's first word is the offset of the next. */
@@ -107,47 +113,94 @@ static uint64_t alignment_of(uint64_t bytes)
 	return bytes >= LINE ? LINE : 16;
 }
 
-void *lrp_arena_alloc(size_t size)
+/* Lock held. Offset of the block that was unlinked, 0: the list is empty. */
+static uint64_t pop(struct arena *a, uint64_t *list)
+{
+	uint64_t at = *list;
+
+	if (at)
+		*list = ((struct free_block *)((char *)a + at))->next;
+	return at;
+}
+
+static void push(struct arena *a, uint64_t *list, uint64_t at)
+{
+	((struct free_block *)((char *)a + at))->next = *list;
+	/* The compiler must not move the link behind the store that publishes it: a
+	 * kill between the two would leave a list that leads anywhere. */
+	atomic_signal_fence(memory_order_seq_cst);
+	*list = at;
+}
+
+/* Lock held. From the end of what was ever handed out; 0: full. */
+static uint64_t carve(struct arena *a, uint64_t bytes)
+{
+	uint64_t align = alignment_of(bytes), at = (a->end + align - 1) & ~(align - 1);
+
+	if (at + bytes > a->size)
+		return 0;
+	a->end = at + bytes;
+	return at;
+}
+
+static void *alloc(size_t size, bool zeroed)
 {
 	struct arena *a = arena_get();
-	bool fresh = false;
-	uint64_t bytes, align, at;
+	uint64_t bytes, at = 0, used = 0;
 	unsigned int class;
 
 	if (!a || size == 0 || size > LRP_ARENA_MAX)
 		return NULL;
 	class = class_of(size, &bytes);
-	align = alignment_of(bytes);
 	lrp_lock(&a->lock);
-	at = a->free_list[class];
+	if (!zeroed || !a->free_list[class])
+		at = pop(a, &a->dirty_list[class]);
 	if (at) {
-		a->free_list[class] = ((struct free_block *)((char *)a + at))->next;
+		a->dirty -= bytes;
+		used = bytes;
 	} else {
-		at = (a->end + align - 1) & ~(align - 1);
-		if (at + bytes <= a->size) {
-			a->end = at + bytes;
-			fresh = true;
-		} else {
-			at = 0;
-		}
+		at = pop(a, &a->free_list[class]);
+		/* Of a block whose pages went back only the link is not zero. */
+		used = !at ? 0 : bytes >= PUNCH_MIN ? sizeof(struct free_block) : bytes;
 	}
+	if (!at)
+		at = carve(a, bytes);
 	if (at)
 		a->in_use += bytes;
 	lrp_unlock(&a->lock);
 	if (!at)
 		return NULL;
-	/* Fresh memory is zero; of a block whose pages went back only the link is not. */
-	if (!fresh)
-		memset((char *)a + at, 0, bytes >= PUNCH_MIN ? sizeof(struct free_block) : bytes);
+	if (zeroed)
+		memset((char *)a + at, 0, used);
 	return (char *)a + at;
+}
+
+void *lrp_arena_alloc(size_t size)
+{
+	return alloc(size, true);
+}
+
+void *lrp_arena_alloc_raw(size_t size)
+{
+	return alloc(size, false);
+}
+
+/* Before anyone else can have the block. */
+static void give_pages_back(void *p, uint64_t bytes)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), whole = bytes & ~(page - 1);
+
+	if (madvise(p, whole, MADV_REMOVE))
+		whole = 0;
+	memset((char *)p + whole, 0, bytes - whole);
 }
 
 void lrp_arena_free(void *p, size_t size)
 {
 	struct arena *a = arena_get();
-	struct free_block *block = p;
 	uint64_t bytes, at;
 	unsigned int class;
+	bool dirty;
 
 	if (!p || !a || size == 0 || size > LRP_ARENA_MAX)
 		return;
@@ -155,21 +208,14 @@ void lrp_arena_free(void *p, size_t size)
 	if (!at)
 		return;
 	class = class_of(size, &bytes);
-	/* Before anyone else can have the block. */
-	if (bytes >= PUNCH_MIN) {
-		uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-		uint64_t whole = bytes & ~(page - 1);
-
-		if (madvise(p, whole, MADV_REMOVE))
-			whole = 0;
-		memset((char *)p + whole, 0, bytes - whole);
-	}
+	dirty = bytes >= PUNCH_MIN && bytes <= KEEP_MAX &&
+		__atomic_load_n(&a->dirty, __ATOMIC_RELAXED) < DIRTY_MAX;
+	if (bytes >= PUNCH_MIN && !dirty)
+		give_pages_back(p, bytes);
 	lrp_lock(&a->lock);
-	block->next = a->free_list[class];
-	/* The compiler must not move the link behind the store that publishes it: a
-	 * kill between the two would leave a list that leads anywhere. */
-	atomic_signal_fence(memory_order_seq_cst);
-	a->free_list[class] = at;
+	if (dirty)
+		a->dirty += bytes;
+	push(a, dirty ? &a->dirty_list[class] : &a->free_list[class], at);
 	a->in_use -= bytes;
 	lrp_unlock(&a->lock);
 }

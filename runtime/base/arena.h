@@ -24,6 +24,8 @@
 
 /* Zeroed, 16-byte aligned (64-byte from 64 bytes on). NULL: none left, or size 0 or > LRP_ARENA_MAX. */
 void *lrp_arena_alloc(size_t size);
+/* The same with whatever is in it: for buffers. */
+void *lrp_arena_alloc_raw(size_t size);
 /* `size` as it was asked for. NULL is ignored. */
 void lrp_arena_free(void *p, size_t size);
 

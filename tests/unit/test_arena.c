@@ -111,6 +111,44 @@ static void test_large_blocks_give_pages_back(void **state)
 	lrp_arena_free(p, size);
 }
 
+/* Of blocks of a buffer's size some keep their pages, but not more than 16 MiB; who wants zeros
+ * gets zeros. */
+static void test_kept(void **state)
+{
+	enum { COUNT = 300, SIZE = 100000 };
+	static uint8_t *p[COUNT];
+	struct lrp_arena_stats before, after;
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), resident = 0;
+	unsigned char vec;
+
+	(void)state;
+	for (int i = 0; i < COUNT; i++) {
+		p[i] = lrp_arena_alloc_raw(SIZE);
+		assert_non_null(p[i]);
+		memset(p[i], 0xa5, SIZE);
+	}
+	for (int i = 0; i < COUNT; i++)
+		lrp_arena_free(p[i], SIZE);
+	for (int i = 0; i < COUNT; i++) {
+		assert_int_equal(mincore(p[i] + page, page, &vec), 0);
+		resident += vec & 1;
+	}
+	assert_in_range(resident * SIZE, 8 << 20, 17 << 20);
+	lrp_arena_stats(&before);
+	for (int i = 0; i < COUNT; i++) {
+		p[i] = i % 2 ? lrp_arena_alloc(SIZE) : lrp_arena_alloc_raw(SIZE);
+		assert_non_null(p[i]);
+		assert_true(i % 2 == 0 || all_bytes(p[i], SIZE, 0));
+		memset(p[i], 0x5a, SIZE);
+	}
+	for (int i = 0; i < COUNT; i++)
+		assert_true(all_bytes(p[i], SIZE, 0x5a));
+	lrp_arena_stats(&after);
+	assert_int_equal(before.carved, after.carved);
+	for (int i = 0; i < COUNT; i++)
+		lrp_arena_free(p[i], SIZE);
+}
+
 static void test_children_share(void **state)
 {
 	volatile uint64_t *p = lrp_arena_alloc(64);
@@ -342,6 +380,7 @@ int main(void)
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_reuse_and_waste),
 		cmocka_unit_test(test_large_blocks_give_pages_back),
+		cmocka_unit_test(test_kept),
 		cmocka_unit_test(test_children_share),
 		cmocka_unit_test(test_lock_outlives_its_holder),
 #ifndef __SANITIZE_THREAD__ /* its bookkeeping takes hundreds of thousands of steps */
