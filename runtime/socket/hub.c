@@ -91,8 +91,8 @@ struct lrp_conn *lrp_conn_new(struct lrp_hub *hub, const struct lrp_tcp_flow *fl
 			      const struct lrp_tcp_options *o)
 {
 	struct lrp_tcp_memory m = {
-		.snd = {lrp_arena_alloc(BUFFER), BUFFER},
-		.rcv = {lrp_arena_alloc(BUFFER), BUFFER},
+		.snd = {lrp_arena_alloc_raw(BUFFER), BUFFER},
+		.rcv = {lrp_arena_alloc_raw(BUFFER), BUFFER},
 		.run = lrp_arena_alloc(RUNS_FIRST * sizeof(*m.run)),
 		.runs = RUNS_FIRST,
 	};
@@ -167,13 +167,13 @@ static void grow(struct lrp_conn *c)
 	struct lrp_tcp_buffer snd = c->tcp.snd, rcv = c->tcp.rcv, old;
 
 	lrp_tcp_wanted(&c->tcp, &snd.size, &rcv.size);
-	if (snd.size > c->tcp.snd.size && (snd.base = lrp_arena_alloc(snd.size))) {
+	if (snd.size > c->tcp.snd.size && (snd.base = lrp_arena_alloc_raw(snd.size))) {
 		old = c->tcp.snd;
 		if (lrp_tcp_resize(&c->tcp, &snd, NULL))
 			old = snd;
 		lrp_arena_free(old.base, old.size);
 	}
-	if (rcv.size > c->tcp.rcv.size && (rcv.base = lrp_arena_alloc(rcv.size))) {
+	if (rcv.size > c->tcp.rcv.size && (rcv.base = lrp_arena_alloc_raw(rcv.size))) {
 		old = c->tcp.rcv;
 		if (lrp_tcp_resize(&c->tcp, NULL, &rcv))
 			old = rcv;
@@ -297,7 +297,7 @@ static int segment(struct lrp_hub *hub, int64_t now, struct lrp_packet *p, bool 
 		lrp_listen_segment(hub, now, &flow, &s);
 		return 0;
 	}
-	dropped = lrp_tcp_input(&c->tcp, now, &s, NULL);
+	dropped = lrp_tcp_input(&c->tcp, now, &s, c == hub->reader ? hub->into : NULL);
 	lrp_hub_touch(c);
 	return dropped;
 }

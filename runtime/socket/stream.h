@@ -60,6 +60,9 @@ struct lrp_hub {
 	struct lrp_tcp_flow_table table; /* of struct lrp_hub_slot */
 	struct lrp_conn *conns;
 	struct lrp_conn *touched; /* since the last lrp_hub_flush() */
+	/* While the lock is held for a receive call: whose, and where its bytes go at once; or NULL. */
+	struct lrp_conn *reader;
+	struct lrp_tcp_into *into;
 
 	bool shared;	/* a listener's port: its channels get what is for nobody else there */
 	bool listening; /* still */

@@ -142,9 +142,39 @@ static ssize_t read_some(struct lrp_conn *c, struct job *j, int64_t now, int fla
 	return (ssize_t)got;
 }
 
+/* Hub locked. What lies in the buffer is the caller's, then what lies in the channel: of that no byte
+ * passes the buffer that the caller has room for. */
+static void input(struct lrp_stream *stream, struct job *j, int64_t now, int flags)
+{
+	struct lrp_conn *c = stream->conn;
+	struct lrp_hub *hub = stream->hub;
+	struct lrp_tcp_into into = {0};
+	ssize_t n;
+
+	/* The mark of urgent data ends a read: lrp_tcp_read() sees to it. */
+	if (!(flags & (MSG_PEEK | MSG_OOB | MSG_TRUNC)) && !c->tcp.rcv_urgent) {
+		if (lrp_tcp_readable(&c->tcp)) {
+			n = lrp_tcp_read(&c->tcp, now, j->piece, j->pieces, 0);
+			job_advance(j, n > 0 ? (size_t)n : 0);
+			lrp_hub_touch(c);
+		}
+		into = (struct lrp_tcp_into){j->piece, j->pieces, 0};
+		hub->reader = c;
+		hub->into = &into;
+	}
+	lrp_hub_input(hub, now, c, LRP_CONTEXT_CALL);
+	hub->reader = NULL;
+	hub->into = NULL;
+	if (into.done) {
+		job_advance(j, into.done);
+		lrp_hub_touch(c);
+	}
+}
+
 static ssize_t receive(struct lrp_view *l, int fd, struct job *j, int flags)
 {
 	struct lrp_stream *stream = &l->sock->stream;
+	size_t had;
 	int64_t now;
 	ssize_t n;
 	int error;
@@ -158,8 +188,12 @@ static ssize_t receive(struct lrp_view *l, int fd, struct job *j, int flags)
 			return n < 0 ? -errno : n;
 		}
 		now = (int64_t)lrp_now_ns();
-		lrp_hub_input(stream->hub, now, stream->conn, LRP_CONTEXT_CALL);
-		n = read_some(stream->conn, j, now, flags);
+		had = j->done;
+		input(stream, j, now, flags);
+		if (j->done > had && stream->conn->tcp.rcv_urgent)
+			n = (ssize_t)j->done;
+		else
+			n = read_some(stream->conn, j, now, flags);
 		lrp_hub_flush(stream->hub, now, stream->conn);
 		if (n != -EAGAIN) {
 			lrp_hub_unlock(stream->hub);
