@@ -22,9 +22,18 @@ const struct lrp_allocator lrp_arena_allocator = {
 	.free = lrp_arena_free,
 };
 
+uint32_t lrp_cpus(void)
+{
+	static _Atomic uint32_t cpus; /* sysconf() reads a file */
+
+	if (!atomic_load_explicit(&cpus, memory_order_relaxed))
+		atomic_store(&cpus, (uint32_t)sysconf(_SC_NPROCESSORS_CONF));
+	return atomic_load_explicit(&cpus, memory_order_relaxed);
+}
+
 static uint32_t ring_size_for(uint32_t limit)
 {
-	uint32_t slots = limit + (uint32_t)sysconf(_SC_NPROCESSORS_CONF), size = 64;
+	uint32_t slots = limit + lrp_cpus(), size = 64;
 
 	while (size < slots && size < (1u << 15))
 		size <<= 1;

@@ -156,7 +156,7 @@ static void set_rcvtimeo(struct lrp_view *l, int fd, const struct option *o, con
 uint32_t lrp_limit_of_rcvbuf(int rcvbuf)
 {
 	uint32_t limit = (uint32_t)(rcvbuf > 0 ? rcvbuf : 0) / FRAME_COST, size;
-	uint32_t cpus = (uint32_t)sysconf(_SC_NPROCESSORS_CONF);
+	uint32_t cpus = lrp_cpus();
 
 	if (limit > LIMIT_MAX)
 		limit = LIMIT_MAX;

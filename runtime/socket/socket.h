@@ -277,6 +277,7 @@ extern const struct lrp_allocator lrp_arena_allocator;
 /* After the shadow was bound or connected, or its memberships changed: reads its addresses, takes
  * an endpoint if there is none, publishes. Setup lock held. */
 void lrp_sock_publish(struct lrp_view *l, int fd);
+uint32_t lrp_cpus(void); /* that this machine can have: XDP may exceed a limit by one frame each */
 /* Changes the ceiling to s->limit, by a new ring if need be. Setup lock held. */
 void lrp_sock_resize(struct lrp_view *l, int fd);
 /* Closes an endpoint and frees what is beside its channels. */

@@ -172,6 +172,9 @@ static void apply(struct lrp_view *l, int fd)
 	struct lrp_stream *stream = &l->sock->stream;
 	struct lrp_tcp_options o;
 
+	/* Read when it connects or listens; an accepted one has its listener's already. */
+	if (atomic_load(&stream->mode) == LRP_STREAM_KERNEL)
+		return;
 	lrp_stream_options(l, fd, &o);
 	if (lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
 		lrp_tcp_options_set(&stream->conn->tcp, (int64_t)lrp_now_ns(), &o);
