@@ -2,14 +2,17 @@
 /*
  * app.c - the APP thread.
  *
- * Its list of hubs is private to the process; a hub that was closed is found out by its
- * serial, under its lock, so that nobody need tell. Deadlines are announced, not asked for: who
- * sets one earlier than the thread is going to sleep signals its eventfd.
+ * Its table of hubs is private to the process; a hub that was closed is found out by its
+ * serial, under its lock, so that nobody need tell. When a hub's next deadline is earlier
+ * than the one that is known here, whoever set it says so; one that moved further away is found
+ * out when the thread comes. So traffic costs a comparison, and a hub with nothing due nothing.
  *
  * Segments of a socket that is being received from are its receiver's [paper 3.4], also while he is
  * busy with those of a moment ago. So a hub that was drained in a call since the thread looked last is left
  * alone for GRACE; the thread stands by that long, and no packet wakes it. Only a hub that nobody has come
  * back to is drained here, and from then on at once, until the next call.
+ *
+ * Order of locks: hub->lock, list_lock. The latter is held for moments only.
  */
 #include <poll.h>
 #include <pthread.h>
@@ -24,17 +27,20 @@
 #include <unistd.h>
 
 #include "../base/clock.h"
+#include "../base/heap.h"
 #include "../base/log.h"
 #include "../socket/stream.h"
 #include "app.h"
+#include "share.h"
 
-#define EVENTS	       64
-#define GRACE_NS       (2 * (int64_t)LRP_NS_PER_MS)
-#define EXIT_LINGER_NS (5 * LRP_NS_PER_S)
+#define EVENTS	  64
+#define GRACE_NS  (2 * (int64_t)LRP_NS_PER_MS)
+#define MIRROR_NS (5 * LRP_NS_PER_MS) /* between two looks at the owner */
 
 /* One hub of this process. */
 struct watched {
-	struct watched *next;
+	struct lrp_heap_node due; /* first: the heap has it */
+	struct watched *next;	  /* with the same hash */
 	struct lrp_hub *hub;
 	uint32_t serial;
 	uint32_t fds;
@@ -42,29 +48,160 @@ struct watched {
 };
 
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct watched *list;
-static bool started;
+static struct watched **bucket; /* by address of the hub */
+static uint32_t buckets, count;
+static struct lrp_heap due;
+static int64_t sleeps_until; /* list_lock; 0 while the thread is awake */
+static pid_t started;	     /* this process, when the thread runs */
 static int epfd = -1, kick = -1;
 static pid_t owner; /* the thread whose priority it has */
-/* The thread sleeps until then; INT64_MAX while it looks for what is due. */
-static _Atomic int64_t sleeps_until;
-static __thread bool is_app, listing; /* this thread has list_lock */
+static atomic_bool park, parked;
+static __thread bool is_app;
 
-static void list_take(void)
+/* ---- the table ------------------------------------------------------------------ */
+
+static struct watched **bucket_of(const struct lrp_hub *hub)
 {
-	pthread_mutex_lock(&list_lock);
-	listing = true;
+	return &bucket[(uint32_t)((uintptr_t)hub >> 6) * 2654435761u & (buckets - 1)];
 }
 
-static void list_release(void)
+static bool is(const struct watched *w, const struct lrp_hub *hub, uint32_t serial)
 {
-	listing = false;
+	return w->hub == hub && w->serial == serial;
+}
+
+/* list_lock held. */
+static struct watched *find(const struct lrp_hub *hub, uint32_t serial)
+{
+	struct watched *w = buckets ? *bucket_of(hub) : NULL;
+
+	for (; w && !is(w, hub, serial); w = w->next)
+		;
+	return w;
+}
+
+/* list_lock held. Room for one more; false: no memory. */
+static bool grow(void)
+{
+	uint32_t was = buckets, i;
+	struct watched **old = bucket, *w, *next;
+	struct lrp_heap_node **slot;
+
+	if (count < buckets)
+		return true;
+	slot = realloc(due.slot, (buckets ? 2 * buckets + 2 : 66) * sizeof(*slot));
+	if (!slot)
+		return false;
+	due.slot = slot;
+	bucket = calloc(buckets ? 2 * buckets : 64, sizeof(*bucket));
+	if (!bucket) {
+		bucket = old;
+		return false;
+	}
+	buckets = buckets ? 2 * buckets : 64;
+	due.room = buckets + 2;
+	for (i = 0; i < was; i++)
+		for (w = old[i]; w; w = next) {
+			next = w->next;
+			w->next = *bucket_of(w->hub);
+			*bucket_of(w->hub) = w;
+		}
+	free(old);
+	return true;
+}
+
+static void registrations(const struct watched *w, bool on)
+{
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.ptr = w->hub};
+	uint32_t i;
+
+	for (i = 0; i < w->fds; i++)
+		epoll_ctl(epfd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, w->fd[i], &ev);
+}
+
+/* list_lock held. */
+static bool add(struct lrp_hub *hub, uint32_t serial)
+{
+	struct watched *w;
+	uint32_t i;
+
+	if (find(hub, serial))
+		return true;
+	w = grow() ? malloc(sizeof(*w) + hub->ep.channels * sizeof(w->fd[0])) : NULL;
+	if (!w)
+		return false;
+	w->due.place = 0;
+	w->hub = hub;
+	w->serial = serial;
+	w->fds = hub->ep.channels;
+	for (i = 0; i < w->fds; i++)
+		w->fd[i] = hub->ep.chan[i].fd;
+	w->next = *bucket_of(hub);
+	*bucket_of(hub) = w;
+	count++;
+	lrp_heap_set(&due, &w->due, atomic_load(&hub->deadline_ns));
+	registrations(w, true);
+	return true;
+}
+
+/*
+ * epoll forgets a file when it is released, and lrpd keeps the channels' to hand them out again:
+ * what is not taken out here would wake us for the next owner.
+ */
+void lrp_app_forget(struct lrp_hub *hub, uint32_t serial)
+{
+	struct watched **at, *w;
+
+	pthread_mutex_lock(&list_lock);
+	for (at = buckets ? bucket_of(hub) : NULL; at && (w = *at); at = &w->next)
+		if (is(w, hub, serial)) {
+			*at = w->next;
+			count--;
+			lrp_heap_remove(&due, &w->due);
+			registrations(w, false);
+			free(w);
+			break;
+		}
 	pthread_mutex_unlock(&list_lock);
 }
 
-void lrp_app_deadline(int64_t deadline_ns)
+uint32_t lrp_app_hubs(struct lrp_app_hub **list)
 {
-	if (deadline_ns < atomic_load(&sleeps_until) && !is_app && kick >= 0)
+	struct watched *w;
+	uint32_t i, n = 0;
+
+	pthread_mutex_lock(&list_lock);
+	*list = malloc((count ? count : 1) * sizeof(**list));
+	for (i = 0; *list && i < buckets; i++)
+		for (w = bucket[i]; w; w = w->next)
+			(*list)[n++] = (struct lrp_app_hub){w->hub, w->serial};
+	pthread_mutex_unlock(&list_lock);
+	return n;
+}
+
+/* ---- deadlines -------------------------------------------------------------------- */
+
+void lrp_app_deadline(struct lrp_hub *hub)
+{
+	int64_t at = atomic_load_explicit(&hub->deadline_ns, memory_order_relaxed);
+	struct watched *w;
+	bool wake;
+
+	/* Known, here: another process of the family may not live as long. */
+	if (lrp_likely(at >= hub->armed_ns && (hub->armed_by == started || at == LRP_TCP_NEVER)))
+		return;
+	if (!started)
+		return;
+	pthread_mutex_lock(&list_lock);
+	w = find(hub, atomic_load(&hub->serial));
+	if (w) {
+		lrp_heap_set(&due, &w->due, at);
+		hub->armed_ns = at;
+		hub->armed_by = started;
+	}
+	wake = w && at < sleeps_until;
+	pthread_mutex_unlock(&list_lock);
+	if (wake && !is_app)
 		eventfd_write(kick, 1);
 }
 
@@ -95,8 +232,17 @@ static void mirror_policy(void)
 
 static void mirror(void)
 {
+	static uint64_t next_ns;
+	uint64_t now = lrp_now_ns();
 	cpu_set_t theirs, ours;
 
+	if (now < next_ns)
+		return;
+	next_ns = now + MIRROR_NS;
+	if (syscall(SYS_tgkill, getpid(), owner, 0)) {
+		owner = getpid(); /* it has ended: the first thread instead */
+		lrp_share_open(owner);
+	}
 	mirror_policy();
 	if (!sched_getaffinity(owner, sizeof(theirs), &theirs) &&
 	    !sched_getaffinity(0, sizeof(ours), &ours) && !CPU_EQUAL(&theirs, &ours))
@@ -105,78 +251,68 @@ static void mirror(void)
 
 /* ---- the thread ------------------------------------------------------------------ */
 
-static void registrations(const struct watched *w, bool on)
-{
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.ptr = (void *)w};
-	uint32_t i;
-
-	for (i = 0; i < w->fds; i++)
-		epoll_ctl(epfd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, w->fd[i], &ev);
-}
-
-/* False: the hub has been closed. */
-static bool run(const struct watched *w, bool timers_only)
+static void run(struct lrp_hub *hub, uint32_t serial, bool timers_only)
 {
 	int64_t now = (int64_t)lrp_now_ns();
 
-	if (!lrp_hub_lock_if(w->hub, w->serial))
-		return false;
-	if (!timers_only) {
-		lrp_hub_input(w->hub, now, NULL, LRP_CONTEXT_APP);
-		lrp_hub_settle(w->hub);
-	} else if (now >= atomic_load(&w->hub->deadline_ns)) {
-		lrp_hub_timers(w->hub, now);
+	if (!lrp_hub_lock_if(hub, serial)) {
+		lrp_app_forget(hub, serial);
+		return;
 	}
-	lrp_hub_unlock(w->hub);
-	return true;
+	if (!timers_only) {
+		lrp_hub_input(hub, now, NULL, LRP_CONTEXT_APP);
+		lrp_hub_settle(hub);
+	} else {
+		hub->armed_ns = LRP_TCP_NEVER;
+		if (now >= atomic_load(&hub->deadline_ns))
+			lrp_hub_timers(hub, now);
+		lrp_app_deadline(hub);
+	}
+	lrp_hub_unlock(hub);
 }
 
 /* Runs what is due; returns when to come again. */
-static int64_t look(void)
+static int64_t run_due(void)
 {
-	int64_t now = (int64_t)lrp_now_ns(), next = LRP_TCP_NEVER, due;
-	struct watched **at, *w;
+	int64_t now = (int64_t)lrp_now_ns(), next;
+	struct lrp_heap_node *node;
+	struct watched w;
 
-	list_take();
-	for (at = &list; (w = *at);) {
-		due = atomic_load(&w->hub->deadline_ns);
-		if (atomic_load(&w->hub->serial) != w->serial || (due <= now && !run(w, true))) {
-			*at = w->next;
-			free(w);
-			continue;
+	for (;;) {
+		pthread_mutex_lock(&list_lock);
+		sleeps_until = 0;
+		node = lrp_heap_first(&due);
+		if (!node || node->at > now) {
+			next = node ? node->at : LRP_TCP_NEVER;
+			sleeps_until = next;
+			pthread_mutex_unlock(&list_lock);
+			return next;
 		}
-		due = atomic_load(&w->hub->deadline_ns);
-		if (due < next)
-			next = due;
-		at = &w->next;
+		w = *(struct watched *)node;
+		lrp_heap_remove(&due, node);
+		pthread_mutex_unlock(&list_lock);
+		run(w.hub, w.serial, true);
 	}
-	list_release();
-	return next;
-}
-
-static bool listed(const struct watched *w)
-{
-	const struct watched *at;
-
-	for (at = list; at && at != w; at = at->next)
-		;
-	return at != NULL;
 }
 
 /* True: it was left to those who call. */
-static bool drain(const struct watched *w)
+static bool drain(struct lrp_hub *hub)
 {
-	bool left = false;
+	struct watched *w;
+	uint32_t serial = 0;
 
-	list_take();
-	if (listed(w)) {
-		left = atomic_exchange(&w->hub->called, false);
-		/* A closed hub's channels may be open still in a process that inherited them. */
-		if (!left && !run(w, false))
-			registrations(w, false);
-	}
-	list_release();
-	return left;
+	if (atomic_exchange(&hub->called, false))
+		return true;
+	pthread_mutex_lock(&list_lock);
+	for (w = buckets ? *bucket_of(hub) : NULL; w && w->hub != hub; w = w->next)
+		;
+	if (w)
+		serial = w->serial;
+	pthread_mutex_unlock(&list_lock);
+	/* A closed hub's channels may be open still in a process that inherited them. */
+	if (w)
+		run(hub, serial, false);
+	return false;
 }
 
 /* Sleeps until `until`; standing by, nothing but a deadline wakes it before. */
@@ -195,101 +331,82 @@ static int sleep_until(int64_t until, bool standby, struct epoll_event *ev)
 	}
 	if (!standby)
 		return epoll_pwait2(epfd, ev, EVENTS, timeout, NULL);
-	ppoll(&kicked, 1, timeout, NULL);
-	return epoll_wait(epfd, ev, EVENTS, 0);
+	ev->data.ptr = NULL; /* as the set has it */
+	return ppoll(&kicked, 1, timeout, NULL);
+}
+
+void lrp_app_turn(int64_t most_ns)
+{
+	static int64_t standby_until;
+	struct epoll_event ev[EVENTS];
+	int64_t next = run_due(), now = (int64_t)lrp_now_ns(), pause;
+	bool left = false;
+	uint64_t value;
+	int n, i;
+
+	if (now < standby_until && next > standby_until)
+		next = standby_until;
+	if (most_ns && next - most_ns > now)
+		next = now + most_ns;
+	n = sleep_until(next, now < standby_until, ev);
+	if (n <= 0)
+		return;
+	mirror();
+	pause = lrp_share_wait_ns();
+	for (i = 0; i < n; i++) {
+		if (!ev[i].data.ptr)
+			(void)!read(kick, &value, sizeof(value));
+		else if (!pause)
+			left |= drain(ev[i].data.ptr);
+	}
+	if (pause || left)
+		standby_until = (int64_t)lrp_now_ns() + (pause ? pause : GRACE_NS);
 }
 
 static void *app_main(void *unused)
 {
-	struct epoll_event ev[EVENTS];
-	int64_t next, now, standby_until = 0;
-	uint64_t value;
-	bool left;
-	int n, i;
-
 	(void)unused;
 	is_app = true;
 	prctl(PR_SET_NAME, "lrp-app");
+	lrp_share_open(owner);
 	for (;;) {
-		atomic_store(&sleeps_until, INT64_MAX);
-		next = look();
-		now = (int64_t)lrp_now_ns();
-		if (now < standby_until && next > standby_until)
-			next = standby_until;
-		atomic_store(&sleeps_until, next);
-		n = sleep_until(next, now < standby_until, ev);
-		mirror();
-		left = false;
-		for (i = 0; i < n; i++) {
-			if (ev[i].data.ptr)
-				left |= drain(ev[i].data.ptr);
-			else
-				(void)!read(kick, &value, sizeof(value));
+		lrp_app_turn(0);
+		while (atomic_load(&park)) {
+			atomic_store(&parked, true);
+			usleep(1000);
 		}
-		if (left)
-			standby_until = (int64_t)lrp_now_ns() + GRACE_NS;
+		atomic_store(&parked, false);
 	}
 	return NULL;
 }
 
-/* ---- the end of the process --------------------------------------------------------- */
-
-static void close_view(struct lrp_view *l, void *arg)
+void lrp_app_park(bool on)
 {
-	struct lrp_stream *stream = &l->sock->stream;
+	uint64_t end = lrp_now_ns() + LRP_NS_PER_S;
 
-	(void)arg;
-	if (!lrp_is_stream(l) || atomic_load(&stream->mode) != LRP_STREAM_CONNECTION ||
-	    !lrp_holder_last(l->sock) || !lrp_hub_lock(l, l->fd, LRP_STREAM_CONNECTION))
-		return;
-	lrp_conn_release(stream->conn, (int64_t)lrp_now_ns(), false);
-	atomic_store(&stream->mode, LRP_STREAM_KERNEL);
-	lrp_hub_unlock(stream->hub);
-}
-
-/* Bytes or a FIN that the peer has not acknowledged. */
-static bool unfinished(void)
-{
-	const struct lrp_conn *c;
-	const struct watched *w;
-	bool any = false;
-
-	list_take();
-	for (w = list; w && !any; w = w->next) {
-		if (!lrp_hub_lock_if(w->hub, w->serial))
-			continue;
-		for (c = w->hub->conns; c; c = c->next)
-			any |= !c->held && c->tcp.state != LRP_TCP_CLOSED &&
-			       c->tcp.state != LRP_TCP_FIN_WAIT_2 &&
-			       c->tcp.state != LRP_TCP_TIME_WAIT;
-		lrp_hub_unlock(w->hub);
-	}
-	list_release();
-	return any;
-}
-
-/*
- * What was written is delivered, as if the kernel had it: the process lingers, the APP thread works
- * on. Bounded, for the peer may be gone.
- */
-static void at_exit(void)
-{
-	uint64_t end = lrp_now_ns() + EXIT_LINGER_NS;
-
-	if (!started)
-		return;
-	lrp_table_each(close_view, NULL);
-	while (unfinished() && lrp_now_ns() < end)
-		usleep(1000);
+	atomic_store(&park, on);
+	eventfd_write(kick, 1);
+	while (on && !atomic_load(&parked) && lrp_now_ns() < end)
+		usleep(100);
 }
 
 /* ---- starting, watching ---------------------------------------------------------------- */
 
+/* list_lock held. 0 or an errno. */
+static int open_set(void)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
+
+	epfd = epoll_create1(EPOLL_CLOEXEC);
+	kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	owner = (pid_t)syscall(SYS_gettid);
+	sleeps_until = 0;
+	return epfd < 0 || kick < 0 || epoll_ctl(epfd, EPOLL_CTL_ADD, kick, &ev) ? errno : 0;
+}
+
 /* list_lock held. */
 static bool start(void)
 {
-	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
-	static bool registered;
 	sigset_t all, before;
 	pthread_attr_t attr;
 	pthread_t thread;
@@ -297,11 +414,7 @@ static bool start(void)
 
 	if (started)
 		return true;
-	epfd = epoll_create1(EPOLL_CLOEXEC);
-	kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	error = epfd < 0 || kick < 0 || epoll_ctl(epfd, EPOLL_CTL_ADD, kick, &ev) ? errno : 0;
-	owner = (pid_t)syscall(SYS_gettid);
-	atomic_store(&sleeps_until, INT64_MAX);
+	error = open_set();
 	if (!error) {
 		sigfillset(&all);
 		pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -312,101 +425,58 @@ static bool start(void)
 		pthread_attr_destroy(&attr);
 		pthread_sigmask(SIG_SETMASK, &before, NULL);
 	}
-	if (error)
+	if (error) {
 		lrp_log_once(LRP_LOG_WARN, "no APP thread: %s", strerror(error));
-	if (!error && !registered)
-		registered = atexit(at_exit) == 0;
-	started = error == 0;
-	return started;
-}
-
-static struct watched *find(const struct lrp_hub *hub)
-{
-	struct watched *w;
-
-	for (w = list; w; w = w->next)
-		if (w->hub == hub && w->serial == atomic_load(&hub->serial))
-			break;
-	return w;
-}
-
-/* list_lock held. */
-static void watch(struct lrp_view *l)
-{
-	struct lrp_hub *hub = l->sock->stream.hub;
-	struct watched *w;
-	uint32_t i;
-
-	if (start() && !find(hub)) {
-		w = malloc(sizeof(*w) + hub->ep.channels * sizeof(w->fd[0]));
-		if (w) {
-			w->hub = hub;
-			w->serial = atomic_load(&hub->serial);
-			w->fds = hub->ep.channels;
-			for (i = 0; i < w->fds; i++)
-				w->fd[i] = hub->ep.chan[i].fd;
-			w->next = list;
-			list = w;
-			registrations(w, true);
-			eventfd_write(kick, 1);
-		}
+		return false;
 	}
-	atomic_store(&l->app, started && find(hub));
+	lrp_exit_register();
+	started = getpid();
+	return true;
 }
 
 void lrp_app_watch(struct lrp_view *l)
 {
-	list_take();
-	watch(l);
-	list_release();
+	struct lrp_hub *hub = l->sock->stream.hub;
+	bool on;
+
+	pthread_mutex_lock(&list_lock);
+	on = start() && add(hub, atomic_load(&hub->serial));
+	pthread_mutex_unlock(&list_lock);
+	if (on)
+		eventfd_write(kick, 1);
+	atomic_store(&l->app, on);
 }
 
-void lrp_app_watch_inherited(struct lrp_view *l)
+void lrp_app_take_over(const struct lrp_app_hub *list, uint32_t n)
 {
-	if (listing || pthread_mutex_trylock(&list_lock))
-		return;
-	listing = true;
-	watch(l);
-	list_release();
-}
+	uint32_t i;
 
-/*
- * epoll forgets a file when it is released, and lrpd keeps the channels' to hand them out again:
- * what is not taken out here would wake us for the next owner.
- */
-void lrp_app_forget(struct lrp_hub *hub, uint32_t serial)
-{
-	bool held = listing;
-	struct watched *w;
-
-	if (!held)
-		list_take();
-	for (w = list; w; w = w->next)
-		if (w->hub == hub && w->serial == serial) {
-			registrations(w, false);
-			w->fds = 0;
-		}
-	if (!held)
-		list_release();
+	is_app = true;
+	pthread_mutex_lock(&list_lock);
+	if (!open_set())
+		started = getpid();
+	for (i = 0; started && i < n; i++)
+		add(list[i].hub, list[i].serial);
+	pthread_mutex_unlock(&list_lock);
 }
 
 void lrp_app_behind(struct lrp_view *l)
 {
+	const struct lrp_hub *hub = l->sock->stream.hub;
 	struct watched *w;
 
-	list_take();
-	w = started ? find(l->sock->stream.hub) : NULL;
+	pthread_mutex_lock(&list_lock);
+	w = find(hub, atomic_load(&hub->serial));
 	if (w) {
 		registrations(w, false);
 		registrations(w, true);
 	}
-	list_release();
+	pthread_mutex_unlock(&list_lock);
 }
 
 /* ---- fork ---------------------------------------------------------------------------------- */
 
-/* The thread and its list are the parent's, in whatever state they are: forgotten. No lock of ours
- * is taken before fork(), since the thread may hold the list while it waits for the broker's. */
+/* The thread and its table are the parent's, in whatever state they are: forgotten. */
 void lrp_app_fork_child(void)
 {
 	if (started) {
@@ -414,7 +484,9 @@ void lrp_app_fork_child(void)
 		close(kick);
 	}
 	epfd = kick = -1;
-	started = false;
-	list = NULL;
+	started = 0;
+	bucket = NULL;
+	buckets = count = 0;
+	due = (struct lrp_heap){0};
 	pthread_mutex_init(&list_lock, NULL);
 }

@@ -21,6 +21,7 @@
 #define SLOTS_FIRST 16u
 #define BUFFER	    (64u << 10) /* of each direction, to begin with */
 #define RUNS_FIRST  64u
+#define ROUNDS	    16u /* batches in a call: who is flooded comes to an end */
 
 static uint64_t secret[2];
 static pthread_once_t secret_once = PTHREAD_ONCE_INIT;
@@ -231,7 +232,7 @@ void lrp_hub_flush(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine
 	}
 	if (hub->listening)
 		earlier(hub, lrp_listen_deadline(hub));
-	lrp_app_deadline(atomic_load(&hub->deadline_ns));
+	lrp_app_deadline(hub);
 	if (ring && atomic_load(&hub->sleepers))
 		eventfd_write(hub->bell, 1);
 }
@@ -341,7 +342,8 @@ static bool take(struct lrp_hub *hub, int64_t now, struct lrp_chan *chan, uint32
 void lrp_hub_input(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine,
 		   enum lrp_context context)
 {
-	uint32_t i, n, avail;
+	/* APP looks in between whether it is its turn still. */
+	uint32_t i, n, avail, rounds = context == LRP_CONTEXT_APP ? 1 : ROUNDS;
 	bool more, any = false;
 
 	if (context == LRP_CONTEXT_CALL &&
@@ -362,7 +364,7 @@ void lrp_hub_input(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine
 		}
 		if (any || hub->touched)
 			lrp_hub_flush(hub, now, mine);
-	} while (more);
+	} while (more && --rounds);
 	if (now >= atomic_load_explicit(&hub->deadline_ns, memory_order_relaxed))
 		lrp_hub_timers(hub, now);
 }
@@ -375,6 +377,17 @@ bool lrp_hub_settle(struct lrp_hub *hub)
 	for (i = 0; i < hub->ep.channels; i++)
 		empty &= lrp_chan_settle(&hub->ep.chan[i]);
 	return empty;
+}
+
+void lrp_hub_leave(struct lrp_hub *hub)
+{
+	struct lrp_conn *c, *next;
+
+	for (c = hub->conns; c; c = next) {
+		next = c->next;
+		if (!c->held && !c->touched)
+			conn_free(c);
+	}
 }
 
 void lrp_hub_timers(struct lrp_hub *hub, int64_t now)
@@ -424,6 +437,7 @@ struct lrp_hub *lrp_hub_new(void)
 	hub->queue_end = &hub->queue;
 	atomic_store(&hub->sleepers, 0);
 	atomic_store(&hub->deadline_ns, LRP_TCP_NEVER);
+	hub->armed_by = 0;
 	hub->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (hub->bell < 0 || !table_make(hub, SLOTS_FIRST)) {
 		if (hub->bell >= 0)
@@ -482,7 +496,7 @@ bool lrp_hub_lock(struct lrp_view *l, int fd, enum lrp_stream_mode mode)
 	if (lrp_likely(lrp_view_of(fd) == l && stream->hub == hub &&
 		       atomic_load(&stream->mode) == mode && !hub->broken)) {
 		if (lrp_unlikely(!atomic_load_explicit(&l->app, memory_order_relaxed)))
-			lrp_app_watch_inherited(l);
+			lrp_app_watch(l);
 		return true;
 	}
 	lrp_unlock(&hub->lock);

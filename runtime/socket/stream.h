@@ -52,6 +52,8 @@ struct lrp_hub {
 	_Atomic uint32_t sleepers;   /* threads that wait for something of the hub */
 	_Atomic int64_t deadline_ns; /* of its connections and its listener, or earlier */
 	_Atomic bool called;	     /* drained in a call since the APP thread looked last */
+	int64_t armed_ns;	     /* the deadline that an APP thread knows; */
+	pid_t armed_by;		     /* of this process: sched/app.c */
 	struct lrp_endpoint ep;
 	int bell; /* eventfd, edge-triggered: another thread made something ready */
 	int hold; /* descriptor of the shadow when its owner has closed his; or -1 */
@@ -93,6 +95,8 @@ void lrp_hub_unlock(struct lrp_hub *hub);
 /* Drains the channels: all that has arrived is processed. `mine`: nobody need be told about it. */
 void lrp_hub_input(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine,
 		   enum lrp_context context);
+/* Forgets connections that no socket has, without a segment. */
+void lrp_hub_leave(struct lrp_hub *hub);
 /* Runs timers that are due. */
 void lrp_hub_timers(struct lrp_hub *hub, int64_t now);
 /* Something was asked of the connection: lrp_hub_flush() sends what follows from it. */

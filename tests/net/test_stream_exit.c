@@ -136,10 +136,144 @@ static void zombie(struct run *r)
 	waitpid(pid, NULL, 0);
 }
 
+#define MANY 1000000
+
+/* Ends while nearly all of what it wrote waits for a peer that does not read; the peer finds all of it
+ * long after the process has gone. */
+static void slow_peer(struct run *r)
+{
+	int lfd = peer_listen(r), peer, small = 4096, large = 1 << 18, fd;
+	static char buf[50000];
+	struct timespec from, to;
+	pid_t pid;
+	long ms;
+
+	setsockopt(lfd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	pid = child(r);
+	if (pid == 0) {
+		fd = connect_to(r, lfd);
+		r->ops->setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &large, sizeof(large));
+		exit(r->ops->send(fd, buf, sizeof(buf), 0) != sizeof(buf));
+	}
+	peer = accept(lfd, NULL, NULL);
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	ended(r, pid);
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	ms = (to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000;
+	note(r, "at once %d", ms < 600);
+	usleep(800000);
+	read_all(r, peer);
+	close(lfd);
+}
+
+static void *receiver(void *arg)
+{
+	struct run *r = ((void **)arg)[0];
+	int *fd = ((void **)arg)[1];
+	char c;
+
+	r->ops->recv(*fd, &c, 1, 0);
+	return NULL;
+}
+
+/* main() returns while a thread waits on the connection. */
+static void threads(struct run *r)
+{
+	int lfd = peer_listen(r), peer, fd;
+	void *arg[2] = {r, &fd};
+	pthread_t thread;
+	pid_t pid = child(r);
+
+	if (pid == 0) {
+		fd = connect_to(r, lfd);
+		pthread_create(&thread, NULL, receiver, arg);
+		usleep(20000);
+		r->ops->send(fd, "last words", 10, 0);
+		exit(7);
+	}
+	peer = accept(lfd, NULL, NULL);
+	ended(r, pid);
+	read_all(r, peer);
+	close(lfd);
+}
+
+/* close() and exit() at once. */
+static void closes(struct run *r)
+{
+	int lfd = peer_listen(r), peer, fd;
+	static char buf[50000];
+	pid_t pid = child(r);
+
+	if (pid == 0) {
+		fd = connect_to(r, lfd);
+		r->ops->send(fd, buf, sizeof(buf), 0);
+		r->ops->close(fd);
+		exit(0);
+	}
+	peer = accept(lfd, NULL, NULL);
+	usleep(300000);
+	read_all(r, peer);
+	ended(r, pid);
+	close(lfd);
+}
+
+/* SO_LINGER of no time: a reset, at exit as well. */
+static void aborts(struct run *r)
+{
+	struct linger now = {.l_onoff = 1};
+	int lfd = peer_listen(r), peer, fd;
+	pid_t pid = child(r);
+
+	if (pid == 0) {
+		fd = connect_to(r, lfd);
+		r->ops->setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+		exit(0);
+	}
+	peer = accept(lfd, NULL, NULL);
+	ended(r, pid);
+	read_all(r, peer);
+	close(lfd);
+}
+
+/* Who waits in a listener's queue is reset; who was accepted gets his bytes. */
+static void server(struct run *r)
+{
+	struct sockaddr_storage a;
+	socklen_t len;
+	int ready[2], peer[2], fd;
+	pid_t pid;
+	char c;
+
+	if (pipe(ready))
+		exit(1);
+	pid = child(r);
+	if (pid == 0) {
+		int lfd = listener(r, 5);
+
+		if (write(ready[1], "", 1) != 1)
+			_exit(1);
+		fd = r->ops->accept(lfd, NULL, NULL);
+		usleep(100000);
+		r->ops->send(fd, "welcome", 7, 0);
+		exit(0);
+	}
+	close(ready[1]);
+	if (read(ready[0], &c, 1) != 1)
+		exit(1);
+	close(ready[0]);
+	len = addr_server(r, &a, PORT);
+	for (int i = 0; i < 2; i++) {
+		peer[i] = client_socket(r->family, SOCK_STREAM, 0);
+		note_result(r, "connect", connect(peer[i], (void *)&a, len));
+	}
+	read_all(r, peer[0]);
+	read_all(r, peer[1]);
+	ended(r, pid);
+}
+
 static const struct test_case cases[] = {
-	CASE(daemonises, 0),
-	CASE(many_holders, 0),
-	CASE(zombie, 0),
+	CASE(daemonises, 0), CASE(many_holders, 0), CASE(zombie, 0), CASE(slow_peer, 0),
+	CASE(threads, 0),    CASE(closes, 0),	    CASE(aborts, 0), CASE(server, 0),
 };
 
 int main(int argc, char **argv)
