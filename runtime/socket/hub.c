@@ -136,6 +136,8 @@ static void conn_free(struct lrp_conn *c)
 void lrp_conn_release(struct lrp_conn *c, int64_t now, bool abort)
 {
 	c->held = false;
+	/* Nobody will come back to it: the APP thread sees to the rest at once. */
+	atomic_store(&c->hub->called, false);
 	if (abort)
 		lrp_tcp_abort(&c->tcp, now);
 	else
