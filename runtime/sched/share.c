@@ -20,6 +20,7 @@
 
 #define WINDOW_NS (10 * LRP_NS_PER_MS) /* between two looks at the times */
 #define CONTENDED 16		       /* so much of it spent waiting for others: 1/16 */
+#define MEMORY_NS (20 * WINDOW_NS)     /* the CPU is taken for busy so long after that */
 #define PART	  24		       /* APP's part of what its owner gets, while that can run */
 #define CREDIT_NS 500000ll	       /* saved up at most */
 #define PAUSE_MIN ((int64_t)WINDOW_NS)
@@ -32,7 +33,7 @@ struct times {
 static int own_stat = -1, owner_stat = -1, owner_state = -1;
 static struct times own_before, owner_before;
 static uint64_t looked_ns;
-static bool contended;
+static uint64_t contended_ns; /* until then */
 static int64_t credit_ns, pause_ns;
 static uint64_t charged_ns; /* our CPU time up to now has been paid for, or was free */
 
@@ -73,7 +74,7 @@ void lrp_share_open(pid_t owner)
 	read_times(owner_stat, &owner_before);
 	looked_ns = lrp_now_ns();
 	pause_ns = PAUSE_MIN;
-	contended = false;
+	contended_ns = 0;
 }
 
 static uint64_t beyond(uint64_t waited, uint64_t other_ran)
@@ -84,12 +85,11 @@ static uint64_t beyond(uint64_t waited, uint64_t other_ran)
 static void look(uint64_t now)
 {
 	struct times own, owner;
-	uint64_t a, b, all;
+	uint64_t a, b, elapsed = now - looked_ns;
 
-	if (now - looked_ns < WINDOW_NS)
+	if (elapsed < WINDOW_NS)
 		return;
 	looked_ns = now;
-	contended = false;
 	if (!read_times(own_stat, &own) || !read_times(owner_stat, &owner))
 		return;
 	credit_ns += (int64_t)((owner.ran - owner_before.ran) / PART);
@@ -97,9 +97,8 @@ static void look(uint64_t now)
 		credit_ns = CREDIT_NS;
 	a = beyond(own.waited - own_before.waited, owner.ran - owner_before.ran);
 	b = beyond(owner.waited - owner_before.waited, own.ran - own_before.ran);
-	all = own.ran - own_before.ran + own.waited - own_before.waited + owner.ran -
-	      owner_before.ran + owner.waited - owner_before.waited;
-	contended = (a > b ? a : b) * CONTENDED > all;
+	if ((a > b ? a : b) * CONTENDED > elapsed)
+		contended_ns = now + MEMORY_NS;
 	own_before = own;
 	owner_before = owner;
 }
@@ -126,10 +125,11 @@ static uint64_t own_ran_ns(void)
 
 int64_t lrp_share_wait_ns(void)
 {
-	uint64_t ran;
+	uint64_t now = lrp_now_ns(), ran;
+	int64_t pause;
 
-	look(lrp_now_ns());
-	if (!contended) {
+	look(now);
+	if (now >= contended_ns) {
 		charged_ns = 0;
 		return 0;
 	}
@@ -143,6 +143,7 @@ int64_t lrp_share_wait_ns(void)
 		pause_ns = PAUSE_MIN;
 		return 0;
 	}
+	pause = pause_ns;
 	pause_ns = pause_ns * 2 < PAUSE_MAX ? pause_ns * 2 : PAUSE_MAX;
-	return pause_ns;
+	return pause;
 }
