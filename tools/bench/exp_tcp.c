@@ -1,18 +1,44 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include "exp_tcp.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#define WARM_S 0.3
+#define WARM_S	  0.3
+#define TRANSFERS 5 /* of a fixed size, in one sample */
 
-uint16_t tcp_port(void)
+int tcp_serve(struct bench *b, const struct bench_system *system, char *const serve[], bool far,
+	      uint16_t *port, struct bed_proc *server)
 {
+	/* What a killed server leaves behind shall meet nobody. */
 	static uint16_t used;
+	struct in_addr addr = bed_far(system->program, BED_SERVER);
+	char text[INET_ADDRSTRLEN];
+	char *extra[20];
+	int n = 0;
 
-	return (uint16_t)(10000 + used++ % 10000);
+	*port = (uint16_t)(10000 + used++ % 10000);
+	for (; serve[n] && n < 17; n++)
+		extra[n] = serve[n];
+	if (far) {
+		inet_ntop(AF_INET, &addr, text, sizeof(text));
+		extra[n++] = "--addr";
+		extra[n++] = text;
+	}
+	extra[n] = NULL;
+	return bench_start(b, system, "stream", *port, extra, server);
+}
+
+int tcp_connect(struct bench *b, const struct bench_system *system, bool far, uint16_t port,
+		struct tcp_client *client)
+{
+	client->addr = far ? bed_far(system->program, BED_SERVER)
+			   : b->bed.pair[system->program].server_addr;
+	client->port = port;
+	return tcp_client_start(&b->bed, client);
 }
 
 static uint64_t progress_of(const struct tcp_case *c, const struct tcp_client *client,
@@ -33,32 +59,51 @@ static double per_second(const struct tcp_case *c, uint64_t done, uint64_t ns)
 	return (double)done * (c->unit == TCP_PER_S ? 1e9 : 8e3) / (double)ns;
 }
 
-/* What runs meanwhile: a window, or all of a transfer of fixed size. */
-static int run_client(struct bench *b, const struct tcp_case *c, const struct bed_proc *server,
-		      struct tcp_client *client, double seconds, struct tcp_sample *sample)
+/* CPU time of the server, and of the NAPI thread of its interface where it has one. */
+static uint64_t server_cpu_ns(const struct bench *b, const struct bed_proc *server)
 {
-	uint64_t from, t, before, ns;
-	struct bed_window w;
-	int err;
+	pid_t napi = b->bed.pair[server->program].napi;
 
-	t = bed_now();
-	err = tcp_client_start(&b->bed, client);
+	return bed_cpu_ns(server->pid) + (napi ? bed_cpu_ns(napi) : 0);
+}
+
+/* Transfers of a fixed size, from the connect to the end of file. */
+static int run_transfers(struct bench *b, const struct tcp_case *c,
+			 const struct bench_system *system, uint16_t port,
+			 const struct bed_proc *server, struct tcp_client *client,
+			 struct tcp_sample *sample)
+{
+	uint64_t t = bed_now(), cpu = server_cpu_ns(b, server), bytes = 0, ns = 0;
+	struct bed_quiet quiet;
+	double steal, foreign;
+	int i, err = 0;
+
+	bed_quiet_begin(&b->bed, &quiet);
+	for (i = 0; i < TRANSFERS && !err; i++) {
+		err = tcp_connect(b, system, c->far, port, client);
+		if (!err)
+			err = tcp_client_finish(&b->bed, client, 60);
+		bytes += client->bytes;
+		ns += client->elapsed_ns;
+	}
+	sample->disturbed = !bed_quiet_end(&b->bed, &quiet, &steal, &foreign);
+	sample->cpu = (double)(server_cpu_ns(b, server) - cpu) / (double)(bed_now() - t);
+	sample->left = NAN;
+	sample->value = ns ? per_second(c, bytes, ns) : NAN;
+	return err;
+}
+
+static int run_window(struct bench *b, const struct tcp_case *c, const struct bench_system *system,
+		      uint16_t port, const struct bed_proc *server, struct tcp_client *client,
+		      double seconds, struct tcp_sample *sample)
+{
+	uint64_t from, before, ns;
+	struct bed_window w;
+	int err = tcp_connect(b, system, c->far, port, client);
+
 	if (err)
 		return err;
-	if (c->client.total) {
-		struct bed_quiet quiet;
-		double steal, foreign;
-
-		bed_quiet_begin(&b->bed, &quiet);
-		err = tcp_client_finish(&b->bed, client, 60);
-		sample->disturbed = !bed_quiet_end(&b->bed, &quiet, &steal, &foreign);
-		ns = client->elapsed_ns ? client->elapsed_ns : 1;
-		sample->cpu = (double)bed_cpu_ns(server->pid) / (double)(bed_now() - t);
-		sample->left = NAN;
-		sample->value = per_second(c, progress_of(c, client, server), ns);
-		return err;
-	}
-	bed_sleep(WARM_S);
+	bed_sleep(c->warm_s > 0 ? c->warm_s : WARM_S);
 	before = progress_of(c, client, server);
 	from = bed_now();
 	bed_measure(&b->bed, server->program, server, seconds, &w);
@@ -77,7 +122,7 @@ int tcp_sample(struct bench *b, const struct tcp_case *c, const struct bench_sys
 	struct tcp_client *client = tcp_client_new();
 	const struct bench_counters *n;
 	struct bed_proc server = {0};
-	uint16_t port = tcp_port();
+	uint16_t port;
 	char what[128];
 	int err;
 
@@ -85,12 +130,13 @@ int tcp_sample(struct bench *b, const struct tcp_case *c, const struct bench_sys
 		return -ENOMEM;
 	memset(sample, 0, sizeof(*sample));
 	bed_poll_idle(&b->bed, c->awake);
-	err = bench_start(b, system, "stream", port, c->serve, &server);
+	err = tcp_serve(b, system, c->serve, c->far, &port, &server);
 	if (!err) {
 		*client = c->client;
-		client->addr = b->bed.pair[system->program].server_addr;
-		client->port = port;
-		err = run_client(b, c, &server, client, seconds, sample);
+		if (c->client.total)
+			err = run_transfers(b, c, system, port, &server, client, sample);
+		else
+			err = run_window(b, c, system, port, &server, client, seconds, sample);
 		snprintf(what, sizeof(what), "%s, %s, %s", c->name,
 			 bed_placement_name[b->bed.placement], system->name);
 		if (err)
@@ -190,4 +236,30 @@ int tcp_compare(struct bench *b, const struct tcp_case *c, int repeats, double s
 	else
 		result_note("%-64s %9.4g x", text, ratio);
 	return 0;
+}
+
+bool tcp_wants(const struct bench *b, const char *name)
+{
+	return !b->only || strstr(name, b->only);
+}
+
+int tcp_cases(struct bench *b, const char *name, const char *note, const struct tcp_case *cases,
+	      int count)
+{
+	static const int repeats_of[] = {2, 5, 9};
+	static const double seconds_of[] = {0.5, 1, 2};
+	int p, i, err = 0;
+
+	result_begin(name, b->json_dir);
+	result_note("%s", note);
+	for (p = 0; p < BED_PLACEMENTS && !err; p++) {
+		if (!bench_wants(b, (enum bed_placement)p, BENCH_LONG))
+			continue;
+		err = bench_place(b, (enum bed_placement)p, TCP_PROGRAMS);
+		for (i = 0; i < count && !err; i++)
+			if (tcp_wants(b, cases[i].name))
+				err = tcp_compare(b, &cases[i], repeats_of[b->length],
+						  seconds_of[b->length]);
+	}
+	return result_end() ? -EIO : err;
 }

@@ -26,6 +26,8 @@ struct tcp_case {
 	const struct bench_system *baseline;
 	double target; /* LRP against the baseline, at least; 0: a note alone */
 	bool awake;    /* keep CPU S awake by idle polling, not by the spinner */
+	bool far;      /* through the relay, which is running */
+	double warm_s; /* 0: 0.3 */
 };
 
 struct tcp_sample {
@@ -36,8 +38,12 @@ struct tcp_sample {
 	bool disturbed;
 };
 
-/* A port that no run before has used: what a killed server leaves behind meets nobody. */
-uint16_t tcp_port(void);
+/* Starts stream on a port of its own. 0 or -errno, said on stderr. */
+int tcp_serve(struct bench *b, const struct bench_system *system, char *const serve[], bool far,
+	      uint16_t *port, struct bed_proc *server);
+/* Starts a client of it and waits until it is connected. */
+int tcp_connect(struct bench *b, const struct bench_system *system, bool far, uint16_t port,
+		struct tcp_client *client);
 
 /* One server, one client, one window. 0 or -errno, said on stderr. */
 int tcp_sample(struct bench *b, const struct tcp_case *c, const struct bench_system *system,
@@ -45,5 +51,10 @@ int tcp_sample(struct bench *b, const struct tcp_case *c, const struct bench_sys
 
 /* A B A B in the placement that is set; points, lines, target. */
 int tcp_compare(struct bench *b, const struct tcp_case *c, int repeats, double seconds);
+
+/* Each case that is wanted in each placement that is. 0 or -errno. */
+int tcp_cases(struct bench *b, const char *name, const char *note, const struct tcp_case *cases,
+	      int count);
+bool tcp_wants(const struct bench *b, const char *name);
 
 #endif

@@ -34,6 +34,9 @@ static const struct experiment experiments[] = {
 	{"tcp-bulk", exp_tcp_bulk, "TCP throughput, one connection"},
 	{"tcp-rr", exp_tcp_rr, "TCP requests and answers"},
 	{"tcp-crr", exp_tcp_crr, "TCP connections per second"},
+	{"tcp-window", exp_tcp_window, "24 MB with 32 KiB buffered (Table 1)"},
+	{"tcp-loss", exp_tcp_loss, "TCP goodput with loss"},
+	{"tcp-fair", exp_tcp_fair, "TCP connections of both systems at one bottleneck"},
 };
 #define EXPERIMENTS (sizeof(experiments) / sizeof(*experiments))
 

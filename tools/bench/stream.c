@@ -10,8 +10,12 @@
  *   hold      nothing; the peer closes
  *   none      does not even accept
  *
- * One connection after the other; with --poll all at once in one thread (echo and hold), with
- * --threads each in a thread of its own.
+ * One connection after the other; with --poll all at once in one thread (echo), those beyond the first
+ * --active of them accepted and left alone; with --threads each in a thread of its own; with --turn N
+ * (echo) N of them, one message on each in turn.
+ *
+ * With --beside N it starts N processes that compute, in its session: where the kernel groups
+ * processes by session, all are one group, as on a machine that does not group them. --nice is its own.
  */
 #include <arpa/inet.h>
 #include <getopt.h>
@@ -21,7 +25,6 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "receiver.h"
@@ -34,9 +37,14 @@ static struct options {
 	struct sockaddr_in addr;
 	enum serve serve;
 	uint64_t total;
-	uint32_t length, rcvbuf, sndbuf, backlog;
+	uint32_t length, window, backlog, active, turn, beside;
+	int nice;
 	bool poll, threads;
-} o = {.calls = &receiver_stock, .length = 64, .backlog = 1024, .addr = {.sin_family = AF_INET}};
+} o = {.calls = &receiver_stock,
+       .length = 64,
+       .backlog = 1024,
+       .active = UINT32_MAX,
+       .addr = {.sin_family = AF_INET}};
 
 static struct bench_counters *counters;
 
@@ -51,8 +59,8 @@ static void usage(void)
 	fprintf(stderr,
 		"Usage: stream [--system stock|lrp] [--addr A] [--port P] [--length BYTES]\n"
 		"              [--serve echo|once|discard|source|hold|none] [--total BYTES]\n"
-		"              [--poll|--threads] [--rcvbuf BYTES] [--sndbuf BYTES]\n"
-		"              [--backlog N]\n");
+		"              [--poll [--active N]|--threads|--turn N] [--window BYTES]\n"
+		"              [--backlog N] [--beside N] [--nice N]\n");
 	exit(2);
 }
 
@@ -72,8 +80,9 @@ static void parse(int argc, char **argv)
 	static const struct option longs[] = {
 		{"system", 1, 0, 's'}, {"addr", 1, 0, 'a'},    {"port", 1, 0, 'p'},
 		{"serve", 1, 0, 'd'},  {"length", 1, 0, 'l'},  {"total", 1, 0, 't'},
-		{"poll", 0, 0, 'P'},   {"threads", 0, 0, 'T'}, {"rcvbuf", 1, 0, 'r'},
-		{"sndbuf", 1, 0, 'w'}, {"backlog", 1, 0, 'b'}, {0}};
+		{"poll", 0, 0, 'P'},   {"threads", 0, 0, 'T'}, {"window", 1, 0, 'w'},
+		{"active", 1, 0, 'A'}, {"turn", 1, 0, 'R'},    {"backlog", 1, 0, 'b'},
+		{"beside", 1, 0, 'B'}, {"nice", 1, 0, 'n'},    {0}};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -103,11 +112,20 @@ static void parse(int argc, char **argv)
 		case 'T':
 			o.threads = true;
 			break;
-		case 'r':
-			o.rcvbuf = (uint32_t)atoi(optarg);
-			break;
 		case 'w':
-			o.sndbuf = (uint32_t)atoi(optarg);
+			o.window = (uint32_t)atoi(optarg);
+			break;
+		case 'A':
+			o.active = (uint32_t)atoi(optarg);
+			break;
+		case 'R':
+			o.turn = (uint32_t)atoi(optarg);
+			break;
+		case 'B':
+			o.beside = (uint32_t)atoi(optarg);
+			break;
+		case 'n':
+			o.nice = atoi(optarg);
 			break;
 		case 'b':
 			o.backlog = (uint32_t)atoi(optarg);
@@ -116,7 +134,8 @@ static void parse(int argc, char **argv)
 			usage();
 		}
 	}
-	if (!o.length || (o.poll && (o.threads || (o.serve != ECHO && o.serve != HOLD))))
+	if (!o.length || o.poll + o.threads + !!o.turn > 1 ||
+	    ((o.poll || o.turn) && o.serve != ECHO))
 		usage();
 }
 
@@ -124,6 +143,21 @@ static __attribute__((noreturn)) void fail(const char *what)
 {
 	fprintf(stderr, "stream: %s %s: %s\n", o.calls->name, what, strerror(errno));
 	exit(1);
+}
+
+/*
+ * So many bytes of payload are buffered at most. The kernel counts truesize against SO_RCVBUF, which
+ * says little about payload, and can clamp the window; of the runtime, which counts payload, the
+ * (doubled) SO_RCVBUF is the limit.
+ */
+static int limit_window(int fd)
+{
+	uint32_t half = o.window / 2;
+
+	if (o.calls == &receiver_stock)
+		return o.calls->setsockopt(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &o.window,
+					   sizeof(o.window));
+	return o.calls->setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &half, sizeof(half));
 }
 
 static int open_listener(void)
@@ -136,10 +170,8 @@ static int open_listener(void)
 	/* Connections inherit them. Everybody is a CUBIC, whatever the machine's default is. */
 	if (o.calls->setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5))
 		fail("TCP_CONGESTION");
-	if (o.rcvbuf && o.calls->setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &o.rcvbuf, sizeof(o.rcvbuf)))
-		fail("SO_RCVBUF");
-	if (o.sndbuf && o.calls->setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &o.sndbuf, sizeof(o.sndbuf)))
-		fail("SO_SNDBUF");
+	if (o.window && limit_window(fd))
+		fail("limiting the window");
 	if (o.calls->bind(fd, (struct sockaddr *)&o.addr, sizeof(o.addr)))
 		fail("bind");
 	if (o.calls->listen(fd, (int)o.backlog))
@@ -333,11 +365,49 @@ static void serve_all(int lfd)
 				drop(i);
 		if (fds[0].revents) {
 			fd = accept_one(lfd, 0);
-			if (fd >= 0)
+			if (fd >= 0 && open_fds <= o.active)
 				add(fd);
 		}
 		if (turns % 1024 == 0)
 			receiver_stats(o.calls, lfd, counters);
+	}
+}
+
+/* ---- in turn ----------------------------------------------------------------------- */
+
+static void serve_in_turn(int lfd)
+{
+	uint8_t *buf = calloc(1, o.length);
+	int *fd = calloc(o.turn, sizeof(*fd));
+	uint32_t i;
+
+	if (!fd || !buf)
+		fail("memory");
+	for (i = 0; i < o.turn; i++)
+		while ((fd[i] = accept_one(lfd, 0)) < 0)
+			;
+	for (;;) {
+		for (i = 0; i < o.turn; i++)
+			if (!echo(fd[i], buf))
+				return;
+		receiver_stats(o.calls, fd[0], counters);
+	}
+}
+
+/* ---- processes beside -------------------------------------------------------------- */
+
+static void compute_beside(void)
+{
+	volatile uint64_t turns = 0;
+	uint32_t i;
+
+	for (i = 0; i < o.beside; i++) {
+		if (fork())
+			continue;
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		prctl(PR_SET_NAME, "compute");
+		for (;;)
+			turns++;
 	}
 }
 
@@ -359,6 +429,9 @@ int main(int argc, char **argv)
 		files.rlim_cur = files.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &files);
 	}
+	compute_beside();
+	if (setpriority(PRIO_PROCESS, 0, o.nice))
+		fail("setpriority");
 	counters = receiver_counters();
 	lfd = open_listener();
 	pthread_attr_init(&attr);
@@ -369,6 +442,10 @@ int main(int argc, char **argv)
 			pause();
 	if (o.poll)
 		serve_all(lfd);
+	if (o.turn) {
+		serve_in_turn(lfd);
+		return 0;
+	}
 	for (;;) {
 		fd = accept_one(lfd, 0);
 		if (fd < 0)

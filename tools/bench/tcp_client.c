@@ -53,10 +53,6 @@ static int open_socket(struct tcp_client *c, int type)
 	if (fd < 0)
 		give_up(c, "socket", errno);
 	if (setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", 5) ||
-	    (c->rcvbuf &&
-	     setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &c->rcvbuf, sizeof(c->rcvbuf))) ||
-	    (c->sndbuf &&
-	     setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &c->sndbuf, sizeof(c->sndbuf))) ||
 	    (c->window &&
 	     setsockopt(fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &c->window, sizeof(c->window))))
 		give_up(c, "setsockopt", errno);
@@ -80,11 +76,15 @@ static int connect_to(struct tcp_client *c, int fd)
 static int connect_patiently(struct tcp_client *c)
 {
 	struct timeval patience = {.tv_sec = PATIENCE};
+	struct sockaddr_in own = {0};
+	socklen_t length = sizeof(own);
 	int fd = open_socket(c, 0);
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	connect_to(c, fd);
+	if (!c->connected && getsockname(fd, (struct sockaddr *)&own, &length) == 0)
+		c->first_port = ntohs(own.sin_port);
 	c->connected++;
 	return fd;
 }
@@ -98,16 +98,19 @@ static void *buffer(struct tcp_client *c, size_t length)
 	return p;
 }
 
-/* One connection, without the cost of epoll. */
+/* One connection, or one after the other: without the cost of epoll. */
 static void request(struct tcp_client *c)
 {
 	uint8_t *buf = buffer(c, c->length);
-	int fd = connect_patiently(c);
+	int *fd = buffer(c, c->connections * sizeof(*fd));
+	uint32_t i;
 
-	while (!stopped(c)) {
-		if (send(fd, buf, c->length, MSG_NOSIGNAL) != (ssize_t)c->length)
+	for (i = 0; i < c->connections; i++)
+		fd[i] = connect_patiently(c);
+	for (i = 0; !stopped(c); i = i + 1 < c->connections ? i + 1 : 0) {
+		if (send(fd[i], buf, c->length, MSG_NOSIGNAL) != (ssize_t)c->length)
 			give_up(c, "send", errno);
-		if (recv(fd, buf, c->length, MSG_WAITALL) != (ssize_t)c->length)
+		if (recv(fd[i], buf, c->length, MSG_WAITALL) != (ssize_t)c->length)
 			give_up(c, "no answer", errno);
 		c->done++;
 	}
@@ -276,7 +279,7 @@ static int client_main(void *arg)
 		send_much(c);
 	else if (c->kind == TCP_RECEIVE && c->connections == 1)
 		receive_much(c);
-	else if (c->kind == TCP_REQUESTS && c->connections == 1)
+	else if (c->kind == TCP_TURNS || (c->kind == TCP_REQUESTS && c->connections == 1))
 		request(c);
 	else
 		many(c);

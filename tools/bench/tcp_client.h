@@ -10,6 +10,7 @@
 
 enum tcp_client_kind {
 	TCP_REQUESTS, /* on each connection one message at a time, and its answer */
+	TCP_TURNS,    /* a message and its answer, on one connection after the other */
 	TCP_CONNECTS, /* connect, one message, its answer, end of file, close; and again */
 	TCP_SEND,     /* one connection: as much as goes */
 	TCP_RECEIVE,  /* reads until the peers have finished */
@@ -22,13 +23,13 @@ struct tcp_client {
 	enum tcp_client_kind kind;
 	struct in_addr addr;
 	uint16_t port;
-	uint32_t connections;	 /* 0: 1 */
-	uint32_t length;	 /* bytes of a message, or of one read or write */
-	uint64_t total;		 /* TCP_SEND: so many bytes; 0: until stopped */
-	uint32_t rcvbuf, sndbuf; /* bytes, 0: the kernel's choice */
-	uint32_t window;	 /* bytes that are advertised at most, 0: no limit */
+	uint32_t connections; /* 0: 1 */
+	uint32_t length;      /* bytes of a message, or of one read or write */
+	uint64_t total;	      /* TCP_SEND, TCP_RECEIVE: so many bytes; 0: until stopped */
+	uint32_t window;      /* bytes that are advertised at most, 0: no limit */
 	/* out; counters rise while it runs */
 	uint32_t connected;
+	uint16_t first_port; /* local port of the first connection */
 	uint64_t done;	     /* transactions */
 	uint64_t bytes;	     /* read or written */
 	uint64_t elapsed_ns; /* TCP_SEND with a total, TCP_RECEIVE: until the last byte was

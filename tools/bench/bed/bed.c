@@ -268,8 +268,7 @@ int bed_run(struct bed *bed, enum bed_ns ns, char *const argv[])
 	return bed_fail(bed, -EIO, "%s %s: %s", argv[0], argv[1] ? argv[1] : "", out);
 }
 
-/* A shell command in a namespace. */
-static int sh(struct bed *bed, enum bed_ns ns, const char *format, ...)
+int bed_sh(struct bed *bed, enum bed_ns ns, const char *format, ...)
 {
 	char command[1024];
 	va_list ap;
@@ -443,15 +442,16 @@ static int make_pair(struct bed *bed, enum bed_program program)
 	pair->client_addr.s_addr = htonl(0xc6120000u | net << 8 | 2);
 	/* 198.19.NET.x and up: sources of the flood */
 	pair->flood_addr.s_addr = htonl(0xc6130000u | net << 8);
-	err = sh(bed, BED_SERVER,
-		 "ip link add %s mtu 1500 numrxqueues 1 numtxqueues 1 type veth "
-		 "peer name %s mtu 1500 numrxqueues 1 numtxqueues 1 netns %d; "
-		 "ip addr add 198.18.%u.1/24 dev %s; ip link set %s up",
-		 pair->server, pair->client, inner_pid(bed->holder[BED_CLIENT]), net, pair->server,
-		 pair->server);
+	err = bed_sh(bed, BED_SERVER,
+		     "ip link add %s mtu 1500 numrxqueues 1 numtxqueues 1 type veth "
+		     "peer name %s mtu 1500 numrxqueues 1 numtxqueues 1 netns %d; "
+		     "ip addr add 198.18.%u.1/24 dev %s; ip link set %s up",
+		     pair->server, pair->client, inner_pid(bed->holder[BED_CLIENT]), net,
+		     pair->server, pair->server);
 	if (!err)
-		err = sh(bed, BED_CLIENT, "ip addr add 198.18.%u.2/24 dev %s; ip link set %s up",
-			 net, pair->client, pair->client);
+		err = bed_sh(bed, BED_CLIENT,
+			     "ip addr add 198.18.%u.2/24 dev %s; ip link set %s up", net,
+			     pair->client, pair->client);
 	if (!err)
 		err = read_device(bed, BED_SERVER, pair->server, &pair->server_ifindex,
 				  pair->server_mac);
@@ -466,15 +466,16 @@ static int make_pair(struct bed *bed, enum bed_program program)
 	snprintf(cmac, sizeof(cmac), "%02x:%02x:%02x:%02x:%02x:%02x", pair->client_mac[0],
 		 pair->client_mac[1], pair->client_mac[2], pair->client_mac[3], pair->client_mac[4],
 		 pair->client_mac[5]);
-	err = sh(bed, BED_SERVER,
-		 "ip neigh replace 198.18.%u.2 lladdr %s nud permanent dev %s; "
-		 "ip route add 198.19.%u.0/24 via 198.18.%u.2 dev %s; ethtool -K %s gro on",
-		 net, cmac, pair->server, net, net, pair->server, pair->server);
+	err = bed_sh(bed, BED_SERVER,
+		     "ip neigh replace 198.18.%u.2 lladdr %s nud permanent dev %s; "
+		     "ip route add 198.19.%u.0/24 via 198.18.%u.2 dev %s; ethtool -K %s gro on",
+		     net, cmac, pair->server, net, net, pair->server, pair->server);
 	if (!err)
-		err = sh(bed, BED_CLIENT,
-			 "ip neigh replace 198.18.%u.1 lladdr %s nud permanent dev %s; ethtool -K "
-			 "%s gro on tso off gso off",
-			 net, smac, pair->client, pair->client);
+		err = bed_sh(
+			bed, BED_CLIENT,
+			"ip neigh replace 198.18.%u.1 lladdr %s nud permanent dev %s; ethtool -K "
+			"%s gro on tso off gso off",
+			net, smac, pair->client, pair->client);
 	return err;
 }
 
@@ -543,15 +544,16 @@ int bed_open(struct bed *bed, bool spinners)
 	for (i = 0; i < 2 && !err; i++) {
 		err = start_holder(bed, (enum bed_ns)i);
 		if (!err)
-			err = sh(bed, (enum bed_ns)i,
-				 "ip link set lo up; echo 0 > "
-				 "/proc/sys/net/ipv6/conf/all/router_solicitations; "
-				 "echo 0 > /proc/sys/net/ipv6/conf/default/router_solicitations; "
-				 "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad; "
-				 "echo 0 > /proc/sys/net/ipv4/icmp_ratelimit; "
-				 "echo 4096 131072 6291456 > /proc/sys/net/ipv4/tcp_rmem; "
-				 "echo 4096 16384 4194304 > /proc/sys/net/ipv4/tcp_wmem; "
-				 "echo 1024 65535 > /proc/sys/net/ipv4/ip_local_port_range");
+			err = bed_sh(
+				bed, (enum bed_ns)i,
+				"ip link set lo up; echo 0 > "
+				"/proc/sys/net/ipv6/conf/all/router_solicitations; "
+				"echo 0 > /proc/sys/net/ipv6/conf/default/router_solicitations; "
+				"echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad; "
+				"echo 0 > /proc/sys/net/ipv4/icmp_ratelimit; "
+				"echo 4096 131072 6291456 > /proc/sys/net/ipv4/tcp_rmem; "
+				"echo 4096 16384 4194304 > /proc/sys/net/ipv4/tcp_wmem; "
+				"echo 1024 65535 > /proc/sys/net/ipv4/ip_local_port_range");
 	}
 	for (i = 0; i < BED_PROGRAMS && !err; i++)
 		err = make_pair(bed, (enum bed_program)i);
@@ -586,6 +588,7 @@ void bed_close(struct bed *bed)
 {
 	int status, i;
 
+	bed_relay_stop(bed);
 	bed_unplace(bed);
 	bed_poll_idle(bed, false);
 	/* Process 1 takes all others with it, and ends when we have reaped them. */

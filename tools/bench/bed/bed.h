@@ -40,6 +40,7 @@ extern const char *const bed_placement_name[BED_PLACEMENTS];
 enum bed_program { BED_PASS, BED_LRP, BED_DROP, BED_RAW, BED_BARE, BED_PROGRAMS };
 enum bed_ns { BED_SERVER, BED_CLIENT };
 
+struct bed_relay;
 struct bench_bpf;
 struct raw_xsk_bpf;
 struct lrp_inject;
@@ -90,7 +91,8 @@ struct bed {
 	struct bed_shared *shared;
 	pid_t init, holder[2], generator, spinner[2];
 	int netns[2], mntns[2], own_netns;
-	int latency_fd;		/* of bed_poll_idle(), or -1 */
+	int latency_fd; /* of bed_poll_idle(), or -1 */
+	struct bed_relay *relay;
 	int life;		/* pipe: closed when this process dies */
 	uint64_t spin_per_s[2]; /* unloaded */
 	char bin[4096];		/* directory of the programs */
@@ -159,6 +161,28 @@ uint64_t bed_seen(const struct bed *bed, enum bed_program program, uint64_t per_
  * millisecond now and then. What is left of CPU S is not measured meanwhile.
  */
 void bed_poll_idle(struct bed *bed, bool poll);
+
+/*
+ * A long way between client and server, beside the wires of the pairs of stock and LRP, which both
+ * take: what the server sends to bed_far(program, BED_CLIENT) passes a relay, which is a process on CPU N,
+ * and so does the answer to bed_far(program, BED_SERVER). The server's interfaces send frames of the MTU with
+ * complete checksums meanwhile.
+ *
+ *     client ── TAP ── relay ─┬─ c<a> ═══ veth ═══ s<a>
+ *                             └─ c<b> ═══ veth ═══ s<b>
+ */
+struct bed_relay_spec {
+	double delay_s;	  /* each way */
+	double loss;	  /* of frames from the server, 0..1 */
+	double bit_per_s; /* from the server, both pairs together; 0: no limit */
+	double queue_s;	  /* what waits for that at most; the rest is dropped */
+	uint64_t seed;	  /* of the losses */
+};
+int bed_relay_start(struct bed *bed, const struct bed_relay_spec *spec);
+void bed_relay_stop(struct bed *bed);
+struct in_addr bed_far(enum bed_program program, enum bed_ns ns);
+/* Frames from the server: those that came, those lost at random, those that found the queue full. */
+void bed_relay_count(const struct bed *bed, uint64_t *frames, uint64_t *lost, uint64_t *dropped);
 
 /* Turns of CPU S's (0) or CPU N's (1) spinner so far. */
 uint64_t bed_spun(const struct bed *bed, int which);

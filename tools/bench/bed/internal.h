@@ -8,6 +8,9 @@
 /* bed.c */
 int bed_fail(struct bed *bed, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+/* A shell command in a namespace. */
+int bed_sh(struct bed *bed, enum bed_ns ns, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 /* Writes a file below / as the namespace sees it, e.g. "/sys/class/net/...". */
 int bed_write(struct bed *bed, enum bed_ns ns, const char *path, const char *text);
 /* This process enters the server's or the client's network namespace and leaves it again. */
