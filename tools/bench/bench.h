@@ -95,6 +95,9 @@ int exp_tcp_crr(struct bench *b);
 int exp_tcp_window(struct bench *b);
 int exp_tcp_loss(struct bench *b);
 int exp_tcp_fair(struct bench *b);
+int exp_tcp_many(struct bench *b);
+int exp_tcp_memory(struct bench *b);
+int exp_tcp_flood(struct bench *b);
 
 /* Plots from the JSON files, if gnuplot is there. */
 void plot_fig3(const char *json_dir);

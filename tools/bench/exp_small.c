@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "memory.h"
 #include "raw_loop.h"
 
 /* ---- bare AF_XDP -------------------------------------------------------------------- */
@@ -213,70 +214,12 @@ int exp_scale(struct bench *b)
 
 /* ---- memory of a socket ------------------------------------------------------------------ */
 
-struct memory {
-	double user;	/* heap, stacks, arena, data */
-	double rings;	/* mapped kernel memory: RX rings */
-	double records; /* mapped BPF maps: user records */
-	double umem;	/* pages of the common UMEM that the process has touched */
-	double kernel;	/* of the machine: slab, vmalloc, per-CPU */
-};
-
-static void add_mapping(struct memory *m, const char *name, double bytes)
-{
-	if (strstr(name, "socket:"))
-		m->rings += bytes;
-	else if (strstr(name, "bpf-map"))
-		m->records += bytes;
-	else if (strstr(name, "umem"))
-		m->umem += bytes;
-	else
-		m->user += bytes;
-}
-
-/* Resident memory that is the process's alone, and the arena, by kind of mapping. */
-static int read_memory(pid_t pid, struct memory *m)
-{
-	char path[64], line[512], name[256] = "";
-	double kib = 0, slab = 0, rest = 0;
-	FILE *f;
-
-	memset(m, 0, sizeof(*m));
-	snprintf(path, sizeof(path), "/proc/%d/smaps", pid);
-	f = fopen(path, "re");
-	if (!f)
-		return -errno;
-	while (fgets(line, sizeof(line), f)) {
-		unsigned long from, to;
-		char rest_of[256] = "";
-
-		if (sscanf(line, "%lx-%lx %*s %*s %*s %*s %255[^\n]", &from, &to, rest_of) >= 2)
-			snprintf(name, sizeof(name), "%s", rest_of);
-		else if (sscanf(line, "Private_Clean: %lf", &kib) == 1 ||
-			 sscanf(line, "Private_Dirty: %lf", &kib) == 1 ||
-			 (strstr(name, "arena") && (sscanf(line, "Shared_Dirty: %lf", &kib) == 1 ||
-						    sscanf(line, "Shared_Clean: %lf", &kib) == 1)))
-			add_mapping(m, name, kib * 1024);
-	}
-	fclose(f);
-	f = fopen("/proc/meminfo", "re");
-	while (f && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "Slab: %lf", &slab) == 1)
-			m->kernel += slab * 1024;
-		else if (sscanf(line, "VmallocUsed: %lf", &rest) == 1 ||
-			 sscanf(line, "Percpu: %lf", &rest) == 1)
-			m->kernel += rest * 1024;
-	}
-	if (f)
-		fclose(f);
-	return 0;
-}
-
 int exp_memory(struct bench *b)
 {
 	const double sockets = 4000;
 	char *extra[] = {"--idle", "4000", NULL};
 	struct bed_proc proc = {0};
-	struct memory without = {0}, with = {0};
+	struct bench_memory without = {0}, with = {0};
 	struct json_object *o;
 	int err;
 
@@ -285,7 +228,7 @@ int exp_memory(struct bench *b)
 	if (!err)
 		err = bench_start(b, &bench_systems[SYS_LRP], "sink", 9000, NULL, &proc);
 	if (!err) {
-		err = read_memory(proc.pid, &without);
+		err = bench_memory(proc.pid, &without);
 		bed_stop(&proc);
 	}
 	bed_sleep(0.3);
@@ -293,7 +236,7 @@ int exp_memory(struct bench *b)
 	if (!err)
 		err = bench_start(b, &bench_systems[SYS_LRP], "sink", 9000, extra, &proc);
 	if (!err) {
-		err = read_memory(proc.pid, &with);
+		err = bench_memory(proc.pid, &with);
 		bed_stop(&proc);
 		bed_sleep(1);
 	}

@@ -60,8 +60,9 @@ struct sharing {
 	bool disturbed;
 };
 
-/* Both at once: eight connections from each of two servers. */
-static int share(struct bench *b, double seconds, struct sharing *result)
+/* Both at once: eight connections from each of two servers; `first` of them starts, for who comes
+ * later has to win its share. */
+static int share(struct bench *b, int first, double seconds, struct sharing *result)
 {
 	static const int systems[2] = {SYS_STOCK, SYS_LRP};
 	struct tcp_client *client[2] = {tcp_client_new(), tcp_client_new()};
@@ -70,10 +71,10 @@ static int share(struct bench *b, double seconds, struct sharing *result)
 	struct bed_quiet quiet;
 	double steal, foreign;
 	uint16_t port;
-	int s, err = client[0] && client[1] ? 0 : -ENOMEM;
+	int i, s, err = client[0] && client[1] ? 0 : -ENOMEM;
 
-	for (s = 0; s < 2 && !err; s++) {
-		const struct bench_system *system = &bench_systems[systems[s]];
+	for (i = 0; i < 2 && !err; i++) {
+		const struct bench_system *system = &bench_systems[systems[s = first ^ i]];
 
 		err = tcp_serve(b, system, source, true, &port, &server[s]);
 		if (err)
@@ -84,7 +85,7 @@ static int share(struct bench *b, double seconds, struct sharing *result)
 			err = bench_error(b, system->name);
 	}
 	if (!err) {
-		bed_sleep(2);
+		bed_sleep(4);
 		bed_quiet_begin(&b->bed, &quiet);
 		bed_relay_count(&b->bed, &frames[0], &lost, &dropped[0]);
 		for (s = 0; s < 2; s++)
@@ -111,7 +112,7 @@ static int share(struct bench *b, double seconds, struct sharing *result)
 int exp_tcp_fair(struct bench *b)
 {
 	static const int repeats[] = {2, 3, 5};
-	static const double seconds[] = {5, 15, 40};
+	static const double seconds[] = {6, 15, 40};
 	static const struct bed_relay_spec way = {
 		.delay_s = 0.01, .bit_per_s = 200e6, .queue_s = 0.02, .seed = 1};
 	struct series part = {0}, sum = {0}, dropped = {0};
@@ -130,7 +131,7 @@ int exp_tcp_fair(struct bench *b)
 		struct sharing s = {0};
 
 		progress("sharing a bottleneck, %d of %d", k + 1, repeats[b->length]);
-		err = share(b, seconds[b->length], &s);
+		err = share(b, k % 2, seconds[b->length], &s);
 		series_add(&part, 100 * s.mbit[1] / (s.mbit[0] + s.mbit[1]));
 		series_add(&sum, s.mbit[0] + s.mbit[1]);
 		series_add(&dropped, 100 * s.dropped);

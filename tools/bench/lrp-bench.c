@@ -37,6 +37,9 @@ static const struct experiment experiments[] = {
 	{"tcp-window", exp_tcp_window, "24 MB with 32 KiB buffered (Table 1)"},
 	{"tcp-loss", exp_tcp_loss, "TCP goodput with loss"},
 	{"tcp-fair", exp_tcp_fair, "TCP connections of both systems at one bottleneck"},
+	{"tcp-many", exp_tcp_many, "10,000 connections against 10"},
+	{"tcp-memory", exp_tcp_memory, "memory of an idle connection"},
+	{"tcp-flood", exp_tcp_flood, "TCP under floods: shares of the CPU, bystanders"},
 };
 #define EXPERIMENTS (sizeof(experiments) / sizeof(*experiments))
 
