@@ -308,8 +308,8 @@ int lrp_stream_name(struct lrp_view *l, int fd, struct sockaddr *addr, socklen_t
 				  peer ? &flow->raddr : &flow->laddr,
 				  peer ? flow->rport : flow->lport);
 	lrp_hub_unlock(stream->hub);
-	if (peer && (state == LRP_TCP_CLOSED || state == LRP_TCP_SYN_SENT ||
-		     state == LRP_TCP_TIME_WAIT))
+	if (peer &&
+	    (state == LRP_TCP_CLOSED || state == LRP_TCP_SYN_SENT || state == LRP_TCP_TIME_WAIT))
 		return -ENOTCONN;
 	if ((int)*len < 0)
 		return -EINVAL;
@@ -418,7 +418,8 @@ static void hold(struct lrp_hub *hub, int fd)
 	hub->hold_pid = getpid();
 }
 
-/* SO_LINGER: close() waits until all is acknowledged, or so long. */
+/* SO_LINGER: close() waits until all is acknowledged, or so long; as in Linux also of a socket that
+ * does not block else. */
 static void linger(struct lrp_view *l, int fd, int seconds)
 {
 	uint64_t deadline = lrp_now_ns() + (uint64_t)seconds * LRP_NS_PER_S;
@@ -451,7 +452,7 @@ void lrp_stream_closing(struct lrp_view *l, int fd)
 	int64_t now;
 
 	getsockopt(fd, SOL_SOCKET, SO_LINGER, &on, &len);
-	if (on.l_onoff && on.l_linger && !lrp_nonblocking(fd, 0))
+	if (on.l_onoff && on.l_linger)
 		linger(l, fd, on.l_linger);
 	now = (int64_t)lrp_now_ns();
 	if (lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
