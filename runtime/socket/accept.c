@@ -60,6 +60,18 @@ static void opened(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *
 	lrp_hub_touch(c);
 }
 
+/* Nothing is left of the hub but what the next flush takes away: the port is others' already. */
+static bool over(const struct lrp_hub *hub)
+{
+	const struct lrp_conn *c;
+
+	for (c = hub->conns; c; c = c->next)
+		if (c->held ||
+		    (c->tcp.state != LRP_TCP_TIME_WAIT && c->tcp.state != LRP_TCP_CLOSED))
+			return false;
+	return true;
+}
+
 void lrp_listen_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *flow,
 			const struct lrp_tcp_segment *s)
 {
@@ -68,7 +80,7 @@ void lrp_listen_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_f
 	uint32_t iss = 0;
 
 	if (!hub->listening) {
-		if (lrp_tcp_reset_for(s, &reply))
+		if (!over(hub) && lrp_tcp_reset_for(s, &reply))
 			lrp_stream_answer(hub, flow, &reply);
 		return;
 	}
