@@ -27,9 +27,8 @@
 #include "../socket/stream.h"
 #include "app.h"
 
-#define GRACE_NS (20 * LRP_NS_PER_MS)
-#define ALONE_NS (5 * LRP_NS_PER_S) /* of process 1, or if there can be no child */
-#define TURN_NS	 ((int64_t)LRP_NS_PER_S / 10)
+#define GRACE_NS (60 * LRP_NS_PER_MS) /* more than an ACK is delayed */
+#define ALONE_NS (5 * LRP_NS_PER_S)   /* of process 1, or if there can be no child */
 
 /* Descriptors whose ports belong to connections that are ending. */
 static int *ports;
@@ -176,13 +175,18 @@ static void close_others(const struct lrp_app_hub *list, uint32_t n)
 
 static _Noreturn void linger(const struct lrp_app_hub *list, uint32_t n)
 {
+	uint64_t turn_ns;
+
 	setsid();
 	prctl(PR_SET_NAME, "lrp-linger");
 	(void)!chdir("/");
 	close_others(list, n);
 	lrp_app_take_over(list, n);
-	while (unfinished(list, n))
-		lrp_app_turn(TURN_NS);
+	/* Other processes may see to a hub as well: it looks now and then. */
+	for (turn_ns = 10 * LRP_NS_PER_MS; unfinished(list, n);) {
+		lrp_app_turn((int64_t)turn_ns);
+		turn_ns = turn_ns * 2 < LRP_NS_PER_S ? turn_ns * 2 : LRP_NS_PER_S;
+	}
 	leave(list, n);
 	_exit(0);
 }

@@ -385,9 +385,10 @@ void lrp_hub_leave(struct lrp_hub *hub)
 {
 	struct lrp_conn *c, *next;
 
-	for (c = hub->conns; c; c = next) {
+	for (c = hub->listening ? NULL : hub->conns; c; c = next) {
 		next = c->next;
-		if (!c->held && !c->touched)
+		if (!c->held && !c->touched &&
+		    (c->tcp.state == LRP_TCP_FIN_WAIT_2 || c->tcp.state == LRP_TCP_TIME_WAIT))
 			conn_free(c);
 	}
 }

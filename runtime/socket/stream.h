@@ -95,7 +95,7 @@ void lrp_hub_unlock(struct lrp_hub *hub);
 /* Drains the channels: all that has arrived is processed. `mine`: nobody need be told about it. */
 void lrp_hub_input(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine,
 		   enum lrp_context context);
-/* Forgets connections that no socket has, without a segment. */
+/* Of a port that nobody listens on: forgets connections that only wait for their end. */
 void lrp_hub_leave(struct lrp_hub *hub);
 /* Runs timers that are due. */
 void lrp_hub_timers(struct lrp_hub *hub, int64_t now);
