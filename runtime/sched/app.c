@@ -12,6 +12,9 @@
  * alone for GRACE; the thread stands by that long, and no packet wakes it. Only a hub that nobody has come
  * back to is drained here, and from then on at once, until the next call.
  *
+ * With LRP_EAGER=1 it processes all that comes at once, and calls take nothing from the channels: as
+ * eager systems do, for comparison.
+ *
  * Order of locks: hub->lock, list_lock. The latter is held for moments only.
  */
 #include <poll.h>
@@ -31,6 +34,7 @@
 #include "../base/log.h"
 #include "../socket/stream.h"
 #include "app.h"
+#include "sched.h"
 #include "share.h"
 
 #define EVENTS	  64
@@ -301,7 +305,7 @@ static bool drain(struct lrp_hub *hub)
 	struct watched *w;
 	uint32_t serial = 0;
 
-	if (atomic_exchange(&hub->called, false))
+	if (atomic_exchange(&hub->called, false) && !lrp_eager())
 		return true;
 	pthread_mutex_lock(&list_lock);
 	for (w = buckets ? *bucket_of(hub) : NULL; w && w->hub != hub; w = w->next)
@@ -352,7 +356,7 @@ void lrp_app_turn(int64_t most_ns)
 	if (n <= 0)
 		return;
 	mirror();
-	pause = lrp_share_wait_ns();
+	pause = lrp_eager() ? 0 : lrp_share_wait_ns();
 	for (i = 0; i < n; i++) {
 		if (!ev[i].data.ptr)
 			(void)!read(kick, &value, sizeof(value));

@@ -15,6 +15,7 @@
 #include "../ip/icmp_input.h"
 #include "../ip/ip_input.h"
 #include "../sched/app.h"
+#include "../sched/sched.h"
 #include "stream.h"
 
 #define BATCH	    64u
@@ -348,10 +349,15 @@ void lrp_hub_input(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine
 	uint32_t i, n, avail, rounds = context == LRP_CONTEXT_APP ? 1 : ROUNDS;
 	bool more, any = false;
 
+	if (lrp_unlikely(lrp_eager())) {
+		/* Nothing waits for a call: what comes to the channels is the thread's. */
+		rounds = context == LRP_CONTEXT_CALL ? 0 : ROUNDS;
+		context = LRP_CONTEXT_EAGER;
+	}
 	if (context == LRP_CONTEXT_CALL &&
 	    !atomic_load_explicit(&hub->called, memory_order_relaxed))
 		atomic_store_explicit(&hub->called, true, memory_order_relaxed);
-	do {
+	for (more = true; more && rounds; rounds--) {
 		more = false;
 		for (i = 0; i < hub->ep.channels; i++) {
 			struct lrp_chan *chan = &hub->ep.chan[i];
@@ -366,7 +372,7 @@ void lrp_hub_input(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine
 		}
 		if (any || hub->touched)
 			lrp_hub_flush(hub, now, mine);
-	} while (more && --rounds);
+	}
 	if (now >= atomic_load_explicit(&hub->deadline_ns, memory_order_relaxed))
 		lrp_hub_timers(hub, now);
 }
@@ -378,7 +384,7 @@ bool lrp_hub_settle(struct lrp_hub *hub)
 
 	for (i = 0; i < hub->ep.channels; i++)
 		empty &= lrp_chan_settle(&hub->ep.chan[i]);
-	return empty;
+	return empty || lrp_eager();
 }
 
 void lrp_hub_leave(struct lrp_hub *hub)

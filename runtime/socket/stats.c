@@ -34,6 +34,7 @@ static void stream_stats(struct lrp_view *l, int fd, struct lrp_stats *now)
 	    !lrp_hub_lock(l, fd, LRP_STREAM_LISTENER))
 		return;
 	now->call = hub->processed[LRP_CONTEXT_CALL];
+	now->eager = hub->processed[LRP_CONTEXT_EAGER];
 	now->app = hub->processed[LRP_CONTEXT_APP];
 	now->dropped = hub->dropped;
 	now->channels = hub->ep.channels;

@@ -23,7 +23,8 @@ static int make_set(struct lrp_view *l, int fd)
 
 	if (epfd < 0)
 		return -errno;
-	for (i = 0; !error && i < hub->ep.channels; i++)
+	/* In eager mode the thread alone has the channels, and rings. */
+	for (i = 0; !error && !lrp_eager() && i < hub->ep.channels; i++)
 		error = epoll_ctl(epfd, EPOLL_CTL_ADD, hub->ep.chan[i].fd, &ev);
 	if (!error && atomic_load(&stream->mode) == LRP_STREAM_LISTENER)
 		error = epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &ev);

@@ -300,10 +300,60 @@ static void check_idle(void)
 	close(lfd);
 }
 
+/* ---- the eager thread --------------------------------------------------------------- */
+
+/* LRP_EAGER=1: an echo of many segments, none of which is processed in a call. */
+static void check_eager(void)
+{
+	struct run r = {.family = AF_INET};
+	struct sockaddr_storage a;
+	socklen_t len = addr_any(&r, &a, PORT);
+	struct timeval tv = {.tv_sec = 5};
+	int ready[2], fd, status = -1;
+	static char out[100000], in[sizeof(out)];
+	pid_t pid;
+
+	must(!pipe(ready), "pipe");
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		struct lrp_stats st = {.sz = sizeof(st)};
+		int lfd;
+		ssize_t n;
+
+		setenv("LRP_EAGER", "1", 1);
+		lfd = lrp_socket(AF_INET, SOCK_STREAM, 0);
+		if (lrp_bind(lfd, (void *)&a, len) || lrp_listen(lfd, 5) ||
+		    write(ready[1], "", 1) != 1)
+			_exit(1);
+		fd = lrp_accept(lfd, NULL, NULL);
+		while ((n = lrp_recv(fd, in, sizeof(in), 0)) > 0)
+			if (lrp_send(fd, in, (size_t)n, 0) != n)
+				_exit(2);
+		if (n || lrp_stats(fd, &st))
+			_exit(3);
+		_exit(st.call || st.app || !st.eager ? 4 : 0);
+	}
+	must(read(ready[0], in, 1) == 1, "server");
+	fd = client_socket(AF_INET, SOCK_STREAM, 0);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	must(!connect(fd, (void *)&a, addr_server(&r, &a, PORT)), "connect");
+	memset(out, 'e', sizeof(out));
+	CHECK(send(fd, out, sizeof(out), 0) == (ssize_t)sizeof(out) &&
+		      recv(fd, in, sizeof(in), MSG_WAITALL) == (ssize_t)sizeof(in) &&
+		      !memcmp(in, out, sizeof(in)),
+	      "eager: %s", strerror(errno));
+	shutdown(fd, SHUT_WR);
+	waitpid(pid, &status, 0);
+	CHECK(status == 0, "eager: status %x", status);
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	(void)argc;
 	fault_begin(argv, NULL);
+	check_eager();
 	check_idle();
 	check_share("reads, equal nice", READS, OTHERS_NICE, 100 / 3.0 + 2);
 	check_share("computes, equal nice", COMPUTES, OTHERS_NICE, 100 / 3.0 + 2);
