@@ -189,7 +189,7 @@ static void check_share(const char *what, enum work work, int nice, double most)
 	double percent = 100;
 
 	for (int i = 0; i < 3 && percent > most; i++)
-		percent = share(work, nice, OTHERS_NICE, 1200);
+		percent = share(work, nice, OTHERS_NICE, 1000);
 	CHECK(percent <= most, "%s: %.1f %% of the CPU, not at most %.1f", what, percent, most);
 	printf("%s: %.1f %% of the CPU\n", what, percent);
 }
