@@ -15,9 +15,40 @@ static uint32_t ms_since(int64_t now, int64_t then)
 	return then ? (uint32_t)((now - then) / 1000000) : 0;
 }
 
-static uint32_t segments(const struct lrp_tcp *c, uint32_t bytes)
+static uint32_t segments(const struct lrp_tcp *c, uint64_t bytes)
 {
-	return (bytes + c->mss - 1) / c->mss;
+	return (uint32_t)((bytes + c->mss - 1) / c->mss);
+}
+
+static enum lrp_tcp_held held(const struct lrp_tcp *c)
+{
+	uint32_t waiting = lrp_tcp_waiting(c);
+
+	if (c->state == LRP_TCP_CLOSED || c->opening || !lrp_tcp_pending(c))
+		return LRP_TCP_HELD_APP;
+	if (waiting && lrp_tcp_peer_room(c) < lrp_tcp_min(waiting, c->mss))
+		return LRP_TCP_HELD_PEER;
+	return !waiting && c->snd_full ? LRP_TCP_HELD_BUFFER : LRP_TCP_HELD_NET;
+}
+
+void lrp_tcp_held(struct lrp_tcp *c, int64_t now)
+{
+	enum lrp_tcp_held now_held;
+
+	if (c->snd_full && lrp_tcp_space(c) >= c->snd.size / 3)
+		c->snd_full = false;
+	now_held = held(c);
+	if (now_held == c->held)
+		return;
+	c->held_ns[c->held] += now - c->since_ns;
+	c->held = (uint8_t)now_held;
+	c->since_ns = now;
+}
+
+/* In microseconds, with what has not ended. */
+static uint64_t held_us(const struct lrp_tcp *c, int64_t now, enum lrp_tcp_held why)
+{
+	return (uint64_t)(c->held_ns[why] + (c->held == why ? now - c->since_ns : 0)) / 1000;
 }
 
 void lrp_tcp_info(const struct lrp_tcp *c, int64_t now, struct tcp_info *info)
@@ -76,8 +107,16 @@ void lrp_tcp_info(const struct lrp_tcp *c, int64_t now, struct tcp_info *info)
 	info->tcpi_data_segs_in = c->data_segs_in;
 	info->tcpi_data_segs_out = c->data_segs_out;
 	info->tcpi_notsent_bytes = c->opening ? 0 : lrp_tcp_waiting(c);
-	info->tcpi_delivered = segments(c, (uint32_t)r->delivered);
+	info->tcpi_delivered = segments(c, r->delivered);
+	info->tcpi_delivered_ce = segments(c, r->delivered_ce);
 	info->tcpi_dsack_dups = r->dsacks;
+	info->tcpi_reord_seen = r->reordered;
+	info->tcpi_rcv_ooopack = c->disordered;
+	info->tcpi_rwnd_limited = held_us(c, now, LRP_TCP_HELD_PEER);
+	info->tcpi_sndbuf_limited = held_us(c, now, LRP_TCP_HELD_BUFFER);
+	info->tcpi_busy_time = info->tcpi_rwnd_limited + info->tcpi_sndbuf_limited +
+			       held_us(c, now, LRP_TCP_HELD_NET);
+	info->tcpi_delivery_rate_app_limited = r->rate_limited;
 	if (r->rate_ns > 0)
 		info->tcpi_delivery_rate = r->rate_bytes * 1000000000ull / (uint64_t)r->rate_ns;
 	info->tcpi_snd_wnd = c->snd_wnd;

@@ -107,6 +107,8 @@ static bool ack_input(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segme
 	if (s->ack == c->snd_nxt && s->ack == c->snd_una && !s->sacks) {
 		if (update || c->probe_ns != LRP_TCP_NEVER)
 			lrp_tcp_persist(c, now);
+		if (update)
+			lrp_tcp_held(c, now);
 		return true;
 	}
 	/* That of a SYN-ACK means something else. */
@@ -120,6 +122,7 @@ static bool ack_input(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segme
 		lrp_tcp_search_ack(c, now);
 	if (c->snd_una == c->snd_nxt)
 		lrp_tcp_persist(c, now);
+	lrp_tcp_held(c, now);
 	return true;
 }
 

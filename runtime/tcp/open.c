@@ -158,6 +158,7 @@ void lrp_tcp_done(struct lrp_tcp *c, int error)
 	c->opening = false;
 	c->due &= LRP_TCP_DUE_RESET;
 	c->duplicates = 0;
+	c->held = LRP_TCP_HELD_APP;
 	timers_off(c);
 }
 

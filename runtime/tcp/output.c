@@ -352,6 +352,7 @@ static void data_sent(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_tx *t
 	if (!first)
 		return;
 	c->snd_nxt = end;
+	lrp_tcp_held(c, now);
 	if (tx->kind == LRP_TCP_TX_MTU_PROBE)
 		lrp_tcp_search_sent(c, tx->seq);
 	c->sent_ns = now;

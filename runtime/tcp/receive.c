@@ -277,6 +277,7 @@ int lrp_tcp_receive(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment
 	if (seq != c->rcv_nxt) {
 		bool room = seq == end || lrp_tcp_reorder_insert(c, seq, end);
 
+		c->disordered++;
 		if (room && seq != end)
 			lrp_tcp_ring_put(&c->rcv, seq, from, end - seq);
 		acknowledge_disorder(c, true);

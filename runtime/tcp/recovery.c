@@ -390,11 +390,35 @@ static void take_delivery(struct lrp_tcp_recovery *r, const struct lrp_tcp_cc *c
 		if (segs > REORDERING_MAX)
 			segs = REORDERING_MAX;
 		r->reordering = segs > r->reordering ? segs : r->reordering;
+		r->reordered++;
 	}
-	if (d->newest_ns >= 0) {
-		r->rate_ns = d->now_ns > d->newest_ns ? d->now_ns - d->newest_ns : 1;
-		r->rate_bytes = (uint32_t)r->delivered - d->newest_delivered;
-	}
+}
+
+/* What was delivered since the newest of it was sent; a round trip. What the application sends too
+ * slowly does not show the path's rate, unless it is a better one (Linux's rate samples). */
+static void take_rate(struct lrp_tcp_recovery *r, const struct lrp_tcp_delivery *d)
+{
+	int64_t ns = d->now_ns > d->newest_ns ? d->now_ns - d->newest_ns : 1;
+	uint32_t bytes = (uint32_t)r->delivered - d->newest_delivered;
+
+	if (d->newest_ns < 0)
+		return;
+	if (r->bubble && r->delivered > r->bubble)
+		r->bubble = 0;
+	else if (r->bubble && r->rate_ns &&
+		 (double)bytes * (double)r->rate_ns < (double)r->rate_bytes * (double)ns)
+		return;
+	r->rate_ns = ns;
+	r->rate_bytes = bytes;
+	r->rate_limited = r->bubble != 0;
+}
+
+void lrp_tcp_recovery_unlimited(struct lrp_tcp_recovery *r, const struct lrp_tcp_cc *cc)
+{
+	uint32_t flight = lrp_tcp_recovery_in_flight(r);
+
+	if (flight < cc->cwnd && !r->board.lost_bytes)
+		r->bubble = r->delivered + flight + 1;
 }
 
 void lrp_tcp_recovery_ack(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, int64_t now_ns,
@@ -435,6 +459,8 @@ void lrp_tcp_recovery_ack(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, int
 	if (r->state != LRP_TCP_OPEN || e.duplicate || e.sacked || e.dsack || e.ece)
 		lrp_tcp_loss_ack(r, cc, &e);
 	r->delivered += e.delivered;
+	r->delivered_ce += ece ? e.delivered : 0;
+	take_rate(r, &d);
 	set_window(r, cc, &e, rtt);
 	set_timers(r, cc, now_ns, e.advanced);
 

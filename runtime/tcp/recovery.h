@@ -78,8 +78,13 @@ struct lrp_tcp_recovery {
 	uint64_t delivered, bytes_again, segs_again, dsack_bytes;
 	uint32_t reordering; /* segments */
 	uint32_t dsacks, spurious, timeouts, recoveries, probes;
-	uint32_t rate_bytes; /* latest sample of the delivery rate: so much */
-	int64_t rate_ns;     /* in so long; 0: none yet */
+	uint32_t reordered; /* how often */
+	uint64_t delivered_ce;
+	uint32_t rate_bytes; /* delivery rate: so much */
+	int64_t rate_ns;     /* in so long; 0: none yet; */
+	bool rate_limited;   /* the application had no more */
+	/* the application had nothing to send; until so much is delivered samples are its rate */
+	uint64_t bubble; /* 0: not so */
 };
 
 /* What an acceptable acknowledgement did. */
@@ -118,6 +123,9 @@ bool lrp_tcp_recovery_again(const struct lrp_tcp_recovery *r, const struct lrp_t
 			    uint32_t max, uint32_t *seq, uint32_t *len);
 /* Bytes of new data that the congestion window allows now. */
 uint32_t lrp_tcp_recovery_room(const struct lrp_tcp_recovery *r, const struct lrp_tcp_cc *cc);
+/* The application writes, and all that it had written was sent: what is delivered until then says
+ * nothing about the path unless the window was full. */
+void lrp_tcp_recovery_unlimited(struct lrp_tcp_recovery *r, const struct lrp_tcp_cc *cc);
 /* Bytes that are thought to be in the network. */
 uint32_t lrp_tcp_recovery_in_flight(const struct lrp_tcp_recovery *r);
 

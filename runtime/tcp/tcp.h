@@ -111,6 +111,14 @@ enum lrp_tcp_urgent {
 	LRP_TCP_URGENT_READ,	  /* the mark still stands in the stream */
 };
 
+/* What held the sender back; from the second on it is busy (TCP_INFO). */
+enum lrp_tcp_held {
+	LRP_TCP_HELD_APP,    /* nothing is out, nothing waits */
+	LRP_TCP_HELD_NET,    /* the congestion window, or the way there and back */
+	LRP_TCP_HELD_PEER,   /* its window */
+	LRP_TCP_HELD_BUFFER, /* all is out, and the application was refused more */
+};
+
 struct lrp_tcp_buffer {
 	uint8_t *base;
 	uint32_t size; /* power of two; 0: none */
@@ -146,6 +154,7 @@ struct lrp_tcp {
 	uint32_t snd_up;       /* end of urgent data */
 	uint32_t reset_seq;
 	bool snd_urgent;	    /* snd_up has not been acknowledged */
+	bool snd_full;		    /* the last write did not fit, and there is not much room yet */
 	bool more;		    /* MSG_MORE of the last write */
 	bool shut_read, shut_write; /* no more is read; a FIN follows what was written */
 	bool orphan;		    /* no descriptor is left: lrp_tcp_close() */
@@ -205,7 +214,10 @@ struct lrp_tcp {
 
 	/* totals */
 	uint64_t bytes_sent, bytes_acked, bytes_received;
-	uint32_t segs_in, segs_out, data_segs_in, data_segs_out, challenges;
+	uint32_t segs_in, segs_out, data_segs_in, data_segs_out, challenges, disordered;
+	uint8_t held;	  /* enum lrp_tcp_held, */
+	int64_t since_ns; /* since then */
+	int64_t held_ns[LRP_TCP_HELD_BUFFER + 1];
 };
 
 /* ---- opening; open.c ---------------------------------------------------- */

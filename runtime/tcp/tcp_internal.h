@@ -65,6 +65,14 @@ static inline bool lrp_tcp_pending(const struct lrp_tcp *c)
 	return c->snd_una != c->snd_end + c->shut_write;
 }
 
+/* Bytes of the send buffer that are free. */
+static inline uint32_t lrp_tcp_space(const struct lrp_tcp *c)
+{
+	uint32_t used = lrp_tcp_fin_acked(c) || c->opening ? 0 : c->snd_end - c->snd_una;
+
+	return used < c->snd.size ? c->snd.size - used : 0;
+}
+
 /* Bytes that the peer's window still takes. */
 static inline uint32_t lrp_tcp_peer_room(const struct lrp_tcp *c)
 {
@@ -107,6 +115,10 @@ void lrp_tcp_search_sent(struct lrp_tcp *c, uint32_t seq);
 void lrp_tcp_search_ack(struct lrp_tcp *c, int64_t now);
 /* It is sent again with whatever else was lost: that says nothing. */
 void lrp_tcp_search_again(struct lrp_tcp *c, int64_t now);
+
+/* ---- info.c */
+/* After anything that may have changed what holds the sender back. */
+void lrp_tcp_held(struct lrp_tcp *c, int64_t now);
 
 /* ---- open.c */
 /* What the peer's SYN says. */

@@ -15,13 +15,6 @@ int lrp_tcp_error(struct lrp_tcp *c)
 
 /* ---- writing ------------------------------------------------------------- */
 
-static uint32_t free_space(const struct lrp_tcp *c)
-{
-	uint32_t used = lrp_tcp_fin_acked(c) || c->opening ? 0 : c->snd_end - c->snd_una;
-
-	return used < c->snd.size ? c->snd.size - used : 0;
-}
-
 static uint32_t append(struct lrp_tcp *c, const struct iovec *iov, uint32_t count, uint32_t room)
 {
 	uint32_t done = 0;
@@ -57,14 +50,19 @@ ssize_t lrp_tcp_write(struct lrp_tcp *c, int64_t now, const struct iovec *iov, u
 		return -EAGAIN;
 	if (c->shut_write || (c->state != LRP_TCP_ESTABLISHED && c->state != LRP_TCP_CLOSE_WAIT))
 		return -EPIPE;
-	room = free_space(c);
-	if (!room)
-		return total(iov, count) ? -EAGAIN : 0;
+	room = lrp_tcp_space(c);
+	c->snd_full = total(iov, count) > room;
+	if (!room) {
+		lrp_tcp_held(c, now);
+		return c->snd_full ? -EAGAIN : 0;
+	}
 	if (c->snd_una == c->snd_end) {
 		/* After a pause the window may be out of date (RFC 2861, RFC 5681 4.1). */
 		lrp_tcp_recovery_restart(&c->recovery, &c->cc, now);
 		c->progress_ns = now;
 	}
+	if (!lrp_tcp_waiting(c))
+		lrp_tcp_recovery_unlimited(&c->recovery, &c->cc);
 	done = append(c, iov, count, room);
 	c->more = io & LRP_TCP_MORE;
 	if (io & LRP_TCP_OOB && done == total(iov, count)) {
@@ -73,6 +71,7 @@ ssize_t lrp_tcp_write(struct lrp_tcp *c, int64_t now, const struct iovec *iov, u
 	}
 	if (c->snd_una == c->snd_nxt)
 		lrp_tcp_persist(c, now);
+	lrp_tcp_held(c, now);
 	return done;
 }
 
@@ -260,7 +259,7 @@ uint32_t lrp_tcp_ready(const struct lrp_tcp *c)
 {
 	bool open = c->state != LRP_TCP_SYN_SENT && c->state != LRP_TCP_SYN_RCVD;
 	bool read_closed = c->shut_read || c->fin_received, closed = c->state == LRP_TCP_CLOSED;
-	uint32_t ready = 0, space = free_space(c);
+	uint32_t ready = 0, space = lrp_tcp_space(c);
 
 	if (c->error)
 		ready |= LRP_TCP_ERROR | LRP_TCP_READABLE | LRP_TCP_WRITABLE;

@@ -31,13 +31,14 @@ sum_long(bool copy, uint8_t *restrict to, const uint8_t *restrict from, size_t l
 {
 	lanes a = {0}, b = {0}, c = {0}, d = {0};
 
-	for (; len >= 4 * LANE; len -= 4 * LANE, from += 4 * LANE, to += copy ? 4 * LANE : 0) {
+	for (; len >= 4 * LANE;
+	     len -= 4 * LANE, from += 4 * LANE, to = copy ? to + 4 * LANE : NULL) {
 		step(&a, copy, to, from);
 		step(&b, copy, copy ? to + LANE : NULL, from + LANE);
 		step(&c, copy, copy ? to + 2 * LANE : NULL, from + 2 * LANE);
 		step(&d, copy, copy ? to + 3 * LANE : NULL, from + 3 * LANE);
 	}
-	for (; len >= LANE; len -= LANE, from += LANE, to += copy ? LANE : 0)
+	for (; len >= LANE; len -= LANE, from += LANE, to = copy ? to + LANE : NULL)
 		step(&a, copy, to, from);
 	if (copy)
 		memcpy(to, from, len);
