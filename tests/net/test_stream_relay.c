@@ -235,9 +235,23 @@ static struct report hear(const struct child *c)
 	return r;
 }
 
-static struct child start(const struct ops *ops, int family)
+/* The process before may linger for a peer's last acknowledgement, and has the device so long. */
+static void embed(void)
 {
 	struct lrp_embed_opts opts = {.sz = sizeof(opts)};
+	double end = seconds() + STUCK_S;
+
+	while (lrp_embed("s0", &opts)) {
+		if (errno != EBUSY || seconds() > end) {
+			printf("lrp_embed: %s\n", lrp_embed_error());
+			exit(1);
+		}
+		usleep(20000);
+	}
+}
+
+static struct child start(const struct ops *ops, int family)
+{
 	struct child c;
 	int in[2], out[2];
 
@@ -248,10 +262,8 @@ static struct child start(const struct ops *ops, int family)
 	if (c.pid == 0) {
 		close(in[1]);
 		close(out[0]);
-		if (ops == &lrp_ops && lrp_embed("s0", &opts)) {
-			printf("lrp_embed: %s\n", lrp_embed_error());
-			exit(1);
-		}
+		if (ops == &lrp_ops)
+			embed();
 		serve(ops, family, in[0], out[1]);
 		exit(0);
 	}
