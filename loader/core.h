@@ -69,6 +69,10 @@ int lrp_core_check_request(const void *message, size_t length, int fd_count);
  * reclaimed. `family_gone`: all of them. */
 void lrp_core_client_gone(struct lrp_core *core, __u32 owner, bool family_gone);
 
+/* Nobody has a connection of that process any more, so it is gone, and so are those that it forked since:
+ * endpoints that it got, unless they are published, and the exact entries that lead to them. */
+void lrp_core_member_gone(struct lrp_core *core, __u32 owner, pid_t pid);
+
 /* Descriptor to poll for netlink and fragment events, and what to call when it
  * is readable or after `timeout_ms` (returned; -1: none). */
 int lrp_core_fd(struct lrp_core *core);

@@ -378,10 +378,10 @@ static int open_channels(struct lrp_core *core, uint32_t endpoint)
 	return 0;
 }
 
-static int endpoint_make(struct lrp_core *core, uint32_t owner, uint32_t ring_size, uint32_t limit,
-			 uint32_t guarantee)
+static int endpoint_make(struct lrp_core *core, const struct lrp_core_client *client,
+			 uint32_t ring_size, uint32_t limit, uint32_t guarantee)
 {
-	uint32_t e = pick_free(core, ring_size);
+	uint32_t e = pick_free(core, ring_size), owner = client->owner;
 	struct lrp_endpoint_state *ep;
 	int err;
 
@@ -391,6 +391,7 @@ static int endpoint_make(struct lrp_core *core, uint32_t owner, uint32_t ring_si
 		return -ENOBUFS;
 	ep = &core->state->endpoint[e];
 	ep->owner = owner;
+	ep->pid = (uint32_t)client->pid;
 	ep->ring_size = ring_size;
 	ep->limit = limit;
 	ep->guarantee = guarantee;
@@ -475,10 +476,10 @@ int lrp_core_endpoints(struct lrp_core *core, struct lrp_core_client *client,
 				    guarantee > LRP_DEFAULT_GUARANTEE))
 			e = guarantee > LRP_DEFAULT_GUARANTEE ? -EPERM : -EDQUOT;
 		else
-			e = endpoint_make(core, client->owner, ring_size, limit, guarantee);
+			e = endpoint_make(core, client, ring_size, limit, guarantee);
 		if (e == -ENOBUFS && core->closing) {
 			lrp_core_reclaim(core);
-			e = endpoint_make(core, client->owner, ring_size, limit, guarantee);
+			e = endpoint_make(core, client, ring_size, limit, guarantee);
 		}
 		if (e < 0) {
 			if (!n)

@@ -8,15 +8,20 @@
  * Precedence is the kernel's: a connected socket before one that is bound to the
  * address, before one on the wildcard. Of several sockets on one address the
  * last that was bound receives, or, with SO_REUSEPORT, all of them in turn.
+ *
+ * The exact entries of TCP are not in the table: the processes that have the connections write them. Here
+ * they are only taken away when their owner is gone, and the peers are told.
  */
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../runtime/base/log.h"
 #include "flow.h"
+#include "reset.h"
 #include "shadow.h"
 
 struct port_key {
@@ -161,13 +166,15 @@ static void sync_port(struct lrp_core *core, const struct port_key *key)
 
 		if (!pub->on || pub->proto != key->proto || !in_family(pub, key->v6))
 			continue;
-		if (pub->connected)
+		if (pub->connected || pub->proto == IPPROTO_TCP)
 			entry.port.flags |= LRP_PORT_FLOWS;
-		else if (!pub->wildcard)
+		if (!pub->connected && !pub->wildcard)
 			entry.port.flags |= LRP_PORT_BINDS;
 		if (pub->membership_count)
 			entry.port.flags |= LRP_PORT_MULTICAST;
 	}
+	if (key->proto == IPPROTO_TCP && core->state->claim[key->port])
+		entry.port.flags |= LRP_PORT_FLOWS;
 	/* One store: XDP reads target and flags as one word. */
 	__atomic_store_n((uint64_t *)&core->ports[index], entry.word, __ATOMIC_RELEASE);
 }
@@ -345,24 +352,6 @@ static void reclaim_predecessors(struct lrp_core *core, uint32_t endpoint,
 			lrp_core_release(core, found[i]);
 }
 
-/* A connection of which the kernel knows one end only. The port is the shadow's, so it is ours. */
-static int set_peer(struct lrp_published *pub, const struct lrp_request *request)
-{
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-
-	if (!(request->publish.flags & LRP_PUBLISH_PEER))
-		return pub->proto == IPPROTO_TCP && !pub->listens ? -EDESTADDRREQ : 0;
-	if (pub->proto != IPPROTO_TCP || pub->listens || pub->connected || pub->wildcard ||
-	    !request->publish.peer_port)
-		return -EINVAL;
-	pub->raddr = request->publish.peer;
-	pub->rport = request->publish.peer_port;
-	if (pub->v4 != !memcmp(&pub->raddr, mapped, sizeof(mapped)))
-		return -EAFNOSUPPORT;
-	pub->connected = 1;
-	return 0;
-}
-
 int lrp_core_publish(struct lrp_core *core, const struct lrp_request *request, int shadow_fd,
 		     uint32_t *refused)
 {
@@ -373,8 +362,9 @@ int lrp_core_publish(struct lrp_core *core, const struct lrp_request *request, i
 	if (core->map_fd[LRP_MAP_PORTS] < 0)
 		return -ENETDOWN;
 	err = lrp_core_shadow_read(core, shadow_fd, &new);
-	if (!err)
-		err = set_peer(&new, request);
+	/* Connections are found by exact entries alone. */
+	if (!err && new.proto == IPPROTO_TCP && !new.listens)
+		err = -EDESTADDRREQ;
 	if (err)
 		return err;
 	for_each_on_port(core, new.lport,
@@ -479,6 +469,8 @@ static void from_flow4(struct lrp_core *core, const void *data)
 		.raddr.byte = {[10] = 0xff, [11] = 0xff},
 	};
 
+	if (flow->proto == IPPROTO_TCP)
+		return;
 	memcpy(&like.laddr.byte[12], &flow->laddr, 4);
 	memcpy(&like.raddr.byte[12], &flow->raddr, 4);
 	sync_flow(core, &like, false);
@@ -495,7 +487,138 @@ static void from_flow6(struct lrp_core *core, const void *data)
 		.raddr = flow->raddr,
 	};
 
-	sync_flow(core, &like, true);
+	if (flow->proto != IPPROTO_TCP)
+		sync_flow(core, &like, true);
+}
+
+/* ---- what the owners write ----------------------------------------------------------- */
+
+#define FLOW_BATCH 4096u /* more than ever are in one bucket */
+
+/* The process that wrote it has the endpoint still, or one that it forked. */
+static bool lives(const struct lrp_core *core, const struct lrp_flow *flow)
+{
+	const struct lrp_endpoint_state *ep = &core->state->endpoint[flow->endpoint];
+
+	return flow->endpoint < core->state->endpoints && ep->use == LRP_ENDPOINT_USED &&
+	       ep->owner == flow->owner && core->state->owner[flow->owner].used &&
+	       !core->state->owner[flow->owner].gone;
+}
+
+static void peer4(const void *key, struct lrp_core_reset *peer)
+{
+	const struct lrp_flow4 *flow = key;
+
+	*peer = (struct lrp_core_reset){.laddr.byte = {[10] = 0xff, [11] = 0xff},
+					.raddr.byte = {[10] = 0xff, [11] = 0xff},
+					.lport = flow->lport,
+					.rport = flow->rport};
+	memcpy(&peer->laddr.byte[12], &flow->laddr, 4);
+	memcpy(&peer->raddr.byte[12], &flow->raddr, 4);
+}
+
+static void peer6(const void *key, struct lrp_core_reset *peer)
+{
+	const struct lrp_flow6 *flow = key;
+
+	*peer = (struct lrp_core_reset){.laddr = flow->laddr,
+					.raddr = flow->raddr,
+					.lport = flow->lport,
+					.rport = flow->rport};
+}
+
+struct flow_map {
+	enum lrp_shared_map map;
+	size_t key_size, proto_offset;
+	void (*peer)(const void *key, struct lrp_core_reset *peer);
+};
+
+static const struct flow_map flow_maps[] = {
+	{LRP_MAP_FLOWS4, sizeof(struct lrp_flow4), offsetof(struct lrp_flow4, proto), peer4},
+	{LRP_MAP_FLOWS6, sizeof(struct lrp_flow6), offsetof(struct lrp_flow6, proto), peer6},
+};
+
+/* By batches: the owners write meanwhile, and after a key that has been deleted the next one is the
+ * first. */
+static void purge(struct lrp_core *core, const struct flow_map *m)
+{
+	uint8_t *keys = malloc(FLOW_BATCH * m->key_size);
+	struct lrp_flow *flows = malloc(FLOW_BATCH * sizeof(*flows)), now;
+	uint32_t from, to, count;
+	bool more = keys && flows, first = true;
+	int fd = core->map_fd[m->map];
+	struct lrp_core_reset peer;
+
+	while (more) {
+		count = FLOW_BATCH;
+		more = !bpf_map_lookup_batch(fd, first ? NULL : &from, &to, keys, flows, &count,
+					     NULL);
+		if (!more && errno != ENOENT)
+			break;
+		first = false;
+		from = to;
+		for (uint32_t i = 0; i < count; i++) {
+			const uint8_t *key = keys + i * m->key_size;
+
+			/* Asked again: it may be another's by now. */
+			if (key[m->proto_offset] != IPPROTO_TCP || lives(core, &flows[i]) ||
+			    bpf_map_lookup_elem(fd, key, &now) || lives(core, &now) ||
+			    bpf_map_delete_elem(fd, key))
+				continue;
+			m->peer(key, &peer);
+			lrp_core_reset(core, &peer);
+		}
+	}
+	free(keys);
+	free(flows);
+}
+
+void lrp_core_flows_purge(struct lrp_core *core)
+{
+	if (core->map_fd[LRP_MAP_PORTS] < 0)
+		return;
+	for (size_t i = 0; i < sizeof(flow_maps) / sizeof(flow_maps[0]); i++)
+		purge(core, &flow_maps[i]);
+}
+
+static void sync_tcp_port(struct lrp_core *core, __be16 port)
+{
+	for (int v6 = 0; v6 <= 1; v6++)
+		sync_port(core, &(struct port_key){.v6 = v6, .proto = IPPROTO_TCP, .port = port});
+}
+
+int lrp_core_claim(struct lrp_core *core, uint32_t owner, const int *fds, int count)
+{
+	struct lrp_published pub;
+
+	if (core->map_fd[LRP_MAP_PORTS] < 0)
+		return -ENETDOWN;
+	for (int i = 0; i < count; i++) {
+		int err = lrp_core_shadow_read(core, fds[i], &pub);
+		uint16_t *claim;
+
+		if (!err && pub.proto != IPPROTO_TCP)
+			err = -EPROTONOSUPPORT;
+		if (err)
+			return err;
+		claim = &core->state->claim[pub.lport];
+		*claim = *claim && *claim != owner ? LRP_CLAIM_SHARED : (uint16_t)owner;
+		sync_tcp_port(core, pub.lport);
+	}
+	return 0;
+}
+
+void lrp_core_flows_owner_gone(struct lrp_core *core, uint32_t owner)
+{
+	if (core->map_fd[LRP_MAP_PORTS] < 0)
+		return;
+	lrp_core_flows_purge(core);
+	for (uint32_t port = 0; port < 65536; port++) {
+		if (core->state->claim[port] != owner)
+			continue;
+		core->state->claim[port] = 0;
+		sync_tcp_port(core, (__be16)port);
+	}
 }
 
 static void from_membership(struct lrp_core *core, const void *data)
@@ -535,9 +658,11 @@ void lrp_core_flows_rebuild(struct lrp_core *core)
 			.port = htons((uint16_t)index),
 		};
 
-		if (core->ports[index].flags)
+		if (core->ports[index].flags ||
+		    (key.proto == IPPROTO_TCP && core->state->claim[key.port]))
 			sync_port(core, &key);
 	}
+	lrp_core_flows_purge(core);
 	for_each_key(core->map_fd[LRP_MAP_BINDS4], sizeof(struct lrp_bind4), from_bind4, core);
 	for_each_key(core->map_fd[LRP_MAP_BINDS6], sizeof(struct lrp_bind6), from_bind6, core);
 	for_each_key(core->map_fd[LRP_MAP_FLOWS4], sizeof(struct lrp_flow4), from_flow4, core);

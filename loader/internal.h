@@ -20,7 +20,7 @@
 #include "../runtime/channel/fill.h"
 #include "core.h"
 
-#define LRP_CORE_STATE_VERSION 2u
+#define LRP_CORE_STATE_VERSION 3u
 #define LRP_MAX_POOLS_TOTAL    (LRP_MAX_DEVICES * 4u) /* as in struct lrp_status_page */
 #define LRP_DEFAULT_FRAMES     32768u
 #define LRP_DEFAULT_GUARANTEE  4u
@@ -32,6 +32,7 @@
 #define LRP_MEMBERSHIPS_MAX    16u
 #define LRP_QUARANTINE	       256u
 #define LRP_NO_POOL	       UINT32_MAX
+#define LRP_CLAIM_SHARED       0xffffu /* several owners have claimed it */
 
 #ifndef XDP_USE_SG
 #define XDP_USE_SG (1 << 4) /* Linux 6.6 */
@@ -71,6 +72,8 @@ struct lrp_endpoint_state {
 	__u32 guarantee;
 	__u32 generation;
 	__u32 missing; /* looks in a row that did not find its shadow */
+	__u32 pid;     /* who asked for it */
+	__u32 pad;
 	struct lrp_published pub;
 };
 
@@ -140,7 +143,8 @@ struct lrp_core_state {
 	struct lrp_device_state device[LRP_MAX_DEVICES];
 	struct lrp_pool_state pool[LRP_MAX_POOLS_TOTAL];
 	struct lrp_group_state group[LRP_GROUPS];
-	__u32 page_owner[LRP_USER_PAGES];     /* owner + 1; 0: no page */
+	__u32 page_owner[LRP_USER_PAGES]; /* owner + 1; 0: no page */
+	__u16 claim[65536]; /* by TCP port as in memory: owner, LRP_CLAIM_SHARED, 0: nobody's */
 	struct lrp_endpoint_state endpoint[]; /* `endpoints` of them */
 };
 

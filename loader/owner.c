@@ -5,14 +5,12 @@
  */
 #include <bpf/bpf.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
 
 #include "flow.h"
-#include "reset.h"
 #include "shadow.h"
 #include "tap.h"
 
@@ -164,18 +162,6 @@ static uint64_t cpu_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-/* Its processes are dead. A connection's peer does not know yet. */
-static void bury(struct lrp_core *core, uint32_t endpoint)
-{
-	const struct lrp_published *pub = &core->state->endpoint[endpoint].pub;
-	struct lrp_core_reset peer = {
-		.laddr = pub->laddr, .raddr = pub->raddr, .lport = pub->lport, .rport = pub->rport};
-
-	if (pub->on && pub->connected && pub->proto == IPPROTO_TCP)
-		lrp_core_reset(core, &peer);
-	lrp_core_release(core, endpoint);
-}
-
 /*
  * Looks for published sockets that no process has open any more. A process that
  * only inherited sockets never says anything to us, so this runs all the time,
@@ -217,7 +203,7 @@ void lrp_core_sweep(struct lrp_core *core)
 				if (alive[i])
 					ep->missing = 0;
 				else if (ep->missing++)
-					bury(core, row[i].endpoint);
+					lrp_core_release(core, row[i].endpoint);
 				else
 					missing = true;
 			}
@@ -257,10 +243,31 @@ void lrp_core_client_gone(struct lrp_core *core, __u32 owner, bool family_gone)
 		const struct lrp_endpoint_state *ep = &core->state->endpoint[e];
 
 		if (ep->use == LRP_ENDPOINT_USED && ep->owner == owner)
-			bury(core, e);
+			lrp_core_release(core, e);
 	}
+	lrp_core_flows_owner_gone(core, owner);
 	if (!core->state->owner[owner].endpoints)
 		lrp_core_owner_free(core, owner);
+}
+
+void lrp_core_member_gone(struct lrp_core *core, __u32 owner, pid_t pid)
+{
+	bool any = false;
+
+	if (owner == LRP_OWNER_LRPD || owner >= LRP_OWNERS)
+		return;
+	for (uint32_t e = LRP_ENDPOINT_FIRST; e < core->state->endpoints; e++) {
+		const struct lrp_endpoint_state *ep = &core->state->endpoint[e];
+
+		/* Of those that are published the shadow tells. */
+		if (ep->use != LRP_ENDPOINT_USED || ep->owner != owner || ep->pub.on ||
+		    ep->pid != (uint32_t)pid)
+			continue;
+		lrp_core_release(core, e);
+		any = true;
+	}
+	if (any)
+		lrp_core_flows_purge(core);
 }
 
 void lrp_core_reclaim_unclaimed(struct lrp_core *core, const bool *claimed)

@@ -12,7 +12,7 @@
 int lrp_core_check_request(const void *message, size_t length, int fd_count)
 {
 	struct lrp_request request;
-	int fds = 0;
+	int least = 0, most = 0;
 
 	if (length != sizeof(request))
 		return -EMSGSIZE;
@@ -24,9 +24,13 @@ int lrp_core_check_request(const void *message, size_t length, int fd_count)
 	switch (request.type) {
 	case LRP_REQ_PUBLISH:
 		if (request.count > LRP_MEMBERSHIPS_MAX ||
-		    request.publish.flags & ~(LRP_PUBLISH_WITHDRAW | LRP_PUBLISH_PEER))
+		    request.publish.flags & ~LRP_PUBLISH_WITHDRAW)
 			return -EINVAL;
-		fds = !(request.publish.flags & LRP_PUBLISH_WITHDRAW);
+		least = most = !(request.publish.flags & LRP_PUBLISH_WITHDRAW);
+		break;
+	case LRP_REQ_CLAIM:
+		least = 1;
+		most = LRP_CONTROL_MAX_BATCH;
 		break;
 	case LRP_REQ_ENDPOINTS:
 		if (!request.count)
@@ -49,11 +53,12 @@ int lrp_core_check_request(const void *message, size_t length, int fd_count)
 	case LRP_REQ_AUDIT:
 	case LRP_REQ_STOP:
 	case LRP_REQ_TX:
+	case LRP_REQ_FLOWS:
 		break;
 	default:
 		return -ENOSYS;
 	}
-	return fd_count == fds ? 0 : -EBADMSG;
+	return fd_count >= least && fd_count <= most ? 0 : -EBADMSG;
 }
 
 /* The endpoint, if it is in use and the client's family has it. */
@@ -121,6 +126,16 @@ static int request_user_page(struct lrp_core *core, const struct lrp_core_client
 	return 0;
 }
 
+static int request_flows(struct lrp_core *core, int *out_fds, int *out_count)
+{
+	if (core->map_fd[LRP_MAP_PORTS] < 0)
+		return -ENETDOWN;
+	out_fds[0] = core->map_fd[LRP_MAP_FLOWS4];
+	out_fds[1] = core->map_fd[LRP_MAP_FLOWS6];
+	*out_count = 2;
+	return 0;
+}
+
 static int request_json(struct json_object *json, struct lrp_reply *reply, int *out_fds,
 			bool *out_owned, int *out_count)
 {
@@ -153,7 +168,7 @@ static int request_hello(struct lrp_core *core, struct lrp_core_client *client,
 
 /* Requests of a family's member about what the family has. */
 static int member_request(struct lrp_core *core, struct lrp_core_client *client,
-			  const struct lrp_request *request, const int *in_fds,
+			  const struct lrp_request *request, const int *in_fds, int in_count,
 			  struct lrp_reply *reply, int *out_fds, bool *out_owned, int *out_count)
 {
 	int err;
@@ -201,6 +216,10 @@ static int member_request(struct lrp_core *core, struct lrp_core_client *client,
 		if (!lrp_core_shadow_alive(core, request->endpoint))
 			lrp_core_release(core, request->endpoint);
 		return 0;
+	case LRP_REQ_FLOWS:
+		return request_flows(core, out_fds, out_count);
+	case LRP_REQ_CLAIM:
+		return lrp_core_claim(core, client->owner, in_fds, in_count);
 	case LRP_REQ_TX:
 		out_fds[0] = lrp_core_device_tap(core, request->tx.ifindex, client->owner);
 		if (out_fds[0] < 0)
@@ -254,8 +273,8 @@ void lrp_core_request(struct lrp_core *core, struct lrp_core_client *client,
 						 out_count);
 		break;
 	default:
-		err = member_request(core, client, request, in_fds, reply, out_fds, out_owned,
-				     out_count);
+		err = member_request(core, client, request, in_fds, in_count, reply, out_fds,
+				     out_owned, out_count);
 	}
 out:
 	reply->error = err;

@@ -128,9 +128,20 @@ static void end_process(struct connection *c)
 	c->process.kind = FREE;
 }
 
+/* It may have connected more than once. */
+static bool pid_connected(const struct lrp_server *server, uint32_t owner, pid_t pid)
+{
+	for (uint32_t i = 0; i < CONNECTIONS; i++)
+		if (server->connection[i].fd >= 0 && server->connection[i].who.owner == owner &&
+		    server->connection[i].who.pid == pid)
+			return true;
+	return false;
+}
+
 static void end(struct lrp_server *server, struct connection *c)
 {
 	uint32_t owner = c->who.owner;
+	pid_t pid = c->who.pid;
 
 	forget(server, c, owner);
 	end_process(c);
@@ -139,6 +150,8 @@ static void end(struct lrp_server *server, struct connection *c)
 	c->client.kind = FREE;
 	if (owner)
 		lrp_core_client_gone(server->core, owner, !owner_connected(server, owner));
+	if (owner && !pid_connected(server, owner, pid))
+		lrp_core_member_gone(server->core, owner, pid);
 }
 
 static int begin(struct lrp_server *server, struct connection *c, int fd)

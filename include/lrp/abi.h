@@ -155,7 +155,7 @@ struct lrp_local {
 enum lrp_port_flags {
 	LRP_PORT_ANY = 1 << 0,	     /* a socket bound to the wildcard address: target */
 	LRP_PORT_BINDS = 1 << 1,     /* sockets bound to one address: see lrp_binds */
-	LRP_PORT_FLOWS = 1 << 2,     /* connected sockets: see lrp_flows */
+	LRP_PORT_FLOWS = 1 << 2,     /* connected sockets, TCP: see lrp_flows */
 	LRP_PORT_MULTICAST = 1 << 3, /* memberships on this port: see lrp_memberships */
 };
 
@@ -211,6 +211,12 @@ struct lrp_flow6 {
 };
 _Static_assert(sizeof(struct lrp_flow6) == 40, "abi");
 
+/*
+ * Those of UDP are written by lrpd, those of TCP by the processes that have the connections, who get the
+ * maps' descriptors (LRP_REQ_FLOWS). XDP looks for an entry only on ports that lrpd has marked with
+ * LRP_PORT_FLOWS, and refuses one whose owner does not own the channel, so that an entry that was left
+ * behind delivers nothing to anybody.
+ */
 struct lrp_flow {
 	__u32 endpoint;
 	__u32 owner; /* must be the owner of the endpoint's channel */

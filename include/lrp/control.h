@@ -7,7 +7,8 @@
  * answers. One request, one reply, in order, on one connection per process. A
  * request is a struct lrp_request, descriptors in SCM_RIGHTS. Requests are
  * idempotent: after a timeout or a reconnect the client sends them again.
- * lrpd is never asked for anything per packet or per connection.
+ * lrpd is never asked for anything per packet or per connection: the exact entries of
+ * TCP connections are written by the processes themselves, under the rules of struct lrp_flow.
  *
  * A process family: the process that said LRP_REQ_HELLO first and what it
  * forked. The first process's connection is inherited and not used by the
@@ -47,6 +48,8 @@ enum lrp_request_type {
 	LRP_REQ_AUDIT, /* root only */
 	LRP_REQ_STOP,  /* root only: detach everything, end lrpd and keeper */
 	LRP_REQ_TX,    /* ifindex of an attached device -> fd: a TAP queue to send through */
+	LRP_REQ_FLOWS, /* -> fds: lrp_flows4, lrp_flows6, for the entries of TCP connections */
+	LRP_REQ_CLAIM, /* fds: bound TCP sockets: XDP looks for exact entries of their ports */
 };
 
 enum lrp_attach_mode { LRP_MODE_AUTO, LRP_MODE_NATIVE, LRP_MODE_SKB };
@@ -90,9 +93,6 @@ struct lrp_request {
 			__u32 endpoint;
 			__u32 flags; /* LRP_PUBLISH_* */
 			struct lrp_membership_request membership[16];
-			struct lrp_addr6 peer; /* with LRP_PUBLISH_PEER; IPv4 as ::ffff:a.b.c.d */
-			__be16 peer_port;
-			__u16 pad;
 		} publish;
 		struct {
 			__u32 endpoint;
@@ -110,9 +110,6 @@ _Static_assert(sizeof(struct lrp_request) == 16 + 400, "control");
 
 /* PUBLISH: withdraw the endpoint from demultiplexing, without a descriptor. */
 #define LRP_PUBLISH_WITHDRAW 1u
-/* PUBLISH of a TCP socket: it is connected to `peer`, of which the kernel knows nothing: the shadow is
- * bound to one address and holds the port. Without it a TCP shadow listens. */
-#define LRP_PUBLISH_PEER 2u
 
 struct lrp_channel_info {
 	__u32 pool; /* index into the pools */

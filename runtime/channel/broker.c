@@ -34,6 +34,7 @@ const struct lrp_broker_source *lrp_broker_source;
 uint32_t lrp_broker_owner;
 uint64_t lrp_broker_token;
 uint32_t lrp_broker_incarnation;
+void (*lrp_broker_closing)(void);
 
 void lrp_broker_close_fds(int *fds, int count)
 {
@@ -141,8 +142,13 @@ bool lrp_broker_connected(void)
 
 bool lrp_broker_ready(void)
 {
+	enum lrp_broker_mode mode = __atomic_load_n(&lrp_broker_mode, __ATOMIC_ACQUIRE);
 	bool ready;
 
+	/* Whoever has the mutex may be waiting for an lrpd that does not answer. */
+	if (mode == BROKER_EMBEDDED || mode == BROKER_ORPHAN ||
+	    (mode == BROKER_REMOTE && lrp_broker_status()->lrpd_pid))
+		return true;
 	lrp_broker_lock();
 	ready = lrp_broker_connected();
 	lrp_broker_unlock();
@@ -236,6 +242,8 @@ void lrp_broker_embed_close(void)
 {
 	uint32_t n;
 
+	if (lrp_broker_closing)
+		lrp_broker_closing();
 	lrp_broker_lock();
 	if (lrp_broker_mode != BROKER_EMBEDDED) {
 		lrp_broker_unlock();

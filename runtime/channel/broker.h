@@ -52,6 +52,14 @@ struct lrp_allocator {
 };
 int lrp_endpoint_open(struct lrp_endpoint *ep, uint32_t ring_size, uint32_t limit,
 		      const struct lrp_allocator *allocator);
+/* Up to `count` with one request, for whoever keeps some ready; `guarantee` in frames, 0: default. How
+ * many, or -errno. */
+int lrp_endpoint_batch(struct lrp_endpoint *ep, uint32_t count, uint32_t ring_size, uint32_t limit,
+		       uint32_t guarantee, const struct lrp_allocator *allocator);
+/* False: pools have come or gone since, or lrpd was replaced. Asks nobody. */
+bool lrp_endpoint_current(const struct lrp_endpoint *ep);
+/* This process has no more use for its mappings and descriptors; another goes on with them. */
+void lrp_endpoint_leave(const struct lrp_endpoint *ep);
 /* After pools_epoch changed: takes channels on new pools, closes those of pools that went. The array
  * may be replaced. When lrpd itself was replaced by one that does not know us, it is another endpoint
  * afterwards. The caller publishes again. 0, or -errno of what could not be had; ep is sound in any case. */
@@ -63,9 +71,6 @@ bool lrp_endpoint_leftover(const struct lrp_endpoint *ep);
 /* ESTALE, here and below: the lrpd that made the endpoint is gone for good; refresh. */
 int lrp_endpoint_publish(struct lrp_endpoint *ep, int shadow_fd,
 			 const struct lrp_membership_request *memberships, uint32_t count);
-/* The same of a TCP connection of which the shadow is one end, bound to its address and no more. */
-int lrp_endpoint_publish_peer(struct lrp_endpoint *ep, int shadow_fd, const struct lrp_addr6 *peer,
-			      __be16 port);
 int lrp_endpoint_withdraw(struct lrp_endpoint *ep);
 int lrp_endpoint_limit(struct lrp_endpoint *ep, uint32_t limit); /* actual limit or -errno */
 /* Returns all frames, unmaps, closes, frees the array, and tells lrpd that this process has let go
@@ -74,6 +79,24 @@ int lrp_endpoint_limit(struct lrp_endpoint *ep, uint32_t limit); /* actual limit
 void lrp_endpoint_close(struct lrp_endpoint *ep, const struct lrp_allocator *allocator);
 /* Tells lrpd only: this process has closed its shadow, others may still have theirs. */
 void lrp_endpoint_released(uint32_t id);
+
+/*
+ * Exact entries of TCP connections [abi.h: struct lrp_flow]: the process writes them by itself.
+ *
+ * lrp_flows_open() asks lrpd for the maps; 0 or -errno. The others ask nobody and wait for nobody; any
+ * thread, no lock; -ENETDOWN: without the maps, or the endpoint is not of the lrpd that they are of;
+ * E2BIG: full; EPERM: a filter of system calls forbids bpf(). Addresses: struct in_addr or in6_addr.
+ */
+struct lrp_flow_name {
+	int family;
+	const void *laddr, *raddr;
+	__be16 lport, rport;
+};
+int lrp_flows_open(void);
+int lrp_flow_set(const struct lrp_flow_name *name, const struct lrp_endpoint *ep);
+void lrp_flow_clear(const struct lrp_flow_name *name);
+/* These sockets are bound: XDP is to look for the exact entries of their ports. 0 or -errno. */
+int lrp_flows_claim(const int *shadow_fds, uint32_t count);
 
 /*
  * A descriptor to send frames through to an attached device, for a process without CAP_NET_RAW
@@ -93,5 +116,7 @@ struct lrp_endpoint *lrp_broker_fragments(void);
 int lrp_broker_embed(const char *ifname, uint32_t mode, uint32_t frames, uint32_t frame_size,
 		     char *error, size_t error_size);
 void lrp_broker_embed_close(void);
+/* Called by it first: whoever keeps endpoints ready gives them back. NULL: nobody. */
+extern void (*lrp_broker_closing)(void);
 
 #endif

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "../../loader/core.h"
+#include "../base/fd.h"
 #include "../base/log.h"
 #include "broker_internal.h"
 
@@ -38,7 +39,7 @@ static int call(struct lrp_request *request, const int *in_fds, int in_count,
 	for (int i = 0; i < *count; i++) {
 		if (owned[i])
 			continue;
-		fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+		fds[i] = lrp_fd_aside(fcntl(fds[i], F_DUPFD_CLOEXEC, 0));
 		if (fds[i] < 0 && !error)
 			error = -errno;
 	}

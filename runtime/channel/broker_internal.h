@@ -52,6 +52,7 @@ void lrp_mapping_close_all(struct lrp_chan *chan, uint32_t count, bool settle);
 bool lrp_mapping_gone(const struct lrp_chan *chan); /* lrpd no longer has its pool */
 void lrp_mapping_sweep(void);	     /* unmaps what lrpd no longer has and nothing here lies in */
 void lrp_mapping_forget_users(void); /* records stay mapped under the channels that use them */
+uint32_t lrp_mapping_count(void);    /* channels that are mapped */
 /* Channels whose rings are the core's mappings: they must not outlive it. */
 uint32_t lrp_mapping_borrowed(void);
 

@@ -22,12 +22,12 @@
 #include <unistd.h>
 
 #include "../base/clock.h"
+#include "../base/fd.h"
 #include "../base/log.h"
 #include "broker_internal.h"
 
-#define RESEND_MS 500  /* without an answer for so long, connect anew */
-#define RETRY_MS  20   /* between attempts to connect while lrpd is being replaced */
-#define HIGH_FD	  1024 /* select() reaches below this: keep clear of it if there is room above */
+#define RESEND_MS 500 /* without an answer for so long, connect anew */
+#define RETRY_MS  20  /* between attempts to connect while lrpd is being replaced */
 
 struct connection {
 	int fd; /* -1: none */
@@ -37,23 +37,6 @@ struct connection {
 
 static struct connection current = {.fd = -1};
 static uint32_t last_id;
-
-/* Descriptors that the application does not know should not take the numbers
- * that it expects (the lowest), nor those that select() can name. */
-static int move_up(int fd)
-{
-	struct rlimit limit;
-	int high;
-
-	if (fd < 0 || fd >= HIGH_FD || getrlimit(RLIMIT_NOFILE, &limit) ||
-	    limit.rlim_cur < 4 * HIGH_FD)
-		return fd;
-	high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD);
-	if (high < 0)
-		return fd;
-	close(fd);
-	return high;
-}
 
 static bool connection_ours(const struct connection *c)
 {
@@ -99,7 +82,7 @@ static int connection_open(struct connection *c)
 		close(fd);
 		return -EPERM;
 	}
-	fd = move_up(fd);
+	fd = lrp_fd_aside(fd);
 	if (fstat(fd, &st)) {
 		error = -errno;
 		close(fd);
@@ -112,11 +95,12 @@ static int connection_open(struct connection *c)
 static int send_request(const struct connection *c, const struct lrp_request *request,
 			const int *fds, int count)
 {
-	char control[CMSG_SPACE(sizeof(int) * 4)] __attribute__((aligned(8))) = {0};
+	char control[CMSG_SPACE(sizeof(int) * LRP_CONTROL_MAX_BATCH)]
+		__attribute__((aligned(8))) = {0};
 	struct iovec iov = {.iov_base = (void *)request, .iov_len = sizeof(*request)};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
-	if (count < 0 || count > 4)
+	if (count < 0 || count > LRP_CONTROL_MAX_BATCH)
 		return -EINVAL;
 	if (count) {
 		struct cmsghdr *cmsg;
@@ -169,7 +153,7 @@ static int receive_reply(const struct connection *c, struct lrp_reply *reply, in
 		return -EMFILE;
 	}
 	for (int i = 0; i < *count; i++)
-		fds[i] = move_up(fds[i]);
+		fds[i] = lrp_fd_aside(fds[i]);
 	return 0;
 }
 

@@ -9,12 +9,15 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../base/clock.h"
+#include "../base/fd.h"
 #include "../base/log.h"
 #include "broker_internal.h"
 
 #define STOCK_HOT_NS LRP_NS_PER_S /* a stock used up in less than this doubles */
+#define DESCRIPTORS  3u		  /* with a channel go its ring's, a bell, a set */
 
 /* What one ENDPOINTS reply brought and nobody has taken yet. */
 struct stock {
@@ -143,35 +146,27 @@ static uint32_t power_of_two_from(uint32_t n)
 	return n <= 1 ? n : 1u << (32 - (uint32_t)__builtin_clz(n - 1));
 }
 
-static int endpoint_take(struct lrp_endpoint *ep, uint32_t ring_size, uint32_t limit,
-			 const struct lrp_allocator *allocator)
+/* The reply's endpoint number `index`; its descriptors are used up in any case. */
+static int endpoint_map(struct lrp_endpoint *ep, const struct lrp_reply *reply, const int *fds,
+			uint32_t index, uint32_t epoch, const struct lrp_allocator *allocator)
 {
-	uint32_t epoch = lrp_broker_status()->pools_epoch, channels, first, i;
-	struct lrp_chan *chan;
-	int error;
+	uint32_t channels = reply->endpoints.channels, first = index * channels, i;
+	struct lrp_chan *chan = allocator->alloc(array_size(channels));
+	int error = chan ? 0 : -ENOMEM;
 
-	if (!stock_fits(ring_size, limit, epoch)) {
-		error = stock_fetch(ring_size, limit, epoch);
-		if (error)
-			return error;
-	}
-	channels = stock.reply.endpoints.channels;
-	first = stock.next * channels;
-	chan = allocator->alloc(array_size(channels));
-	if (!chan)
-		return -ENOMEM;
-	ep->id = stock.reply.endpoints.endpoint[stock.next++];
-	ep->ring_size = stock.reply.endpoints.ring_size;
-	ep->limit = stock.reply.endpoints.limit;
+	ep->id = reply->endpoints.endpoint[index];
+	ep->ring_size = reply->endpoints.ring_size;
+	ep->limit = reply->endpoints.limit;
 	ep->pools_epoch = epoch;
 	ep->incarnation = lrp_broker_incarnation;
-	for (i = 0, error = 0; i < channels && !error; i++)
-		error = lrp_mapping_open(&chan[i], &stock.reply.endpoints.channel[first + i], ep->id,
-				  stock.fds[first + i], ep->ring_size, ep->limit);
+	for (i = 0; i < channels && !error; i++)
+		error = lrp_mapping_open(&chan[i], &reply->endpoints.channel[first + i], ep->id,
+					 fds[first + i], ep->ring_size, ep->limit);
 	if (error) {
-		i--; /* the one that failed: its descriptor is still ours */
+		i -= chan ? 1 : 0; /* the one that failed: its descriptor is still ours */
 		lrp_mapping_close_all(chan, i, false);
-		lrp_broker_close_fds(&stock.fds[first + i], (int)(channels - i));
+		for (; i < channels; i++)
+			close(fds[first + i]);
 		allocator->free(chan, array_size(channels));
 		release(ep->id);
 		ep->id = LRP_ENDPOINT_NONE;
@@ -180,6 +175,84 @@ static int endpoint_take(struct lrp_endpoint *ep, uint32_t ring_size, uint32_t l
 	ep->chan = chan;
 	ep->channels = channels;
 	return 0;
+}
+
+static int endpoint_take(struct lrp_endpoint *ep, uint32_t ring_size, uint32_t limit,
+			 const struct lrp_allocator *allocator)
+{
+	uint32_t epoch = lrp_broker_status()->pools_epoch;
+	int error;
+
+	if (!stock_fits(ring_size, limit, epoch)) {
+		error = stock_fetch(ring_size, limit, epoch);
+		if (error)
+			return error;
+	}
+	return endpoint_map(ep, &stock.reply, stock.fds, stock.next++, epoch, allocator);
+}
+
+/* Those of one request; the number, or -errno if there are none. */
+static int batch_open(struct lrp_endpoint *ep, uint32_t count, uint32_t ring_size, uint32_t limit,
+		      uint32_t guarantee, const struct lrp_allocator *allocator)
+{
+	struct lrp_request request = {.type = LRP_REQ_ENDPOINTS, .count = count};
+	uint32_t epoch = lrp_broker_status()->pools_epoch, i, got = 0;
+	int fds[LRP_CONTROL_MAX_FDS], n, error;
+	struct lrp_reply reply;
+
+	request.endpoints.ring_size = power_of_two_from(ring_size);
+	request.endpoints.limit = limit;
+	request.endpoints.guarantee = guarantee;
+	error = lrp_broker_call(&request, NULL, 0, &reply, fds, &n);
+	/* More than our descriptors allow. */
+	if (error == -EMFILE && !reply.error)
+		for (i = 0; i < reply.count && i < LRP_CONTROL_MAX_BATCH; i++)
+			release(reply.endpoints.endpoint[i]);
+	if (error)
+		return error;
+	if (!reply.count || reply.count > count ||
+	    reply.count * reply.endpoints.channels != (uint32_t)n) {
+		lrp_broker_close_fds(fds, n);
+		return -EPROTO;
+	}
+	for (i = 0; i < reply.count; i++)
+		if (!(error = endpoint_map(&ep[got], &reply, fds, i, epoch, allocator)))
+			got++;
+	return got ? (int)got : error;
+}
+
+int lrp_endpoint_batch(struct lrp_endpoint *ep, uint32_t count, uint32_t ring_size, uint32_t limit,
+		       uint32_t guarantee, const struct lrp_allocator *allocator)
+{
+	int n = -ENETDOWN;
+
+	memset(ep, 0, count * sizeof(*ep));
+	lrp_broker_lock();
+	if (lrp_fd_scarce((lrp_mapping_count() + count) * DESCRIPTORS))
+		n = -EMFILE;
+	else if (lrp_broker_connected() && any_pool())
+		n = batch_open(ep, count < LRP_CONTROL_MAX_BATCH ? count : LRP_CONTROL_MAX_BATCH,
+			       ring_size, limit, guarantee, allocator);
+	lrp_broker_unlock();
+	return n;
+}
+
+bool lrp_endpoint_current(const struct lrp_endpoint *ep)
+{
+	return ep->pools_epoch == lrp_broker_status()->pools_epoch &&
+	       ep->incarnation == __atomic_load_n(&lrp_broker_incarnation, __ATOMIC_RELAXED);
+}
+
+void lrp_endpoint_leave(const struct lrp_endpoint *ep)
+{
+	struct lrp_chan mine;
+
+	lrp_broker_lock();
+	for (uint32_t i = 0; i < ep->channels; i++) {
+		mine = ep->chan[i];
+		lrp_mapping_close(&mine, false);
+	}
+	lrp_broker_unlock();
 }
 
 static int endpoint_open(struct lrp_endpoint *ep, uint32_t ring_size, uint32_t limit,
@@ -236,8 +309,9 @@ static int adopt(struct lrp_endpoint *ep, uint32_t index)
 	error = lrp_broker_call(&request, NULL, 0, &reply, fds, &count);
 	if (error)
 		return error;
-	error = count == 1 ? lrp_mapping_open(&ep->chan[ep->channels], &reply.endpoints.channel[0], ep->id,
-				       fds[0], reply.endpoints.ring_size, reply.endpoints.limit)
+	error = count == 1 ? lrp_mapping_open(&ep->chan[ep->channels], &reply.endpoints.channel[0],
+					      ep->id, fds[0], reply.endpoints.ring_size,
+					      reply.endpoints.limit)
 			   : -EPROTO;
 	if (error) {
 		lrp_broker_close_fds(fds, count);
@@ -376,19 +450,6 @@ int lrp_endpoint_publish(struct lrp_endpoint *ep, int shadow_fd,
 	return endpoint_call(ep, &request, &shadow_fd, 1, &reply);
 }
 
-int lrp_endpoint_publish_peer(struct lrp_endpoint *ep, int shadow_fd, const struct lrp_addr6 *peer,
-			      __be16 port)
-{
-	struct lrp_request request = {.type = LRP_REQ_PUBLISH};
-	struct lrp_reply reply;
-
-	request.publish.endpoint = ep->id;
-	request.publish.flags = LRP_PUBLISH_PEER;
-	request.publish.peer = *peer;
-	request.publish.peer_port = port;
-	return endpoint_call(ep, &request, &shadow_fd, 1, &reply);
-}
-
 int lrp_endpoint_withdraw(struct lrp_endpoint *ep)
 {
 	struct lrp_request request = {.type = LRP_REQ_PUBLISH};
@@ -489,7 +550,8 @@ struct lrp_endpoint *lrp_broker_fragments(void)
 
 	if (!fragments_current(set)) {
 		lrp_broker_lock();
-		if (lrp_broker_connected() && lrp_broker_mode != BROKER_ORPHAN && !fragments_current(fragments))
+		if (lrp_broker_connected() && lrp_broker_mode != BROKER_ORPHAN &&
+		    !fragments_current(fragments))
 			fragments_open();
 		set = fragments;
 		lrp_broker_unlock();

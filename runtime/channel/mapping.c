@@ -39,7 +39,8 @@ static int pool_request(uint32_t index, int xsk_fd, struct lrp_pool_view *view)
 	error = count == 1 || count == 2 ? lrp_pool_map(view, index, &reply, fds[0], xsk_fd, NULL)
 					 : -EPROTO;
 	if (error == -EBUSY && lrp_broker_source->fill_ring && lrp_broker_source->fill_ring(index))
-		error = lrp_pool_map(view, index, &reply, fds[0], xsk_fd, lrp_broker_source->fill_ring(index));
+		error = lrp_pool_map(view, index, &reply, fds[0], xsk_fd,
+				     lrp_broker_source->fill_ring(index));
 	view->records_fd = -1;
 	if (!error && count == 2)
 		view->records_fd = fds[--count];
@@ -158,7 +159,8 @@ int lrp_mapping_open(struct lrp_chan *chan, const struct lrp_channel_info *info,
 	error = user_get(info->user_page, info->user_slot, &user);
 	if (!error)
 		error = lrp_chan_open(chan, &pool->view, fd, ring_size, user, NULL);
-	if (error == -EBUSY && lrp_broker_source->rx_ring && lrp_broker_source->rx_ring(info->pool, endpoint))
+	if (error == -EBUSY && lrp_broker_source->rx_ring &&
+	    lrp_broker_source->rx_ring(info->pool, endpoint))
 		error = lrp_chan_open(chan, &pool->view, fd, ring_size, user,
 				      lrp_broker_source->rx_ring(info->pool, endpoint));
 	if (error) {
@@ -200,6 +202,15 @@ bool lrp_mapping_gone(const struct lrp_chan *chan)
 void lrp_mapping_forget_users(void)
 {
 	memset(user_page, 0, sizeof(user_page));
+}
+
+uint32_t lrp_mapping_count(void)
+{
+	uint32_t n = 0;
+
+	for (struct mapped_pool *p = pools; p; p = p->next)
+		n += p->channels;
+	return n;
 }
 
 uint32_t lrp_mapping_borrowed(void)

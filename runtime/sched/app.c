@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "../base/clock.h"
+#include "../base/fd.h"
 #include "../base/heap.h"
 #include "../base/log.h"
 #include "../socket/stream.h"
@@ -166,6 +167,19 @@ void lrp_app_forget(struct lrp_hub *hub, uint32_t serial)
 			free(w);
 			break;
 		}
+	pthread_mutex_unlock(&list_lock);
+}
+
+void lrp_app_renew(struct lrp_hub *hub, uint32_t serial)
+{
+	struct watched *w;
+
+	pthread_mutex_lock(&list_lock);
+	w = find(hub, serial);
+	if (w) {
+		w->serial = atomic_load(&hub->serial);
+		lrp_heap_set(&due, &w->due, LRP_TCP_NEVER);
+	}
 	pthread_mutex_unlock(&list_lock);
 }
 
@@ -401,8 +415,8 @@ static int open_set(void)
 {
 	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
 
-	epfd = epoll_create1(EPOLL_CLOEXEC);
-	kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	epfd = lrp_fd_aside(epoll_create1(EPOLL_CLOEXEC));
+	kick = lrp_fd_aside(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	owner = (pid_t)syscall(SYS_gettid);
 	sleeps_until = 0;
 	return epfd < 0 || kick < 0 || epoll_ctl(epfd, EPOLL_CTL_ADD, kick, &ev) ? errno : 0;
@@ -438,17 +452,29 @@ static bool start(void)
 	return true;
 }
 
-void lrp_app_watch(struct lrp_view *l)
+void lrp_app_start(void)
 {
-	struct lrp_hub *hub = l->sock->stream.hub;
-	bool on;
+	pthread_mutex_lock(&list_lock);
+	start();
+	pthread_mutex_unlock(&list_lock);
+}
+
+bool lrp_app_watch_hub(struct lrp_hub *hub)
+{
+	bool on, wake;
 
 	pthread_mutex_lock(&list_lock);
 	on = start() && add(hub, atomic_load(&hub->serial));
+	wake = on && atomic_load(&hub->deadline_ns) < sleeps_until;
 	pthread_mutex_unlock(&list_lock);
-	if (on)
+	if (wake && !is_app)
 		eventfd_write(kick, 1);
-	atomic_store(&l->app, on);
+	return on;
+}
+
+void lrp_app_watch(struct lrp_view *l)
+{
+	atomic_store(&l->app, lrp_app_watch_hub(l->sock->stream.hub));
 }
 
 void lrp_app_take_over(const struct lrp_app_hub *list, uint32_t n)

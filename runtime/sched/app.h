@@ -14,10 +14,16 @@
 struct lrp_hub;
 struct lrp_view;
 
+/* Starts it, if that has not been done: it follows the calling thread. */
+void lrp_app_start(void);
 /* The view's hub is to be looked after in this process from now on; with its lock or without. */
 void lrp_app_watch(struct lrp_view *l);
+/* The same of a hub that no socket has. False: there is no APP thread. */
+bool lrp_app_watch_hub(struct lrp_hub *hub);
 /* It is closed in this process, its channels not yet; its lock is not held. */
 void lrp_app_forget(struct lrp_hub *hub, uint32_t serial);
+/* It is closed, but used again in this process: watched on. */
+void lrp_app_renew(struct lrp_hub *hub, uint32_t serial);
 /* The application has made a wait set: it is woken before the APP thread from now on. */
 void lrp_app_behind(struct lrp_view *l);
 /* Hub locked. hub->deadline_ns has changed: the thread must not sleep longer. */

@@ -99,7 +99,7 @@ static void leave(const struct lrp_app_hub *list, uint32_t n)
 
 	for (i = 0; i < n; i++)
 		if (lrp_hub_lock_if(list[i].hub, list[i].serial)) {
-			lrp_hub_leave(list[i].hub);
+			lrp_hub_forget(list[i].hub, (int64_t)lrp_now_ns());
 			lrp_hub_unlock(list[i].hub);
 		}
 }

@@ -17,6 +17,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "../base/fd.h"
 #include "../base/log.h"
 #include "sched_internal.h"
 
@@ -69,7 +70,7 @@ static bool start(void)
 	pthread_mutex_lock(&start_lock);
 	if (!started) {
 		if (lrp_sched_epfd < 0)
-			lrp_sched_epfd = epoll_create1(EPOLL_CLOEXEC);
+			lrp_sched_epfd = lrp_fd_aside(epoll_create1(EPOLL_CLOEXEC));
 		sem_init(&ready, 0, 0);
 		sigfillset(&all);
 		pthread_sigmask(SIG_SETMASK, &all, &before);

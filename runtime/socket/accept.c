@@ -3,8 +3,9 @@
  * accept.c - listening: lrp_listen(), the accept queue, lrp_accept4().
  *
  * The kernel's socket listens, too, for loopback and interfaces that are not attached; what it
- * accepts is handed out as a socket in KERNEL mode. Half-open connections, TIME_WAIT
- * and the connections that were accepted stay on the listener's channels.
+ * accepts is handed out as a socket in KERNEL mode. Half-open connections and those that nobody has
+ * accepted yet are on the listener's channels; what is accepted gets channels of its own, if a spare
+ * hub is there; what is in TIME_WAIT gives them back and is the listener's again.
  *
  * More in the accept queue than the backlog allows: the channel's flag makes further SYNs die in
  * XDP, unanswered [paper 3.4], until accept() has made room.
@@ -18,9 +19,9 @@
 #include "../sched/app.h"
 #include "stream.h"
 
-#define HALVES	  1024u
-#define TIMEWAITS 4096u
-#define LIMIT	  1024u /* frames of a listener's channel */
+#define HALVES 1024u
+#define SPARES 64u   /* hubs to be ready, at most so many to begin with */
+#define LIMIT  1024u /* frames of a listener's channel */
 
 /* ---- segments ------------------------------------------------------------- */
 
@@ -51,6 +52,9 @@ static void opened(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *
 		return; /* the peer's data will be answered by a reset */
 	lrp_tcp_accept(&c->tcp, now, flow->family, hub->listener.mtu, o);
 	lrp_tcp_input(&c->tcp, now, s, NULL);
+	/* Who comes or goes on the port must not take over its segments; and if we are killed, lrpd
+	 * knows by it whom to tell. */
+	lrp_conn_expose(c, hub);
 	c->held = true;
 	c->later = NULL;
 	*hub->queue_end = c;
@@ -60,18 +64,6 @@ static void opened(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *
 	lrp_hub_touch(c);
 }
 
-/* Nothing is left of the hub but what the next flush takes away: the port is others' already. */
-static bool over(const struct lrp_hub *hub)
-{
-	const struct lrp_conn *c;
-
-	for (c = hub->conns; c; c = c->next)
-		if (c->held ||
-		    (c->tcp.state != LRP_TCP_TIME_WAIT && c->tcp.state != LRP_TCP_CLOSED))
-			return false;
-	return true;
-}
-
 void lrp_listen_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *flow,
 			const struct lrp_tcp_segment *s)
 {
@@ -79,12 +71,7 @@ void lrp_listen_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_f
 	struct lrp_tcp_tx reply;
 	uint32_t iss = 0;
 
-	if (!hub->listening) {
-		if (!over(hub) && lrp_tcp_reset_for(s, &reply))
-			lrp_stream_answer(hub, flow, &reply);
-		return;
-	}
-	switch (lrp_tcp_timewait_input(&hub->timewaits, now, flow, s, &reply, &iss)) {
+	switch (lrp_waits_input(hub->waits, now, flow, s, &reply, &iss)) {
 	case LRP_TCP_TIMEWAIT_REPLY:
 		lrp_stream_answer(hub, flow, &reply);
 		return;
@@ -93,6 +80,11 @@ void lrp_listen_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_f
 	case LRP_TCP_TIMEWAIT_NONE:
 	case LRP_TCP_TIMEWAIT_REUSE:
 		break;
+	}
+	if (!hub->listening) {
+		if (lrp_tcp_reset_for(s, &reply))
+			lrp_stream_answer(hub, flow, &reply);
+		return;
 	}
 	switch (lrp_tcp_listen_input(&hub->listener, now, flow, s, iss, &reply, &o)) {
 	case LRP_TCP_LISTEN_REPLY:
@@ -113,25 +105,12 @@ void lrp_listen_timers(struct lrp_hub *hub, int64_t now)
 
 	while (lrp_tcp_listen_timer(&hub->listener, now, &flow, &reply))
 		lrp_stream_answer(hub, &flow, &reply);
-	lrp_tcp_timewait_timer(&hub->timewaits, now);
 }
 
 /* Expired entries of TIME_WAIT are as good as gone: nobody need wake up for them. */
 int64_t lrp_listen_deadline(const struct lrp_hub *hub)
 {
 	return lrp_tcp_listen_deadline(&hub->listener);
-}
-
-bool lrp_listen_timewait(struct lrp_conn *c, int64_t now)
-{
-	if (!c->hub->shared)
-		return false;
-	/* Nobody listens any more: the port is wanted by others sooner than in a minute. */
-	if (!c->hub->listening)
-		return true;
-	lrp_tcp_timewait_timer(&c->hub->timewaits, now);
-	lrp_tcp_timewait_add(&c->hub->timewaits, now, &c->flow, &c->tcp);
-	return true;
 }
 
 void lrp_listen_stop(struct lrp_hub *hub, int64_t now)
@@ -149,11 +128,12 @@ void lrp_listen_stop(struct lrp_hub *hub, int64_t now)
 	hub->queue_end = &hub->queue;
 	hub->queued = 0;
 	hub->listening = false;
+	/* From now on nothing else leads to those that are about to end. */
 	for (c = hub->conns; c; c = c->next)
-		if (c->tcp.state == LRP_TCP_TIME_WAIT)
-			lrp_hub_touch(c);
+		if (!c->exact)
+			lrp_conn_expose(c, hub);
+	lrp_waits_part(hub, now);
 	lrp_arena_free(hub->half, HALVES * sizeof(*hub->half));
-	lrp_arena_free(hub->timewait, TIMEWAITS * sizeof(*hub->timewait));
 }
 
 /* ---- listen() --------------------------------------------------------------- */
@@ -162,30 +142,34 @@ static struct lrp_hub *make_hub(struct lrp_view *l, int fd, uint32_t backlog)
 {
 	struct lrp_hub *hub = lrp_hub_new();
 	struct lrp_tcp_options o;
+	struct sockaddr_in6 local; /* the port is where sockaddr_in has it */
+	socklen_t len = sizeof(int), local_len = sizeof(local);
+	int reuseport = 0;
 	uint8_t secret[32];
-	uint64_t key[2];
 
 	if (!hub)
 		return NULL;
 	hub->half = lrp_arena_alloc(HALVES * sizeof(*hub->half));
-	hub->timewait = lrp_arena_alloc(TIMEWAITS * sizeof(*hub->timewait));
-	if (!hub->half || !hub->timewait ||
-	    getrandom(secret, sizeof(secret), 0) != sizeof(secret) ||
-	    getrandom(key, sizeof(key), 0) != sizeof(key) || lrp_hub_open(hub, LIMIT))
+	hub->waits = lrp_waits_get();
+	if (!hub->half || !hub->waits || !lrp_hub_table(hub) ||
+	    getrandom(secret, sizeof(secret), 0) != sizeof(secret) || lrp_hub_open(hub, LIMIT))
 		goto fail;
 	lrp_stream_options(l, fd, &o);
 	lrp_tcp_listen_init(&hub->listener, &o, hub->half, HALVES, HALVES / 4 * 3, secret);
 	hub->listener.rcv_wscale = o.wscale ? lrp_tcp_wscale(o.rcv_max) : 0;
 	hub->listener.mtu = hub->ep.channels ? hub->ep.chan[0].pool->mtu : 1500;
 	hub->listener.defer_ns = lrp_stream_defer(fd);
-	lrp_tcp_timewait_init(&hub->timewaits, hub->timewait, TIMEWAITS, key);
+	getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &reuseport, &len);
+	hub->reuseport = reuseport != 0;
+	if (getsockname(fd, (struct sockaddr *)&local, &local_len))
+		goto fail;
+	hub->port = local.sin6_port;
 	hub->backlog = backlog;
 	hub->listening = hub->shared = true;
 	if (!lrp_endpoint_publish(&hub->ep, fd, NULL, 0))
 		return hub;
 fail:
 	lrp_arena_free(hub->half, HALVES * sizeof(*hub->half));
-	lrp_arena_free(hub->timewait, TIMEWAITS * sizeof(*hub->timewait));
 	hub->listening = false;
 	lrp_hub_discard(hub);
 	return NULL;
@@ -210,6 +194,7 @@ static void start(struct lrp_view *l, int fd, uint32_t backlog)
 	atomic_store(&stream->mode, LRP_STREAM_LISTENER);
 	/* Somebody must answer SYNs while nobody accepts. */
 	lrp_app_watch(l);
+	lrp_spare_fill(backlog < SPARES ? backlog + 1 : SPARES);
 }
 
 static int listen_on(struct lrp_view *l, int fd, int backlog)
@@ -258,9 +243,7 @@ static int socket_for(struct lrp_view *listener, int listener_fd, int fd, struct
 	int error;
 
 	lrp_inside++;
-	s = lrp_sock_new(fd, listener->sock->domain);
-	if (s)
-		s->is_stream = true;
+	s = lrp_sock_new(fd, listener->sock->domain, true);
 	error = s ? lrp_table_add(fd, s, l) : -ENOMEM;
 	lrp_inside--;
 	if (error) {
@@ -309,11 +292,32 @@ static bool waiting(struct lrp_view *l, int fd)
 	return any;
 }
 
+/* Lock held: the first of the queue, on channels of its own if that can be. */
+static struct lrp_conn *take_first(struct lrp_hub *hub)
+{
+	struct lrp_conn *c = hub->queue;
+	struct lrp_hub *own;
+
+	if (!c)
+		return NULL;
+	hub->queue = c->later;
+	if (!hub->queue)
+		hub->queue_end = &hub->queue;
+	hub->queued--;
+	backlog_flag(hub);
+	own = lrp_spare_take();
+	if (own && lrp_hub_move(hub, c, own, (int64_t)lrp_now_ns()))
+		return c;
+	if (own)
+		lrp_spare_put(own);
+	return c;
+}
+
 /* From ours. */
 static int accept_ours(struct lrp_view *l, int fd, int flags)
 {
 	struct lrp_hub *hub = l->sock->stream.hub;
-	struct lrp_conn *c;
+	struct lrp_conn *c = NULL;
 	struct lrp_view *made;
 	int n, error;
 
@@ -328,23 +332,21 @@ static int accept_ours(struct lrp_view *l, int fd, int flags)
 		return error;
 	error = -EAGAIN;
 	if (lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {
-		c = hub->queue;
+		c = take_first(hub);
 		if (c) {
-			hub->queue = c->later;
-			if (!hub->queue)
-				hub->queue_end = &hub->queue;
-			hub->queued--;
-			backlog_flag(hub);
 			made->sock->stream.conn = c;
-			made->sock->stream.hub = hub;
+			made->sock->stream.hub = c->hub;
 			made->sock->stream.told = true;
 			atomic_store(&made->sock->stream.mode, LRP_STREAM_CONNECTION);
+			lrp_stream_accepting(l, fd);
 			error = 0;
 		}
 		lrp_hub_unlock(hub);
 	}
-	if (!error)
+	if (!error) {
+		lrp_app_watch(made);
 		return n;
+	}
 	lrp_close(n);
 	return error;
 }

@@ -83,6 +83,9 @@ static void unmap_ours(struct lrp_view *l, struct lrp_endpoint *shared, struct l
 void lrp_sock_leave(struct lrp_view *l)
 {
 	struct lrp_sock *s = l->sock;
+	struct lrp_hub *hub = s->is_stream ? s->stream.hub : NULL;
+	/* While we count, nobody closes it. */
+	uint32_t serial = hub ? atomic_load(&hub->serial) : 0;
 	bool out = lrp_sched_forget(l);
 
 	lrp_wait_close(l);
@@ -93,6 +96,8 @@ void lrp_sock_leave(struct lrp_view *l)
 		lrp_sock_reap(s);
 		return;
 	}
+	if (hub)
+		lrp_hub_leave(hub, serial);
 	if (!out)
 		return; /* mapped until the process ends */
 	lrp_rx_lock(s);

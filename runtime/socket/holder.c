@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../base/self.h"
 #include "socket.h"
 
 static pid_t self; /* of `self_start` */
@@ -42,7 +43,7 @@ static uint64_t started(pid_t pid)
 
 static void note_self(struct lrp_holder *h)
 {
-	pid_t pid = getpid();
+	pid_t pid = lrp_self();
 
 	if (self != pid) {
 		self_start = started(pid);
@@ -75,7 +76,7 @@ void lrp_holder_left(struct lrp_sock *s)
 	pid_t us;
 
 	for (h = &s->holder; h; h = h->next) {
-		us = getpid();
+		us = lrp_self();
 		if (atomic_compare_exchange_strong(&h->pid, &us, 0))
 			return;
 	}
@@ -83,7 +84,7 @@ void lrp_holder_left(struct lrp_sock *s)
 
 static bool alive(const struct lrp_holder *h, pid_t pid)
 {
-	uint64_t start = pid == getpid() ? h->start : started(pid);
+	uint64_t start = pid == lrp_self() ? h->start : started(pid);
 
 	return start && (start == h->start || start == 1 || h->start == 1);
 }

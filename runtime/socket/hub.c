@@ -12,16 +12,19 @@
 #include <unistd.h>
 
 #include "../base/clock.h"
+#include "../base/fd.h"
+#include "../base/self.h"
 #include "../ip/icmp_input.h"
 #include "../ip/ip_input.h"
 #include "../sched/app.h"
 #include "../sched/sched.h"
+#include "../tcp/isn.h"
 #include "stream.h"
 
 #define BATCH	    64u
 #define SLOTS_FIRST 16u
 #define BUFFER	    (64u << 10) /* of each direction, to begin with */
-#define RUNS_FIRST  64u
+#define RUNS_FIRST  16u
 #define ROUNDS	    16u /* batches in a call: who is flooded comes to an end */
 
 static uint64_t secret[2];
@@ -39,24 +42,72 @@ const uint64_t *lrp_secret(void)
 	return secret;
 }
 
+/* ---- the lock -------------------------------------------------------------- */
+
+/* Whatever the dead holder was changing cannot be trusted: connections fail, the port is given up,
+ * and the kernel resets the peers when they ask. */
+static void recover(struct lrp_hub *hub)
+{
+	uint32_t i;
+
+	for (i = 0; i < hub->ep.channels; i++)
+		lrp_chan_recover(&hub->ep.chan[i]);
+	hub->broken = true;
+}
+
+static void lock(struct lrp_hub *hub)
+{
+	lrp_inside++;
+	if (lrp_unlikely(lrp_lock(&hub->lock)))
+		recover(hub);
+}
+
+static void unlock(struct lrp_hub *hub)
+{
+	lrp_unlock(&hub->lock);
+	lrp_inside--;
+}
+
 /* ---- connections ------------------------------------------------------------ */
 
 static struct lrp_conn *find(struct lrp_hub *hub, const struct lrp_tcp_flow *flow)
 {
-	struct lrp_hub_slot *slot = lrp_tcp_flow_find(&hub->table, flow);
+	struct lrp_hub_slot *slot;
 
+	if (!hub->table.slots)
+		return hub->conns && lrp_tcp_flow_equal(&hub->conns->flow, flow) ? hub->conns
+										 : NULL;
+	slot = lrp_tcp_flow_find(&hub->table, flow);
 	return slot ? slot->conn : NULL;
 }
 
-static void insert(struct lrp_hub *hub, struct lrp_conn *c)
+static void list_add(struct lrp_hub *hub, struct lrp_conn *c)
 {
-	struct lrp_hub_slot *slot = lrp_tcp_flow_insert(&hub->table, &c->flow, 0);
-
-	slot->conn = c;
+	c->hub = hub;
+	c->prev = NULL;
 	c->next = hub->conns;
 	if (c->next)
 		c->next->prev = c;
 	hub->conns = c;
+}
+
+static void list_remove(struct lrp_conn *c)
+{
+	if (c->prev)
+		c->prev->next = c->next;
+	else
+		c->hub->conns = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+}
+
+static void table_remove(struct lrp_hub *hub, const struct lrp_conn *c)
+{
+	struct lrp_hub_slot *slot =
+		hub->table.slots ? lrp_tcp_flow_find(&hub->table, &c->flow) : NULL;
+
+	if (slot && slot->conn == c)
+		lrp_tcp_flow_remove(&hub->table, slot);
 }
 
 static bool table_make(struct lrp_hub *hub, uint32_t slots)
@@ -101,7 +152,7 @@ struct lrp_conn *lrp_conn_new(struct lrp_hub *hub, const struct lrp_tcp_flow *fl
 	struct lrp_conn *c = lrp_arena_alloc(sizeof(*c));
 
 	if (!c || !m.snd.base || !m.rcv.base || !m.run ||
-	    (hub->table.used >= lrp_tcp_flow_table_most(&hub->table) &&
+	    (hub->table.slots && hub->table.used >= lrp_tcp_flow_table_most(&hub->table) &&
 	     !table_make(hub, hub->table.slots * 2))) {
 		lrp_arena_free(m.snd.base, BUFFER);
 		lrp_arena_free(m.rcv.base, BUFFER);
@@ -109,29 +160,61 @@ struct lrp_conn *lrp_conn_new(struct lrp_hub *hub, const struct lrp_tcp_flow *fl
 		lrp_arena_free(c, sizeof(*c));
 		return NULL;
 	}
-	c->hub = hub;
 	c->flow = *flow;
 	lrp_tcp_init(&c->tcp, o, &m);
 	/* What the channel takes, in full segments. */
 	lrp_tcp_quota(&c->tcp, hub->ep.limit * 1024u);
-	insert(hub, c);
+	list_add(hub, c);
+	if (hub->table.slots)
+		((struct lrp_hub_slot *)lrp_tcp_flow_insert(&hub->table, flow, 0))->conn = c;
 	return c;
 }
 
-static void conn_free(struct lrp_conn *c)
+static struct lrp_flow_name name_of(const struct lrp_tcp_flow *flow)
 {
-	struct lrp_hub *hub = c->hub;
-	void *slot = lrp_tcp_flow_find(&hub->table, &c->flow);
+	return (struct lrp_flow_name){.family = flow->family,
+				      .laddr = &flow->laddr,
+				      .raddr = &flow->raddr,
+				      .lport = flow->lport,
+				      .rport = flow->rport};
+}
 
-	if (slot)
-		lrp_tcp_flow_remove(&hub->table, slot);
-	if (c->prev)
-		c->prev->next = c->next;
-	else
-		hub->conns = c->next;
-	if (c->next)
-		c->next->prev = c->prev;
+int lrp_flow_expose(const struct lrp_tcp_flow *flow, const struct lrp_hub *hub)
+{
+	struct lrp_flow_name name = name_of(flow);
+
+	return lrp_flow_set(&name, &hub->ep);
+}
+
+void lrp_flow_hide(const struct lrp_tcp_flow *flow)
+{
+	struct lrp_flow_name name = name_of(flow);
+
+	lrp_flow_clear(&name);
+}
+
+int lrp_conn_expose(struct lrp_conn *c, const struct lrp_hub *hub)
+{
+	int error = lrp_flow_expose(&c->flow, hub);
+
+	c->exact |= !error;
+	return error;
+}
+
+/* The last of a connection: `hub` is its listener's, with the lock, or NULL. What comes from now on is
+ * the listener's. True: it is in TIME_WAIT on the process's own hub. */
+static bool conn_end(struct lrp_hub *hub, struct lrp_conn *c, int64_t now)
+{
+	bool lingers = false;
+
+	if (hub)
+		table_remove(hub, c);
+	if (c->tcp.state == LRP_TCP_TIME_WAIT)
+		lingers = lrp_waits_add(hub, c, now);
+	if (c->exact && !lingers)
+		lrp_flow_hide(&c->flow);
 	memory_free(c);
+	return lingers;
 }
 
 void lrp_conn_release(struct lrp_conn *c, int64_t now, bool abort)
@@ -198,11 +281,13 @@ static void grow(struct lrp_conn *c)
 static void output(struct lrp_conn *c, int64_t now)
 {
 	struct lrp_tx_tcp how = lrp_stream_how(&c->flow, &c->tcp.opt);
+	/* Whom we heard in the last second is there [RFC 4861 7.3.1]. */
+	bool heard = c->tcp.heard_ns && now - c->tcp.heard_ns < (int64_t)LRP_NS_PER_S;
+	int flags = MSG_DONTWAIT | (heard && !c->tcp.opening ? MSG_CONFIRM : 0), n;
 	struct lrp_tcp_tx tx;
-	int n;
 
 	while (lrp_tcp_output(&c->tcp, now, LRP_TX_RUN_MAX, &tx)) {
-		n = lrp_tx_send_tcp(&c->dest, &how, &tx, 1, MSG_DONTWAIT);
+		n = lrp_tx_send_tcp(&c->dest, &how, &tx, 1, flags);
 		if (n == -EAGAIN || n == -ENOBUFS || n == -ENOMEM) {
 			lrp_tcp_local_drop(&c->tcp, now);
 			break;
@@ -212,6 +297,16 @@ static void output(struct lrp_conn *c, int64_t now)
 		/* No way there at the moment: as if the network had lost it. */
 		lrp_tcp_sent(&c->tcp, now, &tx);
 	}
+}
+
+/* It leaves the hub; what is left of one with a hub of its own goes when that is closed. */
+static void ended(struct lrp_hub *hub, struct lrp_conn *c, int64_t now)
+{
+	list_remove(c);
+	if (hub->shared)
+		hub->lingers |= conn_end(hub, c, now);
+	else
+		hub->ended = c;
 }
 
 void lrp_hub_flush(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine)
@@ -226,15 +321,16 @@ void lrp_hub_flush(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine
 		output(c, now);
 		ring |= c != mine && c->held;
 		if (!c->held &&
-		    (c->tcp.state == LRP_TCP_CLOSED ||
-		     (c->tcp.state == LRP_TCP_TIME_WAIT && lrp_listen_timewait(c, now)))) {
-			conn_free(c);
+		    (c->tcp.state == LRP_TCP_CLOSED || c->tcp.state == LRP_TCP_TIME_WAIT)) {
+			ended(hub, c, now);
 			continue;
 		}
 		earlier(hub, lrp_tcp_deadline(&c->tcp));
 	}
 	if (hub->listening)
 		earlier(hub, lrp_listen_deadline(hub));
+	if (hub->waiting)
+		earlier(hub, lrp_waits_deadline(hub));
 	lrp_app_deadline(hub);
 	if (ring && atomic_load(&hub->sleepers))
 		eventfd_write(hub->bell, 1);
@@ -242,7 +338,36 @@ void lrp_hub_flush(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine
 
 /* ---- input --------------------------------------------------------------------- */
 
-static int icmp(struct lrp_hub *hub, int64_t now, struct lrp_packet *p, bool partial_ok)
+/*
+ * The connection has moved to channels of its own since XDP sent us something of it. False: its hub is
+ * another process's, which alone can wake those who wait there: TCP sees to what is lost.
+ */
+static bool moved_lock(struct lrp_conn *c)
+{
+	struct lrp_hub *hub = c->hub;
+
+	if (hub->pid != lrp_self())
+		return false;
+	lock(hub);
+	if (hub->conns == c && !hub->broken)
+		return true;
+	unlock(hub);
+	return false;
+}
+
+static void moved_unlock(struct lrp_hub *hub, int64_t now)
+{
+	lrp_hub_flush(hub, now, NULL);
+	/* Closing it takes the listener's lock, which we have: left to the APP thread. */
+	if (!hub->conns) {
+		atomic_store(&hub->deadline_ns, now);
+		lrp_app_deadline(hub);
+	}
+	unlock(hub);
+}
+
+static int icmp(struct lrp_hub *hub, int64_t now, struct lrp_packet *p, bool partial_ok,
+		enum lrp_context context)
 {
 	struct lrp_icmp_error e;
 	struct lrp_tcp_flow flow;
@@ -268,15 +393,21 @@ static int icmp(struct lrp_hub *hub, int64_t now, struct lrp_packet *p, bool par
 			lrp_tcp_listen_unreachable(&hub->listener, &flow, seq, e.fatal);
 		return 0;
 	}
+	if (c->hub != hub && !moved_lock(c))
+		return LRP_DROPPED(LRP_DROP_STALE);
 	if (e.error == EMSGSIZE)
 		lrp_tcp_too_big(&c->tcp, now, seq, e.info);
 	else
 		lrp_tcp_unreachable(&c->tcp, now, seq, e.error, e.fatal);
+	c->processed[context]++;
 	lrp_hub_touch(c);
+	if (c->hub != hub)
+		moved_unlock(c->hub, now);
 	return 0;
 }
 
-static int segment(struct lrp_hub *hub, int64_t now, struct lrp_packet *p, bool partial_ok)
+static int segment(struct lrp_hub *hub, int64_t now, struct lrp_packet *p, bool partial_ok,
+		   enum lrp_context context)
 {
 	struct lrp_tcp_segment s;
 	struct lrp_tcp_flow flow;
@@ -297,12 +428,21 @@ static int segment(struct lrp_hub *hub, int64_t now, struct lrp_packet *p, bool 
 	flow.lport = p->dport;
 	flow.rport = p->sport;
 	c = find(hub, &flow);
+	if (!c && !hub->shared)
+		return hub->waiting ? lrp_waits_segment(hub, now, &flow, &s)
+				    : LRP_DROPPED(LRP_DROP_STALE);
 	if (!c) {
 		lrp_listen_segment(hub, now, &flow, &s);
 		return 0;
 	}
+	if (c->hub != hub && !moved_lock(c))
+		return LRP_DROPPED(LRP_DROP_STALE);
 	dropped = lrp_tcp_input(&c->tcp, now, &s, c == hub->reader ? hub->into : NULL);
+	c->processed[context]++;
+	c->dropped += dropped != 0;
 	lrp_hub_touch(c);
+	if (c->hub != hub)
+		moved_unlock(c->hub, now);
 	return dropped;
 }
 
@@ -326,11 +466,11 @@ static bool take(struct lrp_hub *hub, int64_t now, struct lrp_chan *chan, uint32
 	if (!dropped && p.fragment)
 		dropped = LRP_DROPPED(LRP_DROP_FRAGMENT);
 	if (!dropped && (p.proto == IPPROTO_ICMP || p.proto == IPPROTO_ICMPV6))
-		dropped = icmp(hub, now, &p, chan->pool->virtual_device);
+		dropped = icmp(hub, now, &p, chan->pool->virtual_device, context);
 	else if (!dropped && p.proto != IPPROTO_TCP)
 		dropped = LRP_DROPPED(LRP_DROP_STALE);
 	else if (!dropped)
-		dropped = segment(hub, now, &p, chan->pool->virtual_device);
+		dropped = segment(hub, now, &p, chan->pool->virtual_device, context);
 	chan->user->processed[context]++;
 	hub->processed[context]++;
 	if (dropped) {
@@ -387,7 +527,7 @@ bool lrp_hub_settle(struct lrp_hub *hub)
 	return empty || lrp_eager();
 }
 
-void lrp_hub_leave(struct lrp_hub *hub)
+void lrp_hub_forget(struct lrp_hub *hub, int64_t now)
 {
 	struct lrp_conn *c, *next;
 
@@ -395,7 +535,7 @@ void lrp_hub_leave(struct lrp_hub *hub)
 		next = c->next;
 		if (!c->held && !c->touched &&
 		    (c->tcp.state == LRP_TCP_FIN_WAIT_2 || c->tcp.state == LRP_TCP_TIME_WAIT))
-			conn_free(c);
+			ended(hub, c, now);
 	}
 }
 
@@ -415,6 +555,8 @@ void lrp_hub_timers(struct lrp_hub *hub, int64_t now)
 	}
 	if (hub->listening)
 		lrp_listen_timers(hub, now);
+	if (hub->waiting)
+		lrp_waits_timers(hub, now);
 	atomic_store(&hub->deadline_ns, next);
 	lrp_hub_flush(hub, now, NULL);
 }
@@ -423,6 +565,25 @@ void lrp_hub_timers(struct lrp_hub *hub, int64_t now)
 
 static struct lrp_hub *free_hubs; /* their locks stay valid */
 static pthread_mutex_t free_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void hub_free(struct lrp_hub *hub)
+{
+	pthread_mutex_lock(&free_lock);
+	hub->next_free = free_hubs;
+	free_hubs = hub;
+	pthread_mutex_unlock(&free_lock);
+}
+
+/* All but lock, endpoint and bell as if it had never been used. */
+static void reset(struct lrp_hub *hub)
+{
+	memset(&hub->hold, 0, sizeof(*hub) - offsetof(struct lrp_hub, hold));
+	hub->hold = -1;
+	hub->queue_end = &hub->queue;
+	atomic_store(&hub->deadline_ns, LRP_TCP_NEVER);
+	atomic_store(&hub->called, false);
+	hub->armed_by = 0;
+}
 
 struct lrp_hub *lrp_hub_new(void)
 {
@@ -440,48 +601,30 @@ struct lrp_hub *lrp_hub_new(void)
 			return NULL;
 		}
 	}
-	memset(&hub->ep, 0, sizeof(*hub) - offsetof(struct lrp_hub, ep));
+	memset(&hub->ep, 0, sizeof(hub->ep));
 	hub->ep.id = LRP_ENDPOINT_NONE;
-	hub->hold = -1;
-	hub->queue_end = &hub->queue;
 	atomic_store(&hub->sleepers, 0);
-	atomic_store(&hub->deadline_ns, LRP_TCP_NEVER);
-	hub->armed_by = 0;
-	hub->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (hub->bell < 0 || !table_make(hub, SLOTS_FIRST)) {
-		if (hub->bell >= 0)
-			close(hub->bell);
-		pthread_mutex_lock(&free_lock);
-		hub->next_free = free_hubs;
-		free_hubs = hub;
-		pthread_mutex_unlock(&free_lock);
+	reset(hub);
+	hub->pid = lrp_self();
+	hub->spare = hub->tainted = false;
+	hub->set = -1;
+	hub->bell = lrp_fd_aside(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	if (hub->bell < 0) {
+		hub_free(hub);
 		return NULL;
 	}
 	return hub;
+}
+
+bool lrp_hub_table(struct lrp_hub *hub)
+{
+	return table_make(hub, SLOTS_FIRST);
 }
 
 void lrp_hub_forked(void)
 {
 	free_hubs = NULL;
 	pthread_mutex_init(&free_lock, NULL);
-}
-
-/* Whatever the dead holder was changing cannot be trusted: connections fail, the port is given up,
- * and the kernel resets the peers when they ask. */
-static void recover(struct lrp_hub *hub)
-{
-	uint32_t i;
-
-	for (i = 0; i < hub->ep.channels; i++)
-		lrp_chan_recover(&hub->ep.chan[i]);
-	hub->broken = true;
-}
-
-static void lock(struct lrp_hub *hub)
-{
-	lrp_inside++;
-	if (lrp_unlikely(lrp_lock(&hub->lock)))
-		recover(hub);
 }
 
 bool lrp_hub_lock_if(struct lrp_hub *hub, uint32_t serial)
@@ -513,31 +656,139 @@ bool lrp_hub_lock(struct lrp_view *l, int fd, enum lrp_stream_mode mode)
 	return false;
 }
 
+/* The connection that this hub was for has ended. No lock held. True: its port is to be held. */
+static bool bury(struct lrp_hub *hub)
+{
+	struct lrp_hub *parent = hub->parent;
+	int64_t now = (int64_t)lrp_now_ns();
+	bool lingers;
+
+	if (parent)
+		lock(parent);
+	lingers = conn_end(parent && !parent->broken ? parent : NULL, hub->ended, now);
+	hub->ended = NULL;
+	hub->parent = NULL;
+	if (!parent)
+		return lingers;
+	parent->lingers |= lingers;
+	parent->children--;
+	if (parent->broken)
+		unlock(parent);
+	else
+		lrp_hub_unlock(parent);
+	return false;
+}
+
 /* Nothing is left of it. The lock is held on entry. */
 static void hub_close(struct lrp_hub *hub)
 {
-	struct lrp_endpoint ep = hub->ep;
-	uint32_t serial;
-	int bell = hub->bell, hold = hub->hold_pid == getpid() ? hub->hold : -1;
+	int hold = hub->hold_pid == lrp_self() ? hub->hold : -1;
+	bool recycled = !hub->shared && !hub->broken && !hub->tainted, lingers = hub->lingers;
+	uint32_t serial = atomic_fetch_add(&hub->serial, 1);
 
-	serial = atomic_fetch_add(&hub->serial, 1);
-	lrp_arena_free(hub->table.slot, hub->table.slots * sizeof(struct lrp_hub_slot));
-	hub->ep.channels = 0;
+	hub->hold = -1;
 	lrp_unlock(&hub->lock);
-	lrp_app_forget(hub, serial);
+	if (recycled)
+		lrp_app_renew(hub, serial);
+	else
+		lrp_app_forget(hub, serial);
+	if (hub->ended)
+		lingers = bury(hub);
+	lrp_arena_free(hub->table.slot, hub->table.slots * sizeof(struct lrp_hub_slot));
 	/* Before the port is free: its next owner is to get his segments. The shadow itself may
 	 * live on, for another connection. */
-	if (ep.id != LRP_ENDPOINT_NONE)
-		lrp_endpoint_withdraw(&ep);
-	if (hold >= 0)
+	if (hub->shared && hub->ep.id != LRP_ENDPOINT_NONE)
+		lrp_endpoint_withdraw(&hub->ep);
+	if (hold >= 0 && lingers)
+		lrp_waits_hold(hold);
+	else if (hold >= 0)
 		close(hold);
-	if (ep.id != LRP_ENDPOINT_NONE)
-		lrp_endpoint_close(&ep, &lrp_arena_allocator);
+	reset(hub);
+	if (recycled && hub->ep.id != LRP_ENDPOINT_NONE)
+		lrp_spare_put(hub);
+	else
+		lrp_hub_dispose(hub);
+}
+
+void lrp_hub_dispose(struct lrp_hub *hub)
+{
+	lrp_app_forget(hub, atomic_load(&hub->serial));
+	if (hub->ep.id != LRP_ENDPOINT_NONE)
+		lrp_endpoint_close(&hub->ep, &lrp_arena_allocator);
+	close(hub->bell);
+	if (hub->set >= 0)
+		close(hub->set);
+	hub_free(hub);
+}
+
+void lrp_hub_leave(struct lrp_hub *hub, uint32_t serial)
+{
+	struct lrp_chan chan[LRP_MAX_POOLS];
+	struct lrp_endpoint ep;
+	int bell, set;
+
+	/* A listener's has connections of other sockets. */
+	if (hub->shared)
+		return;
+	lrp_app_forget(hub, serial);
+	if (!lrp_hub_lock_if(hub, serial))
+		return;
+	ep = hub->ep;
+	memcpy(chan, ep.chan, ep.channels * sizeof(*chan));
+	bell = hub->bell;
+	set = hub->set;
+	if (hub->pid == lrp_self())
+		hub->pid = 0;
+	unlock(hub);
+	ep.chan = chan;
+	lrp_endpoint_leave(&ep);
 	close(bell);
-	pthread_mutex_lock(&free_lock);
-	hub->next_free = free_hubs;
-	free_hubs = hub;
-	pthread_mutex_unlock(&free_lock);
+	if (set >= 0)
+		close(set);
+}
+
+bool lrp_hub_move(struct lrp_hub *from, struct lrp_conn *c, struct lrp_hub *to, int64_t now)
+{
+	bool moved;
+
+	/* The APP thread may watch its channels still, and takes what it finds there for an earlier
+	 * connection's. */
+	lock(to);
+	moved = !lrp_conn_expose(c, to);
+	if (moved) {
+		/* What came before comes before. */
+		lrp_hub_input(from, now, NULL, LRP_CONTEXT_CALL);
+		list_remove(c);
+		list_add(to, c);
+		to->parent = from;
+		from->children++;
+		lrp_tcp_quota(&c->tcp, to->ep.limit * 1024u);
+		atomic_store(&to->deadline_ns, lrp_tcp_deadline(&c->tcp));
+	}
+	unlock(to);
+	return moved;
+}
+
+bool lrp_hub_return(struct lrp_hub *hub, struct lrp_conn *c, int64_t now)
+{
+	struct lrp_hub *to = hub->parent;
+
+	/* What nobody has an entry for is the listener's; unless another gets it. */
+	if (!to->listening || to->broken || (to->reuseport && lrp_conn_expose(c, to)))
+		return false;
+	if (!to->reuseport && c->exact) {
+		lrp_flow_hide(&c->flow);
+		c->exact = false;
+	}
+	/* What came before comes before. */
+	lrp_hub_input(hub, now, c, LRP_CONTEXT_CALL);
+	lrp_hub_flush(hub, now, c);
+	list_remove(c);
+	list_add(to, c);
+	hub->parent = NULL;
+	to->children--;
+	lrp_hub_touch(c);
+	return true;
 }
 
 int lrp_hub_open(struct lrp_hub *hub, uint32_t limit)
@@ -554,6 +805,8 @@ int lrp_hub_open(struct lrp_hub *hub, uint32_t limit)
 void lrp_hub_discard(struct lrp_hub *hub)
 {
 	lock(hub);
+	hub->ended = hub->conns;
+	hub->conns = hub->touched = NULL;
 	hub_close(hub);
 	lrp_inside--;
 }
@@ -562,7 +815,8 @@ void lrp_hub_unlock(struct lrp_hub *hub)
 {
 	if (hub->touched)
 		lrp_hub_flush(hub, (int64_t)lrp_now_ns(), NULL);
-	if (lrp_unlikely(!hub->listening && !hub->conns))
+	if (lrp_unlikely(!hub->listening && !hub->conns && !hub->children && !hub->waiting &&
+			 !hub->spare))
 		hub_close(hub);
 	else
 		lrp_unlock(&hub->lock);

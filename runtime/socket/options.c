@@ -394,12 +394,15 @@ static int set_option(struct lrp_view *l, int fd, int level, int name, const voi
 
 void lrp_options_init(struct lrp_sock *s, int fd)
 {
+	if (s->domain == AF_INET6)
+		s->v6only = get_int(fd, SOL_IPV6, IPV6_V6ONLY, 0) != 0;
+	/* A connection asks when it opens. */
+	if (s->is_stream)
+		return;
 	s->limit = lrp_limit_of_rcvbuf(get_int(fd, SOL_SOCKET, SO_RCVBUF, 212992));
 	s->pmtu4 = (uint8_t)get_int(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_WANT);
-	if (s->domain == AF_INET6) {
-		s->v6only = get_int(fd, SOL_IPV6, IPV6_V6ONLY, 0) != 0;
+	if (s->domain == AF_INET6)
 		s->pmtu6 = (uint8_t)get_int(fd, SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_WANT);
-	}
 }
 
 /* ---- calls ------------------------------------------------------------------ */

@@ -16,6 +16,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "../base/fd.h"
 #include "../sched/sched.h"
 #include "stream.h"
 
@@ -41,7 +42,7 @@ void lrp_setup_unlock(struct lrp_view *l)
 	lrp_inside--;
 }
 
-struct lrp_sock *lrp_sock_new(int fd, int domain)
+struct lrp_sock *lrp_sock_new(int fd, int domain, bool is_stream)
 {
 	struct lrp_sock *s = lrp_sock_alloc();
 
@@ -57,9 +58,10 @@ struct lrp_sock *lrp_sock_new(int fd, int domain)
 	s->eventfd = -1;
 	atomic_store(&s->procs, 1);
 	lrp_holder_first(s);
+	s->is_stream = is_stream;
 	lrp_options_init(s, fd);
-	if (lrp_eager()) {
-		s->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (lrp_eager() && !is_stream) {
+		s->eventfd = lrp_fd_aside(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 		s->eager = true;
 	}
 	lrp_rx_unlock(s);
@@ -87,9 +89,7 @@ LRP_API int lrp_socket(int domain, int type, int protocol)
 		return lrp_fail(-EOPNOTSUPP);
 	}
 	lrp_inside++;
-	s = lrp_sock_new(fd, domain);
-	if (s)
-		s->is_stream = type == SOCK_STREAM;
+	s = lrp_sock_new(fd, domain, type == SOCK_STREAM);
 	error = s ? lrp_table_add(fd, s, &l) : -ENOMEM;
 	lrp_inside--;
 	if (error) {

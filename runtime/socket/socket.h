@@ -187,6 +187,7 @@ struct lrp_view {
 	_Atomic int refs;	      /* descriptors of this process */
 	_Atomic int sleepers;	      /* threads in lrp_wait() */
 	_Atomic int epfd;	      /* made at the first wait; -1 */
+	bool borrowed;		      /* it is the hub's */
 	uint32_t serial;	      /* sock->serial of which this process has the mappings */
 	uint32_t wait_serial;	      /* sock->serial that epfd watches */
 	_Atomic bool shadow_ready;    /* the last wait said so */
@@ -247,7 +248,7 @@ static inline int lrp_fail(int error)
 	return -1;
 }
 
-struct lrp_sock *lrp_sock_new(int fd, int domain);
+struct lrp_sock *lrp_sock_new(int fd, int domain, bool is_stream);
 int lrp_sock_autobind(struct lrp_view *l, int fd);
 /* 0 or -EBADF: takes the setup lock of the socket that fd is. */
 int lrp_setup_lock(int fd, struct lrp_view **local);

@@ -24,19 +24,27 @@ static void add(const struct lrp_endpoint *ep, const struct lrp_rxq *q,
 	}
 }
 
-/* Of the hub: all connections on its channels. */
+/* A connection's own; a listener's are those of all that came on its channels. */
 static void stream_stats(struct lrp_view *l, int fd, struct lrp_stats *now)
 {
-	struct lrp_hub *hub = l->sock->stream.hub;
+	const uint64_t *processed;
+	struct lrp_hub *hub;
 
 	now->channel_fd = UINT64_MAX;
-	if (!lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION) &&
-	    !lrp_hub_lock(l, fd, LRP_STREAM_LISTENER))
+	if (lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
+		hub = l->sock->stream.hub;
+		processed = l->sock->stream.conn->processed;
+		now->dropped = l->sock->stream.conn->dropped;
+	} else if (lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {
+		hub = l->sock->stream.hub;
+		processed = hub->processed;
+		now->dropped = hub->dropped;
+	} else {
 		return;
-	now->call = hub->processed[LRP_CONTEXT_CALL];
-	now->eager = hub->processed[LRP_CONTEXT_EAGER];
-	now->app = hub->processed[LRP_CONTEXT_APP];
-	now->dropped = hub->dropped;
+	}
+	now->call = processed[LRP_CONTEXT_CALL];
+	now->eager = processed[LRP_CONTEXT_EAGER];
+	now->app = processed[LRP_CONTEXT_APP];
 	now->channels = hub->ep.channels;
 	if (hub->ep.channels)
 		now->channel_fd = (uint64_t)hub->ep.chan[0].fd;

@@ -14,12 +14,15 @@
 #include <unistd.h>
 
 #include "../base/clock.h"
+#include "../base/fd.h"
+#include "../base/self.h"
 #include "../sched/app.h"
 #include "../tcp/isn.h"
 #include "../tx/netlink.h"
 #include "stream.h"
 
-#define LIMIT 512u /* frames of a connection's channel */
+#define LIMIT  512u /* frames of a connection's channel */
+#define SPARES 4u   /* hubs to be ready once a connection has been opened */
 
 int lrp_stream_changed(struct lrp_view *l, int fd)
 {
@@ -134,15 +137,20 @@ static bool choose(struct lrp_view *l, int fd, const struct sockaddr_storage *to
 	       read_address(&local, local_len, &family, &flow->laddr, &flow->lport);
 }
 
-static void peer_of(const struct lrp_tcp_flow *flow, struct lrp_addr6 *peer)
+/* One with channels. NULL: none can be had. */
+static struct lrp_hub *hub_for_one(void)
 {
-	memset(peer, 0, sizeof(*peer));
-	if (flow->family == AF_INET6) {
-		memcpy(peer, &flow->raddr.v6, sizeof(*peer));
-		return;
+	struct lrp_hub *hub = lrp_spare_take();
+
+	if (hub)
+		return hub;
+	hub = lrp_hub_new();
+	if (hub && lrp_hub_open(hub, LIMIT)) {
+		lrp_hub_discard(hub);
+		hub = NULL;
 	}
-	peer->byte[10] = peer->byte[11] = 0xff;
-	memcpy(&peer->byte[12], &flow->raddr.v4, 4);
+	lrp_spare_want(SPARES);
+	return hub;
 }
 
 /* Setup lock held. Sends the SYN; false: the kernel's turn. */
@@ -152,7 +160,6 @@ static bool open_connection(struct lrp_view *l, int fd, const struct sockaddr_st
 	struct lrp_stream *stream = &l->sock->stream;
 	int64_t now = (int64_t)lrp_now_ns();
 	struct lrp_tcp_options o;
-	struct lrp_addr6 peer;
 	struct lrp_tcp_flow flow;
 	struct lrp_hub *hub;
 	struct lrp_conn *c;
@@ -160,14 +167,12 @@ static bool open_connection(struct lrp_view *l, int fd, const struct sockaddr_st
 
 	if (!choose(l, fd, to, len, &flow, &mtu))
 		return false;
-	hub = lrp_hub_new();
+	hub = hub_for_one();
 	if (!hub)
 		return false;
-	peer_of(&flow, &peer);
 	lrp_stream_options(l, fd, &o);
-	if (lrp_hub_open(hub, LIMIT) ||
-	    lrp_endpoint_publish_peer(&hub->ep, fd, &peer, flow.rport) ||
-	    !(c = lrp_conn_new(hub, &flow, &o))) {
+	c = lrp_flows_claim(&fd, 1) ? NULL : lrp_conn_new(hub, &flow, &o);
+	if (!c || lrp_conn_expose(c, hub)) {
 		lrp_hub_discard(hub);
 		return false;
 	}
@@ -354,6 +359,24 @@ int lrp_stream_ioctl(struct lrp_view *l, int fd, unsigned long request, void *ar
 
 /* ---- shutdown and close ------------------------------------------------------------ */
 
+/* Hub locked, not after. It listens no more, another may on the same port: what this one still has is
+ * found by exact entries alone. */
+static void withdraw(struct lrp_hub *hub, int fd)
+{
+	uint32_t serial = atomic_load(&hub->serial);
+	bool any = hub->conns || hub->children || hub->lingers;
+
+	hub->children++; /* it stays there meanwhile */
+	lrp_hub_unlock(hub);
+	if (any)
+		lrp_flows_claim(&fd, 1);
+	lrp_endpoint_withdraw(&hub->ep);
+	if (lrp_hub_lock_if(hub, serial)) {
+		hub->children--;
+		lrp_hub_unlock(hub);
+	}
+}
+
 int lrp_stream_shutdown(struct lrp_view *l, int fd, int how)
 {
 	struct lrp_stream *stream = &l->sock->stream;
@@ -384,38 +407,41 @@ int lrp_stream_shutdown(struct lrp_view *l, int fd, int how)
 		lrp_listen_stop(hub, now);
 		stream->hub = NULL;
 		atomic_store(&stream->mode, LRP_STREAM_KERNEL);
-		lrp_hub_unlock(hub);
+		withdraw(hub, fd);
 	}
 	return shutdown(fd, how) ? -errno : 0;
 }
 
+static bool waiting(const struct lrp_conn *c)
+{
+	return c && c->tcp.state == LRP_TCP_TIME_WAIT;
+}
+
 /*
  * The port has to stay ours while connections are there: the shadow is kept, but no longer
- * listens. A port that the kernel chose is let go of by that, and bound again.
+ * listens, so that it can be bound anew with SO_REUSEADDR, as the kernel has it. A port that the
+ * kernel chose is let go of by that, and bound again.
  */
 static void hold(struct lrp_hub *hub, int fd)
 {
 	struct sockaddr_storage local;
 	socklen_t len = sizeof(local);
-	int kept, on = 0, off = 0;
+	int kept, on = 0;
 	socklen_t size = sizeof(on);
 
 	if (hub->hold >= 0)
 		return;
 	kept = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	kept = kept >= 0 ? lrp_tx_high_fd(kept) : -1;
+	kept = kept >= 0 ? lrp_fd_aside(kept) : -1;
 	if (kept < 0)
 		return;
-	/* A new listener would take over the segments of these: nobody may bind. */
-	setsockopt(kept, SOL_SOCKET, SO_REUSEADDR, &off, sizeof(off));
-	setsockopt(kept, SOL_SOCKET, SO_REUSEPORT, &off, sizeof(off));
 	getsockopt(kept, SOL_SOCKET, SO_ACCEPTCONN, &on, &size);
 	if (on && !getsockname(kept, (struct sockaddr *)&local, &len)) {
 		shutdown(kept, SHUT_RD);
 		(void)!bind(kept, (struct sockaddr *)&local, len); /* EINVAL: it has it still */
 	}
 	hub->hold = kept;
-	hub->hold_pid = getpid();
+	hub->hold_pid = lrp_self();
 }
 
 /* SO_LINGER: close() waits until all is acknowledged, or so long; as in Linux also of a socket that
@@ -443,38 +469,82 @@ static void linger(struct lrp_view *l, int fd, int seconds)
 	}
 }
 
+/*
+ * The hub of a connection that is about to be closed, locked; NULL: it is another's now. That of an
+ * accepted one is its listener's from now on: its own channels are free for the next one, and what the
+ * peer still says to the end comes where others are received from, and wakes nobody.
+ */
+static struct lrp_hub *go_home(struct lrp_view *l, int fd, int64_t now)
+{
+	struct lrp_stream *stream = &l->sock->stream;
+	struct lrp_hub *hub, *parent;
+	uint32_t serial;
+	bool home;
+
+	if (!lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION))
+		return NULL;
+	hub = stream->hub;
+	hub->tainted |= !hub->shared && atomic_load(&l->sleepers) > 0;
+	/* What has arrived and was not read decides between FIN and reset. */
+	lrp_hub_input(hub, now, stream->conn, LRP_CONTEXT_CALL);
+	parent = hub->pid == lrp_self() ? hub->parent : NULL;
+	if (!parent)
+		return hub;
+	serial = atomic_load(&parent->serial);
+	lrp_hub_unlock(hub);
+	home = lrp_hub_lock_if(parent, serial);
+	if (!lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
+		if (home)
+			lrp_hub_unlock(parent);
+		return NULL;
+	}
+	if (!home)
+		return hub;
+	if (!lrp_hub_return(hub, stream->conn, now)) {
+		lrp_hub_unlock(parent);
+		return hub;
+	}
+	stream->hub = parent;
+	lrp_hub_unlock(hub);
+	return parent;
+}
+
 void lrp_stream_closing(struct lrp_view *l, int fd)
 {
-	struct linger on = {0};
-	socklen_t len = sizeof(on);
+	struct linger on;
 	struct lrp_stream *stream = &l->sock->stream;
-	struct lrp_hub *hub = stream->hub;
+	struct lrp_hub *hub;
+	bool listener = false;
 	int64_t now;
 
-	getsockopt(fd, SOL_SOCKET, SO_LINGER, &on, &len);
+	lrp_stream_linger(l, fd, &on);
 	if (on.l_onoff && on.l_linger)
 		linger(l, fd, on.l_linger);
 	now = (int64_t)lrp_now_ns();
-	if (lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
-		/* What has arrived and was not read decides between FIN and reset. */
-		lrp_hub_input(hub, now, stream->conn, LRP_CONTEXT_CALL);
+	hub = go_home(l, fd, now);
+	if (hub) {
 		lrp_conn_release(stream->conn, now, on.l_onoff && !on.l_linger);
 		lrp_hub_flush(hub, now, NULL);
 		/* The shadow of an accepted connection holds nothing. */
-		if (!hub->shared && hub->conns)
+		if (!hub->shared && !hub->parent && (hub->conns || waiting(hub->ended)))
 			hold(hub, fd);
 	} else if (lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {
+		hub = stream->hub;
 		lrp_listen_stop(hub, now);
 		lrp_hub_flush(hub, now, NULL);
-		if (hub->conns)
+		if (hub->conns || hub->children || hub->lingers)
 			hold(hub, fd);
+		listener = true;
 	} else {
 		return;
 	}
 	stream->hub = NULL;
 	stream->conn = NULL;
 	atomic_store(&stream->mode, LRP_STREAM_KERNEL);
-	lrp_hub_unlock(hub);
+	if (listener)
+		withdraw(hub, fd);
+	else
+		lrp_hub_unlock(hub);
 }
 
 void lrp_stream_end(struct lrp_sock *s)

@@ -2,10 +2,14 @@
 /*
  * stream.h - TCP sockets: what the files stream*.c, hub.c and accept.c share.
  *
- * A *hub* is the endpoint of a local port and whatever is demultiplexed from it
- * in software: one connection if it was opened from here, or a listener, its half-open
- * connections (tcp/listen.h) and those it accepted. It lies in the arena, and one
- * robust lock guards all of it: whoever holds the lock is the consumer of the channels.
+ * A *hub* is an endpoint and whatever is demultiplexed from it in software: one connection, or a
+ * listener, its half-open connections (tcp/listen.h) and those that nobody has accepted yet. It lies
+ * in the arena, and one robust lock guards all of it: whoever holds the lock is the consumer of the
+ * channels.
+ *
+ * accept() moves a connection to a hub of its own (spare.c), by an exact entry in XDP's map.
+ * Segments that were on their way meanwhile come to the listener's hub, whose table has the
+ * connection until it ends: they are handed on. Without a spare hub it stays where it is.
  *
  * A socket is in one of three modes, which never go back but from CONNECTION to KERNEL when
  * a connect() failed:
@@ -13,7 +17,8 @@
  *   LISTENER    the hub's; the kernel's socket listens, too, for all other interfaces
  *   CONNECTION  one of the hub's
  *
- * Order of locks: sock->setup, hub->lock. Requests to lrpd are never made under hub->lock.
+ * Order of locks: sock->setup, the listener's hub->lock, a connection's hub->lock, the table of
+ * TIME_WAIT, the spare hubs. Requests to lrpd are never made under any of these but the first.
  */
 #ifndef LRP_STREAM_H
 #define LRP_STREAM_H
@@ -28,6 +33,7 @@
 #include "socket.h"
 
 struct lrp_hub;
+struct lrp_waits;
 
 struct lrp_conn {
 	struct lrp_tcp tcp;
@@ -38,7 +44,10 @@ struct lrp_conn {
 	struct lrp_conn *later;	      /* in the accept queue */
 	struct lrp_conn *next_touched;
 	bool touched;
-	bool held; /* a socket has it, or the accept queue */
+	bool held;  /* a socket has it, or the accept queue */
+	bool exact; /* XDP's map has an entry for it */
+	uint32_t dropped;
+	uint64_t processed[LRP_CONTEXT_COUNT]; /* its segments: where */
 };
 
 struct lrp_hub_slot {
@@ -55,7 +64,12 @@ struct lrp_hub {
 	int64_t armed_ns;	     /* the deadline that an APP thread knows; */
 	pid_t armed_by;		     /* of this process: sched/app.c */
 	struct lrp_endpoint ep;
-	int bell; /* eventfd, edge-triggered: another thread made something ready */
+	int bell;     /* eventfd, edge-triggered: another thread made something ready */
+	int set;      /* epoll instance of channels and bell, kept with a spare hub; or -1 */
+	bool spare;   /* nobody's: spare.c */
+	bool tainted; /* not to be used again: somebody may sleep on it still */
+	pid_t pid;    /* the process whose mappings the channels are; 0: another that it forked */
+	/* reset when the hub is used again, all below */
 	int hold; /* descriptor of the shadow when its owner has closed his; or -1 */
 	pid_t hold_pid;
 	bool broken;			 /* a holder of the lock died: all is reset */
@@ -66,12 +80,22 @@ struct lrp_hub {
 	struct lrp_conn *reader;
 	struct lrp_tcp_into *into;
 
-	bool shared;	/* a listener's port: its channels get what is for nobody else there */
-	bool listening; /* still */
+	/* a connection's own */
+	struct lrp_hub *parent; /* its listener's, whose table has it; NULL: opened from here */
+	struct lrp_conn *ended; /* it has, and the parent's table has it still */
+
+	/* a listener's */
+	bool shared;	   /* its channels get what is for nobody else on the port */
+	pid_t acceptor;	   /* the thread that accepted last: stream_wait.c */
+	bool listening;	   /* still */
+	bool reuseport;	   /* others listen, too: who gets a packet changes when they come and go */
+	uint32_t children; /* hubs of connections that it accepted */
+	bool lingers;	   /* some of them are in TIME_WAIT, on the process's own hub for that */
+	__be16 port;
 	struct lrp_tcp_listener listener;
 	struct lrp_tcp_half *half;
-	struct lrp_tcp_timewaits timewaits;
-	struct lrp_tcp_timewait *timewait;
+	struct lrp_waits *waits; /* the family's; of the hub that is `waiting`: its own */
+	bool waiting; /* for segments of connections in TIME_WAIT, and nothing else: waits.c */
 	struct lrp_conn *queue, **queue_end;
 	uint32_t queued, backlog;
 	uint64_t processed[LRP_CONTEXT_COUNT];
@@ -96,7 +120,7 @@ void lrp_hub_unlock(struct lrp_hub *hub);
 void lrp_hub_input(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine,
 		   enum lrp_context context);
 /* Of a port that nobody listens on: forgets connections that only wait for their end. */
-void lrp_hub_leave(struct lrp_hub *hub);
+void lrp_hub_forget(struct lrp_hub *hub, int64_t now);
 /* Runs timers that are due. */
 void lrp_hub_timers(struct lrp_hub *hub, int64_t now);
 /* Something was asked of the connection: lrp_hub_flush() sends what follows from it. */
@@ -110,6 +134,22 @@ int lrp_hub_open(struct lrp_hub *hub, uint32_t limit);
 void lrp_hub_discard(struct lrp_hub *hub);
 /* In the child of fork: what is free is the parent's. */
 void lrp_hub_forked(void);
+/* A table for more than one connection: a listener's. False: no memory. */
+bool lrp_hub_table(struct lrp_hub *hub);
+/* Gives its endpoint back; nobody has it any more. Asks lrpd. */
+void lrp_hub_dispose(struct lrp_hub *hub);
+/* This process has closed its socket, which others have, on a connection's hub: unmaps that. */
+void lrp_hub_leave(struct lrp_hub *hub, uint32_t serial);
+/* Lock of `from` held, not that of `to`, which is a spare one: the connection gets channels of
+ * its own. False: it could not be told to XDP, and nothing has changed. */
+bool lrp_hub_move(struct lrp_hub *from, struct lrp_conn *c, struct lrp_hub *to, int64_t now);
+/* Locks of the hub and of its parent held: the connection goes back to its listener's channels. False:
+ * it has to stay. */
+bool lrp_hub_return(struct lrp_hub *hub, struct lrp_conn *c, int64_t now);
+/* Tells XDP where segments are to go: to this hub. 0 or -errno. */
+int lrp_flow_expose(const struct lrp_tcp_flow *flow, const struct lrp_hub *hub);
+void lrp_flow_hide(const struct lrp_tcp_flow *flow);
+int lrp_conn_expose(struct lrp_conn *c, const struct lrp_hub *hub);
 /* Random, the same in all processes of the family: hashes, ISNs. */
 const uint64_t *lrp_secret(void);
 /* NULL: no memory. In the hub's table; CLOSED. */
@@ -127,8 +167,49 @@ void lrp_listen_timers(struct lrp_hub *hub, int64_t now);
 int64_t lrp_listen_deadline(const struct lrp_hub *hub);
 /* Resets what was not accepted; no more is taken. */
 void lrp_listen_stop(struct lrp_hub *hub, int64_t now);
-/* The connection is in TIME_WAIT: true if the table has it now. */
-bool lrp_listen_timewait(struct lrp_conn *c, int64_t now);
+
+/* ---- waits.c ---------------------------------------------------------------- */
+
+/* The listeners' table; NULL: no memory. */
+struct lrp_waits *lrp_waits_get(void);
+/* As lrp_tcp_timewait_input(), for a listener. */
+enum lrp_tcp_timewait_result lrp_waits_input(struct lrp_waits *w, int64_t now,
+					     const struct lrp_tcp_flow *flow,
+					     const struct lrp_tcp_segment *s,
+					     struct lrp_tcp_tx *reply, uint32_t *iss);
+/* The connection is in TIME_WAIT; `listener`: that accepted it, locked, or NULL. True: its exact entry
+ * leads to the process's own hub now; false: it has to go. */
+bool lrp_waits_add(struct lrp_hub *listener, const struct lrp_conn *c, int64_t now);
+/* The listener is about to be closed: its go to the process's own hub. */
+void lrp_waits_part(struct lrp_hub *listener, int64_t now);
+/* The socket, which holds the port of some, is kept open that long; the descriptor is taken. */
+void lrp_waits_hold(int fd);
+/* May an active open have the flow now, and with which ISN (0: any)? */
+bool lrp_waits_reuse(const struct lrp_tcp_flow *flow, int64_t now, uint32_t *iss);
+/* Makes the own hub, if there is none; by the thread that has no lock. */
+void lrp_waits_start(void);
+/* Of the own hub, locked. */
+int lrp_waits_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *flow,
+		      const struct lrp_tcp_segment *s);
+void lrp_waits_timers(struct lrp_hub *hub, int64_t now);
+int64_t lrp_waits_deadline(const struct lrp_hub *hub);
+void lrp_waits_forked(void);
+
+/* ---- spare.c ---------------------------------------------------------------- */
+
+/* So many hubs are to be ready from now on; returns at once. */
+void lrp_spare_want(uint32_t count);
+/* And some of them now. Asks lrpd. */
+void lrp_spare_fill(uint32_t count);
+/* A hub with channels, which nobody else has. NULL: none is ready. Asks nobody, waits for nobody. */
+struct lrp_hub *lrp_spare_take(void);
+/* Nothing uses it any more. */
+void lrp_spare_put(struct lrp_hub *hub);
+/* Gives all back, in the calling thread. */
+void lrp_spare_drop(void);
+void lrp_spare_fork_prepare(void);
+void lrp_spare_fork_parent(void);
+void lrp_spare_fork_child(void);
 
 /* ---- stream.c --------------------------------------------------------------- */
 
@@ -163,10 +244,16 @@ void lrp_stream_options(struct lrp_view *l, int fd, struct lrp_tcp_options *o);
 int64_t lrp_stream_defer(int fd); /* TCP_DEFER_ACCEPT */
 int lrp_stream_somaxconn(void);
 /* An accepted socket has the options of its listener. */
+/* SO_LINGER; asks the shadow only if it was ever set. */
+void lrp_stream_linger(struct lrp_view *l, int fd, struct linger *on);
 void lrp_stream_inherit(struct lrp_view *from, int from_fd, struct lrp_view *to, int to_fd);
 
 /* ---- stream_wait.c ----------------------------------------------------------- */
 
+/* A new epoll instance of the hub's channels and bell, and of a listener's shadow (-1: none); -errno. */
+int lrp_stream_set(const struct lrp_hub *hub, int listener);
+/* The calling thread has accepted from the listener; NULL: forget that. */
+void lrp_stream_accepting(struct lrp_view *l, int fd);
 /* hub->lock held on entry, not on return. Sleeps until something may have changed. 0, -EAGAIN
  * (deadline; 0: none), -EINTR, -EBADF. */
 int lrp_stream_wait(struct lrp_view *l, int fd, uint64_t deadline_ns);

@@ -255,6 +255,15 @@ int lrp_stream_setsockopt(struct lrp_view *l, int fd, int level, int name, const
 	return 0;
 }
 
+void lrp_stream_linger(struct lrp_view *l, int fd, struct linger *on)
+{
+	socklen_t len = sizeof(*on);
+
+	memset(on, 0, sizeof(*on));
+	if (l->sock->stream.set >> find(SOL_SOCKET, SO_LINGER) & 1)
+		getsockopt(fd, SOL_SOCKET, SO_LINGER, on, &len);
+}
+
 void lrp_stream_inherit(struct lrp_view *from, int from_fd, struct lrp_view *to, int to_fd)
 {
 	uint64_t set = from->sock->stream.set;

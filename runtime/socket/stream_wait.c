@@ -5,20 +5,19 @@
  * thread rings that took our segments from the channels. Readiness for lrp_poll().
  */
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "../base/clock.h"
+#include "../base/fd.h"
 #include "../sched/app.h"
 #include "../sched/sched.h"
 #include "stream.h"
 
-/* Setup lock held. */
-static int make_set(struct lrp_view *l, int fd)
+int lrp_stream_set(const struct lrp_hub *hub, int listener)
 {
-	struct lrp_stream *stream = &l->sock->stream;
-	struct lrp_hub *hub = stream->hub;
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE};
-	int epfd = epoll_create1(EPOLL_CLOEXEC), error = 0;
+	int epfd = lrp_fd_aside(epoll_create1(EPOLL_CLOEXEC)), error = 0;
 	uint32_t i;
 
 	if (epfd < 0)
@@ -26,8 +25,8 @@ static int make_set(struct lrp_view *l, int fd)
 	/* In eager mode the thread alone has the channels, and rings. */
 	for (i = 0; !error && !lrp_eager() && i < hub->ep.channels; i++)
 		error = epoll_ctl(epfd, EPOLL_CTL_ADD, hub->ep.chan[i].fd, &ev);
-	if (!error && atomic_load(&stream->mode) == LRP_STREAM_LISTENER)
-		error = epoll_ctl(epfd, EPOLL_CTL_ADD, fd, &ev);
+	if (!error && listener >= 0)
+		error = epoll_ctl(epfd, EPOLL_CTL_ADD, listener, &ev);
 	ev.events = EPOLLIN | EPOLLET;
 	if (!error)
 		error = epoll_ctl(epfd, EPOLL_CTL_ADD, hub->bell, &ev);
@@ -36,8 +35,25 @@ static int make_set(struct lrp_view *l, int fd)
 		close(epfd);
 		return error;
 	}
+	return epfd;
+}
+
+/* Setup lock held. */
+static int make_set(struct lrp_view *l, int fd)
+{
+	struct lrp_stream *stream = &l->sock->stream;
+	bool listens = atomic_load(&stream->mode) == LRP_STREAM_LISTENER;
+	int epfd = stream->hub->set;
+
+	l->borrowed = epfd >= 0;
+	if (!l->borrowed) {
+		epfd = lrp_stream_set(stream->hub, listens ? fd : -1);
+		if (epfd < 0)
+			return epfd;
+	}
 	atomic_store(&l->epfd, epfd);
-	lrp_app_behind(l);
+	if (!l->borrowed)
+		lrp_app_behind(l);
 	return 0;
 }
 
@@ -57,7 +73,58 @@ static int have_set(struct lrp_view *l, int fd)
 	return error;
 }
 
-static int sleep_until(int epfd, uint64_t deadline_ns)
+/*
+ * The listener that the thread accepted from last. A thread that accepts, serves and accepts again goes
+ * on receiving for it while it waits for what it has accepted. Nobody else does: APP takes it that
+ * the thread comes back, and who connects meanwhile would wait as long as that. One thread does so for a
+ * listener, and none while others wait for it.
+ */
+static __thread struct {
+	struct lrp_view *l;
+	int fd;
+	pid_t tid;
+} listener;
+
+void lrp_stream_accepting(struct lrp_view *l, int fd)
+{
+	listener.l = l;
+	listener.fd = fd;
+	if (!l)
+		listener.tid = 0;
+	else if (!listener.tid)
+		listener.tid = (pid_t)syscall(SYS_gettid);
+	if (l)
+		l->sock->stream.hub->acceptor = listener.tid;
+}
+
+/* Takes what has come for it, and adds its channels to the set. How many. */
+static uint32_t add_listener(const struct lrp_view *waits_for, struct pollfd *set)
+{
+	struct lrp_hub *hub;
+	uint32_t i, n = 0;
+
+	if (!listener.l || listener.l == waits_for)
+		return 0;
+	if (lrp_view_of(listener.fd) != listener.l ||
+	    !lrp_hub_lock(listener.l, listener.fd, LRP_STREAM_LISTENER)) {
+		listener.l = NULL;
+		return 0;
+	}
+	hub = listener.l->sock->stream.hub;
+	if (hub->acceptor != listener.tid || lrp_eager()) {
+		listener.l = NULL;
+	} else if (!atomic_load(&hub->sleepers)) {
+		lrp_hub_input(hub, (int64_t)lrp_now_ns(), NULL, LRP_CONTEXT_CALL);
+		lrp_hub_settle(hub);
+		for (i = 0; i < hub->ep.channels; i++)
+			set[n++] = (struct pollfd){.fd = hub->ep.chan[i].fd, .events = POLLIN};
+	}
+	lrp_hub_unlock(hub);
+	return n;
+}
+
+/* `set`: also until one of these has something; [0] is free. */
+static int sleep_until(int epfd, struct pollfd *set, uint32_t count, uint64_t deadline_ns)
 {
 	struct epoll_event ev[4];
 	struct timespec ts, *timeout = NULL;
@@ -72,9 +139,17 @@ static int sleep_until(int epfd, uint64_t deadline_ns)
 		ts.tv_nsec = (long)((deadline_ns - now) % LRP_NS_PER_S);
 		timeout = &ts;
 	}
-	n = epoll_pwait2(epfd, ev, 4, timeout, NULL);
+	if (!count) {
+		n = epoll_pwait2(epfd, ev, 4, timeout, NULL);
+		return n < 0 ? -errno : n ? 0 : -EAGAIN;
+	}
+	set[0] = (struct pollfd){.fd = epfd, .events = POLLIN};
+	n = ppoll(set, count + 1, timeout, NULL);
 	if (n < 0)
 		return -errno;
+	/* The bell's edge is to be taken. */
+	if (set[0].revents)
+		epoll_wait(epfd, ev, 4, 0);
 	return n ? 0 : -EAGAIN;
 }
 
@@ -82,6 +157,7 @@ int lrp_stream_wait(struct lrp_view *l, int fd, uint64_t deadline_ns)
 {
 	struct lrp_hub *hub = l->sock->stream.hub;
 	int epfd = atomic_load(&l->epfd), error = 0;
+	struct pollfd set[1 + LRP_MAX_POOLS];
 	bool empty;
 
 	if (epfd < 0) {
@@ -95,7 +171,7 @@ int lrp_stream_wait(struct lrp_view *l, int fd, uint64_t deadline_ns)
 	lrp_hub_unlock(hub);
 	lrp_helper_pass();
 	if (empty && lrp_view_of(fd) == l)
-		error = sleep_until(epfd, deadline_ns);
+		error = sleep_until(epfd, set, add_listener(l, set + 1), deadline_ns);
 	atomic_fetch_sub(&hub->sleepers, 1);
 	if (atomic_fetch_sub(&l->sleepers, 1) == 1 && lrp_unlikely(lrp_view_of(fd) != l) &&
 	    atomic_load(&l->refs) == 0)

@@ -34,10 +34,12 @@ static void fork_prepare(void)
 	for (l = all; l; l = l->next)
 		atomic_fetch_add(&l->sock->procs, 1);
 	lrp_sched_fork_prepare();
+	lrp_spare_fork_prepare();
 }
 
 static void fork_parent(void)
 {
+	lrp_spare_fork_parent();
 	lrp_sched_fork_parent();
 	pthread_mutex_unlock(&table_lock);
 }
@@ -56,6 +58,9 @@ static void fork_child(void)
 	/* What is free belongs to the parent; it would come out of both lists. */
 	free_socks = NULL;
 	lrp_hub_forked();
+	lrp_stream_accepting(NULL, -1);
+	lrp_spare_fork_child();
+	lrp_waits_forked();
 	lrp_app_fork_child();
 	pthread_mutex_init(&table_lock, NULL);
 	lrp_sched_fork_child();
@@ -139,6 +144,7 @@ int lrp_table_add(int fd, struct lrp_sock *s, struct lrp_view **local)
 		l->fd = fd;
 		l->helped = false;
 		l->app = false;
+		l->borrowed = false;
 		l->deferred = NULL;
 		atomic_store(&l->epfd, -1);
 		atomic_store(&l->sleepers, 0);

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "../base/clock.h"
+#include "../base/fd.h"
 #include "../sched/sched.h"
 #include "socket.h"
 
@@ -38,13 +39,13 @@ static int watch(int epfd, int fd, uint64_t what)
 static int make_set(struct lrp_view *l, int fd)
 {
 	struct lrp_sock *s = l->sock;
-	int epfd = epoll_create1(EPOLL_CLOEXEC), error;
+	int epfd = lrp_fd_aside(epoll_create1(EPOLL_CLOEXEC)), error;
 	uint32_t i;
 
 	if (epfd < 0)
 		return -errno;
 	if (bell < 0) {
-		int fresh = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK), none = -1;
+		int fresh = lrp_fd_aside(eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK)), none = -1;
 
 		if (!__atomic_compare_exchange_n(&bell, &none, fresh, false, __ATOMIC_ACQ_REL,
 						 __ATOMIC_RELAXED))
@@ -118,8 +119,9 @@ void lrp_wait_close(struct lrp_view *l)
 	if (atomic_load(&l->sleepers))
 		return;
 	epfd = atomic_exchange(&l->epfd, -1);
-	if (epfd >= 0)
+	if (epfd >= 0 && !l->borrowed)
 		close(epfd);
+	l->borrowed = false;
 }
 
 void lrp_wait_signal(struct lrp_view *l)

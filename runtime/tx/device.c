@@ -13,8 +13,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../base/fd.h"
 #include "../base/log.h"
 #include "netlink.h"
+#include "peer.h"
 #include "route.h"
 
 struct lrp_tx_device lrp_tx_devices[LRP_TX_DEVICES];
@@ -109,6 +111,7 @@ static void forked_child(void)
 	}
 	lrp_tx_netlink_forked();
 	lrp_tx_route_forked();
+	lrp_tx_peer_forked();
 }
 
 static void start(void)
@@ -138,7 +141,7 @@ static int put_fd(int *slot_fd, ino_t *ino, bool replace, int fd)
 	int error = 0;
 
 	if (!replace || *slot_fd < 0) {
-		*slot_fd = fd < 0 ? -1 : lrp_tx_high_fd(fd);
+		*slot_fd = fd < 0 ? -1 : lrp_fd_aside(fd);
 	} else if (fd >= 0) {
 		if (dup3(fd, *slot_fd, O_CLOEXEC) < 0)
 			error = -errno;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/ethtool.h>
+#include <linux/fib_rules.h>
 #include <linux/if_arp.h>
 #include <linux/if_link.h>
 #include <linux/ipv6.h>
@@ -23,10 +24,9 @@
 
 #include <libmnl/libmnl.h>
 
+#include "../base/fd.h"
 #include "netlink.h"
 
-/* Above what select() users and daemons that count descriptors look at. */
-#define HIGH_FD		 512
 #define ANSWER_BYTES	 16384
 #define ANSWER_TIMEOUT_S 1
 
@@ -34,16 +34,6 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int route_fd = -1, xfrm_fd = -1;
 static uint32_t sequence;
 static char answer[ANSWER_BYTES] __attribute__((aligned(8))); /* under the lock */
-
-int lrp_tx_high_fd(int fd)
-{
-	int high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD);
-
-	if (high < 0) /* the limit is lower: it stays where it is */
-		return fd;
-	close(fd);
-	return high;
-}
 
 static int netlink_open(int protocol)
 {
@@ -53,7 +43,7 @@ static int netlink_open(int protocol)
 
 	if (fd < 0)
 		return -errno;
-	fd = lrp_tx_high_fd(fd);
+	fd = lrp_fd_aside(fd);
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) ||
 	    bind(fd, (struct sockaddr *)&local, sizeof(local))) {
 		int error = -errno;
@@ -493,11 +483,66 @@ static bool ipsec_policies(void)
 	return found;
 }
 
+/* The first character of a sysctl; `none`: it cannot be read. */
+static char sysctl(const char *path, char none)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char value = none;
+
+	if (fd < 0)
+		return none;
+	if (read(fd, &value, 1) != 1)
+		value = none;
+	close(fd);
+	return value;
+}
+
+static int rule_looks_at_ports(const struct nlmsghdr *reply, void *data)
+{
+	const struct nlattr *a;
+	bool *found = data;
+
+	mnl_attr_for_each(a, reply, sizeof(struct fib_rule_hdr)) *found |=
+		mnl_attr_get_type(a) == FRA_SPORT_RANGE || mnl_attr_get_type(a) == FRA_DPORT_RANGE;
+	return MNL_CB_OK;
+}
+
+/* Who cannot tell says yes. */
+static bool rules_look_at_ports(uint8_t family)
+{
+	struct mnl_socket *s = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	char buf[ANSWER_BYTES] __attribute__((aligned(8))) = {0};
+	struct nlmsghdr *h = mnl_nlmsg_put_header(buf);
+	bool found = false;
+	struct fib_rule_hdr *rule;
+	ssize_t n = -1;
+	int more;
+
+	if (!s)
+		return true;
+	h->nlmsg_type = RTM_GETRULE;
+	h->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	rule = mnl_nlmsg_put_extra_header(h, sizeof(*rule));
+	rule->family = family;
+	more = mnl_socket_bind(s, 0, MNL_SOCKET_AUTOPID) < 0 ||
+			       mnl_socket_sendto(s, h, h->nlmsg_len) < 0
+		       ? MNL_CB_ERROR
+		       : MNL_CB_OK;
+	while (more == MNL_CB_OK) {
+		n = mnl_socket_recvfrom(s, buf, sizeof(buf));
+		more = n < 0 ? MNL_CB_ERROR
+			     : mnl_cb_run(buf, (size_t)n, 0, mnl_socket_get_portid(s),
+					  rule_looks_at_ports, &found);
+	}
+	mnl_socket_close(s);
+	return found || more != MNL_CB_STOP;
+}
+
 int lrp_tx_ask_host(struct lrp_tx_host *host)
 {
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), ttl = 64;
 	socklen_t len = sizeof(ttl);
-	char mode = '1';
+	char mode;
 
 	if (fd < 0)
 		return -errno;
@@ -511,14 +556,12 @@ int lrp_tx_ask_host(struct lrp_tx_host *host)
 		close(fd);
 	}
 	host->hop_limit6 = (uint8_t)ttl;
-	fd = open("/proc/sys/net/ipv6/auto_flowlabels", O_RDONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		if (read(fd, &mode, 1) != 1)
-			mode = '1';
-		close(fd);
-	}
+	mode = sysctl("/proc/sys/net/ipv6/auto_flowlabels", '1');
 	host->auto_flow_label = mode == '1' || mode == '2'; /* unless opted out; always */
 	host->ipsec = ipsec_policies();
+	host->ports_matter = sysctl("/proc/sys/net/ipv4/fib_multipath_hash_policy", '0') != '0' ||
+			     sysctl("/proc/sys/net/ipv6/fib_multipath_hash_policy", '0') != '0' ||
+			     rules_look_at_ports(AF_INET) || rules_look_at_ports(AF_INET6);
 	return 0;
 }
 

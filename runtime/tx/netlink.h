@@ -47,14 +47,12 @@ struct lrp_tx_host {
 	uint8_t hop_limit6;   /* net.ipv6.conf.all.hop_limit */
 	bool auto_flow_label; /* net.ipv6.auto_flowlabels */
 	bool ipsec;	      /* outgoing IPsec policies: only the kernel may send */
+	bool ports_matter;    /* to a route: policy rules or the multipath hash look at them */
 };
 
 int lrp_tx_ask_host(struct lrp_tx_host *host);
 
 /* In the child of fork, before anything else: forgets the parent's sockets. */
 void lrp_tx_netlink_forked(void);
-
-/* Moves a descriptor that the application did not ask for out of its way. */
-int lrp_tx_high_fd(int fd);
 
 #endif

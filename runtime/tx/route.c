@@ -236,6 +236,22 @@ void lrp_tx_route_defaults(struct lrp_tx_dest *dest, const struct lrp_tx_key *ke
 	dest->flow_label = label_of(&h, flow_hash(key, &key->src));
 }
 
+uint32_t lrp_tx_route_label(const struct lrp_tx_key *key, uint64_t now_ns)
+{
+	struct lrp_tx_host h;
+
+	if (key->family == AF_INET || host_get(now_ns, &h))
+		return 0;
+	return label_of(&h, flow_hash(key, &key->src));
+}
+
+bool lrp_tx_route_ports_matter(uint64_t now_ns)
+{
+	struct lrp_tx_host h;
+
+	return host_get(now_ns, &h) || h.ports_matter;
+}
+
 int lrp_tx_path(const struct lrp_tx_key *key, struct lrp_tx_path *path)
 {
 	const volatile struct lrp_status_page *status = lrp_broker_status();

@@ -82,6 +82,11 @@ void lrp_tx_route_defaults(struct lrp_tx_dest *dest, const struct lrp_tx_key *ke
 /* The priority that IP_TOS stands for. */
 uint8_t lrp_tx_route_priority(const struct lrp_tx_key *key);
 
+/* The flow label of segments there, network order; 0: none. */
+uint32_t lrp_tx_route_label(const struct lrp_tx_key *key, uint64_t now_ns);
+/* Two destinations that differ in their ports only may have different routes. */
+bool lrp_tx_route_ports_matter(uint64_t now_ns);
+
 /* The device did not take a frame (down, gone, smaller MTU): what is known is out of date. */
 void lrp_tx_route_stale(struct lrp_tx_dest *dest);
 

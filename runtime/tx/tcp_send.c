@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "device.h"
+#include "peer.h"
 #include "route.h"
 #include "tcp_frame.h"
 
@@ -258,16 +259,31 @@ static bool prepared(struct lrp_tx_dest *dest, const struct lrp_tx_key *key, int
 	bool same = !memcmp(&dest->key, key, sizeof(*key)), confirmed = flags & MSG_CONFIRM;
 	uint32_t epoch = lrp_tx_epoch();
 
-	if (same && lrp_tx_route_fresh(dest, epoch, now_ns) && lrp_tx_route_same_device(dest))
+	if ((same && lrp_tx_route_fresh(dest, epoch, now_ns) && lrp_tx_route_same_device(dest)) ||
+	    lrp_tx_peer_find(dest, key, epoch, now_ns))
 		return true;
 	*slot = raw_device(key);
 	if (confirmed && same && dest->ifindex && now_ns >= dest->probe_ns) {
 		if (*slot >= 0 && dest->confirm)
 			raw_confirm(*slot, key);
-		if (lrp_tx_route_extend(dest, epoch, now_ns))
+		if (lrp_tx_route_extend(dest, epoch, now_ns)) {
+			lrp_tx_peer_learn(dest, now_ns);
 			return true;
+		}
 	}
-	return lrp_tx_route_resolve(dest, key, epoch, now_ns, confirmed || *slot < 0);
+	if (!lrp_tx_route_resolve(dest, key, epoch, now_ns, confirmed || *slot < 0))
+		return false;
+	lrp_tx_peer_learn(dest, now_ns);
+	return true;
+}
+
+/* The same for a stranger, about whom nothing is asked. */
+static bool known(struct lrp_tx_dest *dest, const struct lrp_tx_key *key, int *slot)
+{
+	if (lrp_tx_peer_find(dest, key, lrp_tx_epoch(), lrp_tx_now_ns()))
+		return true;
+	*slot = raw_device(key);
+	return *slot < 0 && prepared(dest, key, 0, slot);
 }
 
 /* Nothing can be sent now: why. */
@@ -301,8 +317,8 @@ static int send_some(struct lrp_tx_dest *dest, const struct lrp_tx_key *key,
 		     const struct lrp_tx_tcp *how, const struct lrp_tcp_tx *tx, uint32_t count,
 		     int flags, bool remember)
 {
-	int slot = remember ? -1 : raw_device(key), n;
-	bool ours = slot < 0 && prepared(dest, key, flags, &slot);
+	int slot = -1, n;
+	bool ours = remember ? prepared(dest, key, flags, &slot) : known(dest, key, &slot);
 
 	flags &= MSG_DONTWAIT;
 	n = acceptable(dest, how, tx, count, ours);
@@ -315,6 +331,7 @@ static int send_some(struct lrp_tx_dest *dest, const struct lrp_tx_key *key,
 			n = lrp_tx_route_failed(dest, n);
 		if (n)
 			return n;
+		lrp_tx_peer_forget(key);
 	}
 	if (slot < 0)
 		slot = raw_device(key);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * test_stream_kill.c - kill -9 of a process with TCP connections: its peers, kernel sockets that
- * wait in poll() and send nothing, are reset within a second, also if lrpd is killed together with
- * it. A connection of somebody else goes on.
+ * wait in poll() and send nothing, are reset within a second, whichever side opened the
+ * connection, and also if lrpd is killed together with it. A connection of somebody else goes on.
  */
 #include <netinet/in.h>
 #include <poll.h>
@@ -18,7 +18,7 @@
 struct victim {
 	struct run run;
 	pid_t pid;
-	int peer[PEERS], peers; /* kernel sockets */
+	int peer[2 * PEERS], peers; /* kernel sockets */
 };
 
 static void must(bool ok, const char *what)
@@ -82,6 +82,45 @@ static void spawn_client(struct victim *v, int family)
 		     "peer's accept");
 	}
 	close(lfd);
+}
+
+/* Connections that it accepts, PEERS of them; as many more it leaves in its queue. */
+static void spawn_server(struct victim *v, int family)
+{
+	struct sockaddr_storage a;
+	socklen_t len;
+	int ready[2];
+	char c;
+
+	*v = (struct victim){.run.family = family};
+	must(!pipe(ready), "pipe");
+	fflush(stdout);
+	v->pid = fork();
+	if (!v->pid) {
+		int lfd = lrp_socket(family, SOCK_STREAM, 0), on = 1;
+
+		len = addr_any(&v->run, &a, PORT);
+		lrp_setsockopt(lfd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+		if (lfd < 0 || lrp_bind(lfd, (void *)&a, len) || lrp_listen(lfd, 128) ||
+		    write(ready[1], "", 1) != 1)
+			_exit(1);
+		for (int i = 0; i < PEERS; i++)
+			if (lrp_accept(lfd, NULL, NULL) < 0)
+				_exit(1);
+		if (write(ready[1], "", 1) != 1)
+			_exit(1);
+		sleep_for_ever();
+	}
+	close(ready[1]);
+	must(read(ready[0], &c, 1) == 1, "server");
+	len = addr_server(&v->run, &a, PORT);
+	for (; v->peers < 2 * PEERS; v->peers++) {
+		v->peer[v->peers] = client_socket(family, SOCK_STREAM, 0);
+		must(!connect(v->peer[v->peers], (void *)&a, len), "peer's connect");
+	}
+	must(read(ready[0], &c, 1) == 1, "server accepts");
+	usleep(100000); /* the last one's ACK has been looked at: before, it is half-open */
+	close(ready[0]);
 }
 
 /* All peers hear of it within a second of now. */
@@ -170,11 +209,17 @@ int main(int argc, char **argv)
 		spawn_client(&v, family[i]);
 		kill(v.pid, SIGKILL);
 		check_reset(&v, i ? "client, IPv6" : "client, IPv4");
+		spawn_server(&v, family[i]);
+		kill(v.pid, SIGKILL);
+		check_reset(&v, i ? "server, IPv6" : "server, IPv4");
 	}
 	spawn_client(&v, AF_INET);
 	kill_with_lrpd(&v);
 	check_reset(&v, "client and lrpd");
 	CHECK(FAULT_WAIT(fault_lrpd_pid() > 0, 3000), "no lrpd came after the one killed");
+	spawn_server(&v, AF_INET6);
+	kill_with_lrpd(&v);
+	check_reset(&v, "server and lrpd");
 	bystander_end(&other);
 	fault_audit_idle("in the end", 5000);
 	fault_nobody_left();

@@ -414,7 +414,7 @@ static void test_descriptors_closed_by_others(void **state)
 
 	(void)state;
 	tx_warm(&dest, &d, shadow4);
-	for (int fd = 100; fd < 2000; fd++)
+	for (int fd = 100; fd < 10000; fd++)
 		close(fd);
 	assert_int_equal(tx_one(&dest, &d, 0), 0);
 	tx_warm(&dest, &d, shadow4);
