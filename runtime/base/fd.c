@@ -35,22 +35,26 @@ static bool raise_limit(void)
 	return !setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+int lrp_fd_aside_of(int fd)
+{
+	int before = errno, high;
+
+	pthread_once(&once, start);
+	high = fcntl(fd, F_DUPFD_CLOEXEC, (int)lowest);
+	if (high < 0 && (errno == EINVAL || errno == EMFILE) && raise_limit())
+		high = fcntl(fd, F_DUPFD_CLOEXEC, (int)lowest);
+	errno = before;
+	return high;
+}
+
 int lrp_fd_aside(int fd)
 {
-	int before = errno, high = -1;
+	int high = fd < 0 ? -1 : lrp_fd_aside_of(fd);
 
-	if (fd < 0)
+	if (high < 0)
 		return fd;
-	pthread_once(&once, start);
-	if (lowest && (unsigned int)fd < lowest) {
-		high = fcntl(fd, F_DUPFD_CLOEXEC, (int)lowest);
-		if (high < 0 && (errno == EINVAL || errno == EMFILE) && raise_limit())
-			high = fcntl(fd, F_DUPFD_CLOEXEC, (int)lowest);
-		if (high >= 0)
-			close(fd);
-	}
-	errno = before;
-	return high >= 0 ? high : fd;
+	close(fd);
+	return high;
 }
 
 bool lrp_fd_scarce(uint32_t count)

@@ -18,6 +18,9 @@
  * is. errno is kept. */
 int lrp_fd_aside(int fd);
 
+/* Another descriptor for the same, there; -1: none can be had. */
+int lrp_fd_aside_of(int fd);
+
 /* Are so many of its own too many for the runtime? A quarter of the hard limit is its share; the rest is for
  * the application's sockets. */
 bool lrp_fd_scarce(uint32_t count);

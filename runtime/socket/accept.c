@@ -4,8 +4,9 @@
  *
  * The kernel's socket listens, too, for loopback and interfaces that are not attached; what it
  * accepts is handed out as a socket in KERNEL mode. Half-open connections and those that nobody has
- * accepted yet are on the listener's channels; what is accepted gets channels of its own, if a spare
- * hub is there; what is in TIME_WAIT gives them back and is the listener's again.
+ * accepted yet are on the listener's channels; what is accepted gets channels of its own when it first has to
+ * wait for something (stream_wait.c), if a spare hub is there; at close() it gives them back and is the
+ * listener's again. So a connection that is answered at once costs no change of XDP's maps.
  *
  * More in the accept queue than the backlog allows: the channel's flag makes further SYNs die in
  * XDP, unanswered [paper 3.4], until accept() has made room.
@@ -19,9 +20,10 @@
 #include "../sched/app.h"
 #include "stream.h"
 
-#define HALVES 1024u
-#define SPARES 64u   /* hubs to be ready, at most so many to begin with */
-#define LIMIT  1024u /* frames of a listener's channel */
+#define HALVES	   1024u
+#define SPARES	   64u	 /* hubs to be ready, at most so many to begin with */
+#define LIMIT	   1024u /* frames of a listener's channel */
+#define SETTLES_NS (20 * (int64_t)LRP_NS_PER_MS)
 
 /* ---- segments ------------------------------------------------------------- */
 
@@ -52,9 +54,12 @@ static void opened(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *
 		return; /* the peer's data will be answered by a reset */
 	lrp_tcp_accept(&c->tcp, now, flow->family, hub->listener.mtu, o);
 	lrp_tcp_input(&c->tcp, now, s, NULL);
-	/* Who comes or goes on the port must not take over its segments; and if we are killed, lrpd
-	 * knows by it whom to tell. */
-	lrp_conn_expose(c, hub);
+	c->born_ns = now;
+	if (hub->reuseport)
+		/* Who comes or goes on the port must not take over its segments. */
+		lrp_conn_expose(c, hub);
+	else if (hub->settle_ns == LRP_TCP_NEVER)
+		hub->settle_ns = now + SETTLES_NS;
 	c->held = true;
 	c->later = NULL;
 	*hub->queue_end = c;
@@ -98,11 +103,30 @@ void lrp_listen_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_f
 	}
 }
 
+/* What lasts gets an exact entry: if we are killed, lrpd knows by it whom to tell. The short ones, which are the
+ * many, do without. */
+static void settle(struct lrp_hub *hub, int64_t now)
+{
+	struct lrp_conn *c;
+
+	hub->settle_ns = LRP_TCP_NEVER;
+	for (c = hub->conns; c; c = c->next) {
+		if (c->exact || !c->held)
+			continue;
+		if (c->born_ns + SETTLES_NS <= now)
+			lrp_conn_expose(c, hub);
+		else if (c->born_ns + SETTLES_NS < hub->settle_ns)
+			hub->settle_ns = c->born_ns + SETTLES_NS;
+	}
+}
+
 void lrp_listen_timers(struct lrp_hub *hub, int64_t now)
 {
 	struct lrp_tcp_flow flow;
 	struct lrp_tcp_tx reply;
 
+	if (now >= hub->settle_ns)
+		settle(hub, now);
 	while (lrp_tcp_listen_timer(&hub->listener, now, &flow, &reply))
 		lrp_stream_answer(hub, &flow, &reply);
 }
@@ -110,7 +134,9 @@ void lrp_listen_timers(struct lrp_hub *hub, int64_t now)
 /* Expired entries of TIME_WAIT are as good as gone: nobody need wake up for them. */
 int64_t lrp_listen_deadline(const struct lrp_hub *hub)
 {
-	return lrp_tcp_listen_deadline(&hub->listener);
+	int64_t at = lrp_tcp_listen_deadline(&hub->listener);
+
+	return at < hub->settle_ns ? at : hub->settle_ns;
 }
 
 void lrp_listen_stop(struct lrp_hub *hub, int64_t now)
@@ -237,7 +263,8 @@ LRP_API int lrp_listen(int fd, int backlog)
 /* ---- accept() ----------------------------------------------------------------- */
 
 /* A descriptor for what is accepted, and its socket. */
-static int socket_for(struct lrp_view *listener, int listener_fd, int fd, struct lrp_view **l)
+static int socket_for(struct lrp_view *listener, int listener_fd, int fd, bool kept,
+		      struct lrp_view **l)
 {
 	struct lrp_sock *s;
 	int error;
@@ -252,7 +279,7 @@ static int socket_for(struct lrp_view *listener, int listener_fd, int fd, struct
 		close(fd);
 		return error;
 	}
-	lrp_stream_inherit(listener, listener_fd, *l, fd);
+	lrp_stream_inherit(listener, listener_fd, *l, fd, kept);
 	return 0;
 }
 
@@ -275,7 +302,7 @@ static int accept_kernel(struct lrp_view *l, int fd, int flags)
 	lrp_hub_unlock(hub);
 	if (n < 0)
 		return n;
-	error = socket_for(l, fd, n, &made);
+	error = socket_for(l, fd, n, false, &made);
 	return error ? error : n;
 }
 
@@ -292,11 +319,10 @@ static bool waiting(struct lrp_view *l, int fd)
 	return any;
 }
 
-/* Lock held: the first of the queue, on channels of its own if that can be. */
+/* Lock held: the first of the queue. */
 static struct lrp_conn *take_first(struct lrp_hub *hub)
 {
 	struct lrp_conn *c = hub->queue;
-	struct lrp_hub *own;
 
 	if (!c)
 		return NULL;
@@ -305,11 +331,6 @@ static struct lrp_conn *take_first(struct lrp_hub *hub)
 		hub->queue_end = &hub->queue;
 	hub->queued--;
 	backlog_flag(hub);
-	own = lrp_spare_take();
-	if (own && lrp_hub_move(hub, c, own, (int64_t)lrp_now_ns()))
-		return c;
-	if (own)
-		lrp_spare_put(own);
 	return c;
 }
 
@@ -318,18 +339,21 @@ static int accept_ours(struct lrp_view *l, int fd, int flags)
 {
 	struct lrp_hub *hub = l->sock->stream.hub;
 	struct lrp_conn *c = NULL;
+	struct lrp_shadow shadow;
 	struct lrp_view *made;
 	int n, error;
 
 	if (!waiting(l, fd))
 		return -EAGAIN;
 	/* First what can fail: the connection stays in the queue. */
-	n = socket(l->sock->domain, SOCK_STREAM | flags, 0);
-	if (n < 0)
-		return -errno;
-	error = socket_for(l, fd, n, &made);
-	if (error)
+	n = lrp_shadow_get(hub, l->sock->domain, flags, &shadow);
+	error = n < 0 ? -errno : socket_for(l, fd, n, shadow.fd >= 0, &made);
+	if (error) {
+		if (shadow.fd >= 0)
+			close(shadow.fd);
 		return error;
+	}
+	made->shadow = shadow;
 	error = -EAGAIN;
 	if (lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {
 		c = take_first(hub);
@@ -365,7 +389,7 @@ static int accept_any(struct lrp_view *l, int fd, int flags)
 			n = accept4(fd, NULL, NULL, flags);
 			if (n < 0)
 				return -errno;
-			return socket_for(l, fd, n, &made) ? -ENOMEM : n;
+			return socket_for(l, fd, n, false, &made) ? -ENOMEM : n;
 		}
 		n = accept_ours(l, fd, flags);
 		if (n == -EAGAIN)

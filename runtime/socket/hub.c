@@ -437,6 +437,7 @@ static int segment(struct lrp_hub *hub, int64_t now, struct lrp_packet *p, bool 
 	}
 	if (c->hub != hub && !moved_lock(c))
 		return LRP_DROPPED(LRP_DROP_STALE);
+	c->tcp.attended = context == LRP_CONTEXT_CALL;
 	dropped = lrp_tcp_input(&c->tcp, now, &s, c == hub->reader ? hub->into : NULL);
 	c->processed[context]++;
 	c->dropped += dropped != 0;
@@ -580,6 +581,7 @@ static void reset(struct lrp_hub *hub)
 	memset(&hub->hold, 0, sizeof(*hub) - offsetof(struct lrp_hub, hold));
 	hub->hold = -1;
 	hub->queue_end = &hub->queue;
+	hub->settle_ns = LRP_TCP_NEVER;
 	atomic_store(&hub->deadline_ns, LRP_TCP_NEVER);
 	atomic_store(&hub->called, false);
 	hub->armed_by = 0;
@@ -640,19 +642,23 @@ bool lrp_hub_lock_if(struct lrp_hub *hub, uint32_t serial)
 bool lrp_hub_lock(struct lrp_view *l, int fd, enum lrp_stream_mode mode)
 {
 	struct lrp_stream *stream = &l->sock->stream;
-	struct lrp_hub *hub = stream->hub;
+	struct lrp_hub *hub;
+	bool moved;
 
-	if (!hub)
-		return false;
-	lock(hub);
-	if (lrp_likely(lrp_view_of(fd) == l && stream->hub == hub &&
-		       atomic_load(&stream->mode) == mode && !hub->broken)) {
-		if (lrp_unlikely(!atomic_load_explicit(&l->app, memory_order_relaxed)))
-			lrp_app_watch(l);
-		return true;
-	}
-	lrp_unlock(&hub->lock);
-	lrp_inside--;
+	do {
+		hub = stream->hub;
+		if (!hub)
+			return false;
+		lock(hub);
+		if (lrp_likely(lrp_view_of(fd) == l && stream->hub == hub &&
+			       atomic_load(&stream->mode) == mode && !hub->broken)) {
+			if (lrp_unlikely(!atomic_load_explicit(&l->app, memory_order_relaxed)))
+				lrp_app_watch(l);
+			return true;
+		}
+		moved = lrp_view_of(fd) == l && stream->hub != hub;
+		unlock(hub);
+	} while (moved);
 	return false;
 }
 
@@ -683,14 +689,14 @@ static bool bury(struct lrp_hub *hub)
 static void hub_close(struct lrp_hub *hub)
 {
 	int hold = hub->hold_pid == lrp_self() ? hub->hold : -1;
-	bool recycled = !hub->shared && !hub->broken && !hub->tainted, lingers = hub->lingers;
+	bool recycled =
+		!hub->shared && !hub->broken && !hub->tainted && hub->ep.id != LRP_ENDPOINT_NONE;
+	bool lingers = hub->lingers;
 	uint32_t serial = atomic_fetch_add(&hub->serial, 1);
 
 	hub->hold = -1;
 	lrp_unlock(&hub->lock);
-	if (recycled)
-		lrp_app_renew(hub, serial);
-	else
+	if (!recycled)
 		lrp_app_forget(hub, serial);
 	if (hub->ended)
 		lingers = bury(hub);
@@ -704,10 +710,14 @@ static void hub_close(struct lrp_hub *hub)
 	else if (hold >= 0)
 		close(hold);
 	reset(hub);
-	if (recycled && hub->ep.id != LRP_ENDPOINT_NONE)
+	if (recycled) {
+		/* From here on APP may look at it again. */
+		hub->spare = true;
+		lrp_app_renew(hub, serial);
 		lrp_spare_put(hub);
-	else
+	} else {
 		lrp_hub_dispose(hub);
+	}
 }
 
 void lrp_hub_dispose(struct lrp_hub *hub)
@@ -760,6 +770,7 @@ bool lrp_hub_move(struct lrp_hub *from, struct lrp_conn *c, struct lrp_hub *to, 
 		lrp_hub_input(from, now, NULL, LRP_CONTEXT_CALL);
 		list_remove(c);
 		list_add(to, c);
+		to->spare = false;
 		to->parent = from;
 		from->children++;
 		lrp_tcp_quota(&c->tcp, to->ep.limit * 1024u);

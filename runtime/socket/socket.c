@@ -221,6 +221,7 @@ static int dup_with(int fd, int cmd, int arg)
 	newfd = fcntl(fd, cmd, arg);
 	if (newfd < 0)
 		return -1;
+	l->sock->stream.touched = true;
 	lrp_inside++;
 	error = lrp_table_dup(newfd, l);
 	lrp_inside--;
@@ -238,13 +239,14 @@ LRP_API int lrp_dup(int fd)
 
 LRP_API int lrp_fcntl(int fd, int cmd, ...)
 {
+	struct lrp_view *l = lrp_view_of(fd);
 	va_list ap;
 	long arg;
 
 	va_start(ap, cmd);
 	arg = va_arg(ap, long);
 	va_end(ap);
-	if (!lrp_view_of(fd))
+	if (!l)
 		return lrp_fail(-EBADF);
 	switch (cmd) {
 	case F_DUPFD:
@@ -254,6 +256,7 @@ LRP_API int lrp_fcntl(int fd, int cmd, ...)
 		/* SIGIO would come for the shadow's datagrams alone. */
 		if (arg & O_ASYNC)
 			return lrp_fail(-EOPNOTSUPP);
+		l->sock->stream.touched = true;
 		return fcntl(fd, cmd, arg);
 	case F_GETFL:
 	case F_GETFD:

@@ -118,6 +118,7 @@ struct lrp_stream {
 	struct lrp_conn *conn;
 	bool told;    /* connect() has reported the outcome */
 	uint64_t set; /* options that were set, by index: accepted sockets inherit them */
+	bool touched; /* the shadow differs from a new one, or others have it: shadow.c */
 	_Atomic int64_t sndtimeo_ns;
 };
 
@@ -182,18 +183,28 @@ struct lrp_sock {
 };
 
 /* One process's view of a socket. Type-stable: never unmapped. */
+/* Of an accepted socket: another descriptor of it, which may be used for the next one. */
+struct lrp_shadow {
+	int fd; /* -1: none */
+	bool nonblocking;
+	const struct lrp_hub
+		*listener; /* whose options it has, and as of when; NULL: not accepted */
+	uint32_t serial, options;
+};
+
 struct lrp_view {
 	struct lrp_sock *sock;
-	_Atomic int refs;	      /* descriptors of this process */
-	_Atomic int sleepers;	      /* threads in lrp_wait() */
-	_Atomic int epfd;	      /* made at the first wait; -1 */
-	bool borrowed;		      /* it is the hub's */
-	uint32_t serial;	      /* sock->serial of which this process has the mappings */
-	uint32_t wait_serial;	      /* sock->serial that epfd watches */
-	_Atomic bool shadow_ready;    /* the last wait said so */
-	atomic_bool app;	      /* the APP thread of this process watches its hub: stream.h */
-	atomic_bool helped;	      /* the helper or the eager thread watches it */
-	int fd;			      /* a descriptor of the shadow */
+	_Atomic int refs;	   /* descriptors of this process */
+	_Atomic int sleepers;	   /* threads in lrp_wait() */
+	_Atomic int epfd;	   /* made at the first wait; -1 */
+	bool borrowed;		   /* it is the hub's */
+	uint32_t serial;	   /* sock->serial of which this process has the mappings */
+	uint32_t wait_serial;	   /* sock->serial that epfd watches */
+	_Atomic bool shadow_ready; /* the last wait said so */
+	atomic_bool app;	   /* the APP thread of this process watches its hub: stream.h */
+	atomic_bool helped;	   /* the helper or the eager thread watches it */
+	int fd;			   /* a descriptor of the shadow */
+	struct lrp_shadow shadow;
 	struct lrp_view *prev, *next; /* all of this process; also the free list */
 	struct lrp_view *deferred;
 };

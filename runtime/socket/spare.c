@@ -177,8 +177,6 @@ struct lrp_hub *lrp_spare_take(void)
 		else
 			give_back(next);
 	}
-	if (hub)
-		hub->spare = false;
 	/* They go faster than they come. */
 	if (!hub && want && want < MOST)
 		want *= 2;
@@ -190,16 +188,20 @@ struct lrp_hub *lrp_spare_take(void)
 
 void lrp_spare_put(struct lrp_hub *hub)
 {
+	bool good = lrp_hub_lock_if(hub, atomic_load(&hub->serial));
 	uint32_t i;
 
-	for (i = 0; i < hub->ep.channels; i++) {
-		lrp_chan_return(&hub->ep.chan[i]);
-		__atomic_store_n(&hub->ep.chan[i].user->flags, 0, __ATOMIC_RELEASE);
+	if (good) {
+		for (i = 0; i < hub->ep.channels; i++) {
+			lrp_chan_return(&hub->ep.chan[i]);
+			__atomic_store_n(&hub->ep.chan[i].user->flags, 0, __ATOMIC_RELEASE);
+		}
+		hub->pid = lrp_self();
+		hub->spare = true;
+		lrp_hub_unlock(hub);
 	}
-	hub->pid = lrp_self();
-	hub->spare = true;
 	pthread_mutex_lock(&lock);
-	if (spares < MOST && lrp_endpoint_current(&hub->ep))
+	if (good && spares < MOST && lrp_endpoint_current(&hub->ep))
 		spare[spares++] = hub;
 	else
 		give_back(hub);

@@ -153,6 +153,26 @@ static struct lrp_hub *hub_for_one(void)
 	return hub;
 }
 
+/* The hub's connection, and the hub locked; NULL: no memory, and it is not. */
+static struct lrp_conn *first_of(struct lrp_hub *hub, const struct lrp_tcp_flow *flow,
+				 const struct lrp_tcp_options *o)
+{
+	struct lrp_conn *c = NULL;
+
+	/* APP may have it already, as a spare one. */
+	if (!lrp_hub_lock_if(hub, atomic_load(&hub->serial)))
+		return NULL;
+	c = lrp_conn_new(hub, flow, o);
+	if (c && !lrp_conn_expose(c, hub)) {
+		c->held = true;
+		hub->spare = false;
+		return c;
+	}
+	hub->spare = true; /* until it is discarded */
+	lrp_hub_unlock(hub);
+	return NULL;
+}
+
 /* Setup lock held. Sends the SYN; false: the kernel's turn. */
 static bool open_connection(struct lrp_view *l, int fd, const struct sockaddr_storage *to,
 			    socklen_t len)
@@ -171,25 +191,21 @@ static bool open_connection(struct lrp_view *l, int fd, const struct sockaddr_st
 	if (!hub)
 		return false;
 	lrp_stream_options(l, fd, &o);
-	c = lrp_flows_claim(&fd, 1) ? NULL : lrp_conn_new(hub, &flow, &o);
-	if (!c || lrp_conn_expose(c, hub)) {
+	c = lrp_flows_claim(&fd, 1) ? NULL : first_of(hub, &flow, &o);
+	if (!c) {
 		lrp_hub_discard(hub);
 		return false;
 	}
-	c->held = true;
 	lrp_tcp_connect(&c->tcp, now, flow.family, mtu, lrp_tcp_isn(lrp_secret(), &flow, now),
 			lrp_tcp_ts_offset(lrp_secret(), &flow));
 	lrp_wait_close(l);
-	atomic_store(&l->app, false);
 	stream->conn = c;
 	stream->hub = hub;
 	stream->told = false;
 	atomic_store(&stream->mode, LRP_STREAM_CONNECTION);
 	lrp_app_watch(l);
-	if (lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
-		lrp_hub_touch(c);
-		lrp_hub_unlock(hub);
-	}
+	lrp_hub_touch(c);
+	lrp_hub_unlock(hub);
 	return true;
 }
 
@@ -341,6 +357,7 @@ int lrp_stream_ioctl(struct lrp_view *l, int fd, unsigned long request, void *ar
 		    request != SIOCOUTQNSD && request != FIONBIO && request != FIONCLEX &&
 		    request != FIOCLEX && !(request >= SIOCGIFNAME && request <= SIOCGIFTXQLEN))
 			return -EOPNOTSUPP;
+		stream->touched |= request == FIONBIO;
 		return ioctl(fd, request, arg) ? -errno : 0;
 	}
 	tcp = &stream->conn->tcp;
@@ -523,6 +540,7 @@ void lrp_stream_closing(struct lrp_view *l, int fd)
 	now = (int64_t)lrp_now_ns();
 	hub = go_home(l, fd, now);
 	if (hub) {
+		lrp_shadow_keep(l, fd);
 		lrp_conn_release(stream->conn, now, on.l_onoff && !on.l_linger);
 		lrp_hub_flush(hub, now, NULL);
 		/* The shadow of an accepted connection holds nothing. */

@@ -7,8 +7,8 @@
  * in the arena, and one robust lock guards all of it: whoever holds the lock is the consumer of the
  * channels.
  *
- * accept() moves a connection to a hub of its own (spare.c), by an exact entry in XDP's map.
- * Segments that were on their way meanwhile come to the listener's hub, whose table has the
+ * An accepted connection that has to wait for something moves to a hub of its own (spare.c), by an
+ * exact entry in XDP's map. Segments that were on their way meanwhile come to the listener's hub, whose table has the
  * connection until it ends: they are handed on. Without a spare hub it stays where it is.
  *
  * A socket is in one of three modes, which never go back but from CONNECTION to KERNEL when
@@ -46,6 +46,7 @@ struct lrp_conn {
 	bool touched;
 	bool held;  /* a socket has it, or the accept queue */
 	bool exact; /* XDP's map has an entry for it */
+	int64_t born_ns;
 	uint32_t dropped;
 	uint64_t processed[LRP_CONTEXT_COUNT]; /* its segments: where */
 };
@@ -57,7 +58,8 @@ struct lrp_hub_slot {
 
 struct lrp_hub {
 	struct lrp_lock lock;
-	_Atomic uint32_t serial;     /* changes when the hub is closed: see lrp_hub_alive() */
+	_Atomic uint32_t serial;     /* changes when the hub is closed: see lrp_hub_lock_if() */
+	_Atomic uint32_t options;    /* changes when one is set that accepted sockets inherit */
 	_Atomic uint32_t sleepers;   /* threads that wait for something of the hub */
 	_Atomic int64_t deadline_ns; /* of its connections and its listener, or earlier */
 	_Atomic bool called;	     /* drained in a call since the APP thread looked last */
@@ -66,7 +68,7 @@ struct lrp_hub {
 	struct lrp_endpoint ep;
 	int bell;     /* eventfd, edge-triggered: another thread made something ready */
 	int set;      /* epoll instance of channels and bell, kept with a spare hub; or -1 */
-	bool spare;   /* nobody's: spare.c */
+	bool spare;   /* nobody's, or about to get its connection: spare.c */
 	bool tainted; /* not to be used again: somebody may sleep on it still */
 	pid_t pid;    /* the process whose mappings the channels are; 0: another that it forked */
 	/* reset when the hub is used again, all below */
@@ -97,6 +99,7 @@ struct lrp_hub {
 	struct lrp_waits *waits; /* the family's; of the hub that is `waiting`: its own */
 	bool waiting; /* for segments of connections in TIME_WAIT, and nothing else: waits.c */
 	struct lrp_conn *queue, **queue_end;
+	int64_t settle_ns; /* connections are old enough for an exact entry */
 	uint32_t queued, backlog;
 	uint64_t processed[LRP_CONTEXT_COUNT];
 	uint64_t dropped;
@@ -195,6 +198,17 @@ void lrp_waits_timers(struct lrp_hub *hub, int64_t now);
 int64_t lrp_waits_deadline(const struct lrp_hub *hub);
 void lrp_waits_forked(void);
 
+/* ---- shadow.c --------------------------------------------------------------- */
+
+/* A descriptor for what is accepted, and where it comes from: if s->fd is not -1 it has its listener's
+ * options already. -1 with errno. */
+int lrp_shadow_get(const struct lrp_hub *listener, int domain, int flags, struct lrp_shadow *s);
+/* `fd`, its last descriptor, is about to be closed. */
+void lrp_shadow_keep(struct lrp_view *l, int fd);
+void lrp_shadow_fork_prepare(void);
+void lrp_shadow_fork_parent(void);
+void lrp_shadow_fork_child(void);
+
 /* ---- spare.c ---------------------------------------------------------------- */
 
 /* So many hubs are to be ready from now on; returns at once. */
@@ -243,10 +257,11 @@ int lrp_stream_getsockopt(struct lrp_view *l, int fd, int level, int name, void 
 void lrp_stream_options(struct lrp_view *l, int fd, struct lrp_tcp_options *o);
 int64_t lrp_stream_defer(int fd); /* TCP_DEFER_ACCEPT */
 int lrp_stream_somaxconn(void);
-/* An accepted socket has the options of its listener. */
 /* SO_LINGER; asks the shadow only if it was ever set. */
 void lrp_stream_linger(struct lrp_view *l, int fd, struct linger *on);
-void lrp_stream_inherit(struct lrp_view *from, int from_fd, struct lrp_view *to, int to_fd);
+/* An accepted socket has the options of its listener; `kept`: its shadow has them. */
+void lrp_stream_inherit(struct lrp_view *from, int from_fd, struct lrp_view *to, int to_fd,
+			bool kept);
 
 /* ---- stream_wait.c ----------------------------------------------------------- */
 

@@ -246,12 +246,17 @@ int lrp_stream_setsockopt(struct lrp_view *l, int fd, int level, int name, const
 	if (setsockopt(fd, level, name, value, len))
 		return -errno;
 	l->sock->stream.set |= 1ull << i;
+	l->sock->stream.touched = true;
 	if (level == SOL_IPV6 && name == IPV6_V6ONLY)
 		l->sock->v6only = get(fd, level, name, 0) != 0;
 	if (options[i].way == OURS)
 		set_ours(l, fd, &options[i], value, len);
 	else if (options[i].way == TCP || name == TCP_DEFER_ACCEPT)
 		apply(l, fd);
+	if (options[i].inherit && lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {
+		atomic_fetch_add(&l->sock->stream.hub->options, 1);
+		lrp_hub_unlock(l->sock->stream.hub);
+	}
 	return 0;
 }
 
@@ -264,7 +269,8 @@ void lrp_stream_linger(struct lrp_view *l, int fd, struct linger *on)
 		getsockopt(fd, SOL_SOCKET, SO_LINGER, on, &len);
 }
 
-void lrp_stream_inherit(struct lrp_view *from, int from_fd, struct lrp_view *to, int to_fd)
+void lrp_stream_inherit(struct lrp_view *from, int from_fd, struct lrp_view *to, int to_fd,
+			bool kept)
 {
 	uint64_t set = from->sock->stream.set;
 	uint8_t value[64];
@@ -274,6 +280,10 @@ void lrp_stream_inherit(struct lrp_view *from, int from_fd, struct lrp_view *to,
 	for (i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
 		if (!(set >> i & 1) || !options[i].inherit)
 			continue;
+		if (kept) {
+			to->sock->stream.set |= 1ull << i;
+			continue;
+		}
 		len = sizeof(value);
 		if (getsockopt(from_fd, options[i].level, options[i].name, value, &len))
 			continue;
@@ -286,6 +296,11 @@ void lrp_stream_inherit(struct lrp_view *from, int from_fd, struct lrp_view *to,
 		}
 		lrp_stream_setsockopt(to, to_fd, options[i].level, options[i].name, value, len);
 	}
+	to->sock->stream.touched = false;
+	if (!kept)
+		return;
+	atomic_store(&to->sock->rcvtimeo_ns, atomic_load(&from->sock->rcvtimeo_ns));
+	atomic_store(&to->sock->stream.sndtimeo_ns, atomic_load(&from->sock->stream.sndtimeo_ns));
 }
 
 /* ---- getting ---------------------------------------------------------------------- */

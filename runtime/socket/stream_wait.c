@@ -38,13 +38,39 @@ int lrp_stream_set(const struct lrp_hub *hub, int listener)
 	return epfd;
 }
 
+/* Setup lock held. An accepted connection that has to wait gets channels of its own, unless another process
+ * has it, too: that one could not receive from them. */
+static void own_channels(struct lrp_view *l, int fd)
+{
+	struct lrp_stream *stream = &l->sock->stream;
+	struct lrp_hub *hub = stream->hub, *own;
+
+	if (!hub->shared || atomic_load(&stream->mode) != LRP_STREAM_CONNECTION ||
+	    atomic_load(&l->sock->procs) != 1)
+		return;
+	own = lrp_spare_take();
+	if (own && lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
+		if (lrp_hub_move(hub, stream->conn, own, (int64_t)lrp_now_ns())) {
+			stream->hub = own;
+			own = NULL;
+		}
+		lrp_hub_unlock(hub);
+	}
+	if (own)
+		lrp_spare_put(own);
+	else
+		lrp_app_watch(l);
+}
+
 /* Setup lock held. */
 static int make_set(struct lrp_view *l, int fd)
 {
 	struct lrp_stream *stream = &l->sock->stream;
 	bool listens = atomic_load(&stream->mode) == LRP_STREAM_LISTENER;
-	int epfd = stream->hub->set;
+	int epfd;
 
+	own_channels(l, fd);
+	epfd = stream->hub->set;
 	l->borrowed = epfd >= 0;
 	if (!l->borrowed) {
 		epfd = lrp_stream_set(stream->hub, listens ? fd : -1);
@@ -153,6 +179,15 @@ static int sleep_until(int epfd, struct pollfd *set, uint32_t count, uint64_t de
 	return n ? 0 : -EAGAIN;
 }
 
+/* An acknowledgement that waited for the application's reply waits no longer. */
+static void turn_away(struct lrp_conn *c)
+{
+	if (!c->tcp.owing)
+		return;
+	lrp_tcp_unattended(&c->tcp);
+	lrp_hub_touch(c);
+}
+
 int lrp_stream_wait(struct lrp_view *l, int fd, uint64_t deadline_ns)
 {
 	struct lrp_hub *hub = l->sock->stream.hub;
@@ -167,6 +202,8 @@ int lrp_stream_wait(struct lrp_view *l, int fd, uint64_t deadline_ns)
 	}
 	atomic_fetch_add(&l->sleepers, 1);
 	atomic_fetch_add(&hub->sleepers, 1);
+	if (l->sock->stream.conn)
+		turn_away(l->sock->stream.conn);
 	empty = lrp_hub_settle(hub);
 	lrp_hub_unlock(hub);
 	lrp_helper_pass();
@@ -202,6 +239,8 @@ short lrp_stream_events(struct lrp_view *l, int fd, short events, int64_t now)
 	if (lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
 		lrp_hub_input(stream->hub, now, stream->conn, LRP_CONTEXT_CALL);
 		revents = connection_events(&stream->conn->tcp);
+		if (!(revents & POLLIN))
+			turn_away(stream->conn);
 		lrp_hub_settle(stream->hub);
 		lrp_hub_unlock(stream->hub);
 	} else if (lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {

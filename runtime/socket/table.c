@@ -31,14 +31,18 @@ static void fork_prepare(void)
 
 	pthread_mutex_lock(&table_lock);
 	/* Before the child exists: the parent could close the socket the moment after. */
-	for (l = all; l; l = l->next)
+	for (l = all; l; l = l->next) {
 		atomic_fetch_add(&l->sock->procs, 1);
+		l->sock->stream.touched = true;
+	}
 	lrp_sched_fork_prepare();
 	lrp_spare_fork_prepare();
+	lrp_shadow_fork_prepare();
 }
 
 static void fork_parent(void)
 {
+	lrp_shadow_fork_parent();
 	lrp_spare_fork_parent();
 	lrp_sched_fork_parent();
 	pthread_mutex_unlock(&table_lock);
@@ -59,6 +63,7 @@ static void fork_child(void)
 	free_socks = NULL;
 	lrp_hub_forked();
 	lrp_stream_accepting(NULL, -1);
+	lrp_shadow_fork_child();
 	lrp_spare_fork_child();
 	lrp_waits_forked();
 	lrp_app_fork_child();
@@ -142,6 +147,7 @@ int lrp_table_add(int fd, struct lrp_sock *s, struct lrp_view **local)
 		l->sock = s;
 		l->serial = l->wait_serial = atomic_load(&s->serial);
 		l->fd = fd;
+		l->shadow = (struct lrp_shadow){.fd = -1};
 		l->helped = false;
 		l->app = false;
 		l->borrowed = false;
@@ -207,6 +213,8 @@ bool lrp_table_remove(int fd, struct lrp_view **local)
 
 void lrp_view_free(struct lrp_view *l)
 {
+	if (l->shadow.fd >= 0)
+		close(l->shadow.fd);
 	pthread_mutex_lock(&table_lock);
 	l->next = free_list;
 	free_list = l;

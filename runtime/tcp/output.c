@@ -327,6 +327,7 @@ static void ack_sent(struct lrp_tcp *c, const struct lrp_tcp_tx *tx)
 	c->dsack.end = c->dsack.start;
 	c->due &= (uint8_t)~LRP_TCP_DUE_ACK;
 	c->delack_ns = LRP_TCP_NEVER;
+	c->owing = false;
 	if (c->duplicates)
 		c->duplicates--;
 }
@@ -362,8 +363,10 @@ static void data_sent(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_tx *t
 	if (tx->flags & LRP_TCP_CWR && !(tx->flags & LRP_TCP_SYN))
 		c->recovery.cwr = false;
 	/* A reply: the next ACKs may wait for the one after it (Linux's ping-pong mode). */
-	if (now - c->data_ns < c->ack_delay_ns)
+	if (now - c->data_ns < c->ack_delay_ns) {
 		c->pingpong = true;
+		c->prompt = false;
+	}
 }
 
 void lrp_tcp_sent(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_tx *tx)

@@ -44,12 +44,15 @@ static void acknowledge(struct lrp_tcp *c, int64_t now, bool at_once)
 {
 	uint32_t bytes = c->rcv_nxt - c->rcv_wup;
 
-	if (at_once || bytes > c->rcv_mss || (c->quick && !c->pingpong) ||
-	    /* All read already and the sender had no more: it may be waiting (Nagle). */
-	    (!c->pingpong && c->rcv_read == c->rcv_nxt && bytes < c->rcv_mss))
+	/* All read already and the sender had no more: it may be waiting (Nagle). */
+	bool soon = !c->pingpong && (c->quick || (c->rcv_read == c->rcv_nxt && bytes < c->rcv_mss));
+
+	if (at_once || bytes > c->rcv_mss || (soon && !lrp_tcp_reply_likely(c))) {
 		c->due |= LRP_TCP_DUE_ACK;
-	else
-		ack_later(c, now);
+		return;
+	}
+	c->owing |= soon;
+	ack_later(c, now);
 }
 
 /* Something is missing, or came twice: the sender must hear of it (RFC 5681 4.2). */

@@ -135,6 +135,9 @@ struct lrp_tcp {
 	bool opening;		   /* our SYN is not acknowledged yet */
 	bool pingpong;		   /* data goes both ways in turns: ACKs wait for the reply */
 	uint8_t quick;		   /* so many ACKs more go out at once */
+	bool attended;		   /* by the host: a call of the application is at it */
+	bool owing;		   /* an ACK would have gone out at once but for that */
+	bool prompt;		   /* TCP_QUICKACK: nothing of the kind */
 	uint16_t mss;		   /* payload of a full segment with the options that go in each */
 	uint16_t rcv_mss;	   /* largest segment seen: delayed ACK counts in it */
 	uint32_t rcv_nxt, rcv_wup; /* rcv_wup: rcv_nxt when the last ACK was sent */
@@ -320,6 +323,8 @@ void lrp_tcp_options_set(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_op
  * !c->pingpong reads it. */
 void lrp_tcp_quickack(struct lrp_tcp *c, bool on);
 void lrp_tcp_info(const struct lrp_tcp *c, int64_t now, struct tcp_info *info);
+/* The application turns away without a reply: it sleeps, or looks elsewhere. */
+void lrp_tcp_unattended(struct lrp_tcp *c);
 
 /* ---- the host; user.c --------------------------------------------------- */
 

@@ -170,4 +170,11 @@ bool lrp_tcp_sendable(const struct lrp_tcp *c, int64_t now);
  * nothing is out and nothing may be sent. */
 void lrp_tcp_persist(struct lrp_tcp *c, int64_t now);
 
+/* Less than a full segment, and a call takes it from the channel: the ACK may go with the reply. */
+static inline bool lrp_tcp_reply_likely(const struct lrp_tcp *c)
+{
+	return c->attended && !c->prompt && !c->fin_received &&
+	       c->rcv_nxt - c->rcv_wup < c->rcv_mss;
+}
+
 #endif

@@ -247,8 +247,12 @@ ssize_t lrp_tcp_read(struct lrp_tcp *c, int64_t now, const struct iovec *iov, ui
 	lrp_tcp_tune_read(c, now, done);
 	/* All read, and an ACK waits for more that need not come: see receive.c. */
 	if (c->delack_ns != LRP_TCP_NEVER && !c->pingpong && c->rcv_read == c->rcv_nxt &&
-	    c->rcv_nxt - c->rcv_wup < c->rcv_mss)
-		c->due |= LRP_TCP_DUE_ACK;
+	    c->rcv_nxt - c->rcv_wup < c->rcv_mss) {
+		if (lrp_tcp_reply_likely(c))
+			c->owing = true;
+		else
+			c->due |= LRP_TCP_DUE_ACK;
+	}
 	lrp_tcp_window_update(c);
 	return done;
 }
@@ -312,9 +316,18 @@ void lrp_tcp_options_set(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_op
 	lrp_tcp_persist(c, now);
 }
 
+void lrp_tcp_unattended(struct lrp_tcp *c)
+{
+	c->attended = false;
+	if (c->owing && c->delack_ns != LRP_TCP_NEVER)
+		c->due |= LRP_TCP_DUE_ACK;
+	c->owing = false;
+}
+
 void lrp_tcp_quickack(struct lrp_tcp *c, bool on)
 {
 	c->pingpong = !on;
+	c->prompt = on;
 	if (!on)
 		return;
 	c->quick = LRP_TCP_QUICK_ACKS;

@@ -41,6 +41,14 @@ static int accept_one(struct run *r, int lfd)
 	return fd;
 }
 
+/* It has to wait: then it gets channels of its own. */
+static int wait_a_little(struct run *r, int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	return r->ops->poll(&p, 1, 1);
+}
+
 /* There and back. */
 static void ping(struct run *r, const char *what, int fd, int peer)
 {
@@ -62,6 +70,10 @@ static void own_channels(struct run *r)
 		peer[i] = peer_connect(r);
 		fd[i] = accept_one(r, lfd);
 	}
+	if (r->lrp && channel_of(fd[0]) != channel_of(lfd))
+		note(r, "it has channels of its own before it needs them");
+	for (int i = 0; i < 2; i++)
+		wait_a_little(r, fd[i]);
 	if (r->lrp) {
 		a = channel_of(fd[0]);
 		b = channel_of(fd[1]);
@@ -76,6 +88,7 @@ static void own_channels(struct run *r)
 		close(peer[0]);
 		peer[0] = peer_connect(r);
 		fd[0] = accept_one(r, lfd);
+		wait_a_little(r, fd[0]);
 		if (r->lrp && channel_of(fd[0]) == channel_of(lfd))
 			note(r, "number %d shares the listener's channel", i);
 		if (i % 20 == 0)
@@ -104,6 +117,7 @@ static int few(struct run *r)
 	for (int i = 0; i < MANY; i++) {
 		peer[i] = peer_connect(r);
 		fd[i] = accept_one(r, lfd);
+		wait_a_little(r, fd[i]);
 		own += r->lrp && channel_of(fd[i]) != channel_of(lfd);
 	}
 	must(own < MANY, "all have channels of their own: nothing was tested");

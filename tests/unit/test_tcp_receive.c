@@ -268,6 +268,39 @@ static void quick(void **state)
 	expect_nothing();
 }
 
+/* In a call of the application, which may reply: less than a full segment is acknowledged with the reply,
+ * or when the application turns away. */
+static void attended(void **state)
+{
+	(void)state;
+	open_plain();
+	conn.rcv_mss = 1000;
+	conn.quick = LRP_TCP_QUICK_ACKS;
+	conn.attended = true;
+	in(ACK, 1, 1, 100);
+	expect_nothing();
+	assert_int_equal(lrp_tcp_deadline(&conn), now + 40 * MS);
+	lrp_tcp_unattended(&conn);
+	expect_ack(101);
+	/* again, with a reply */
+	conn.attended = true;
+	in(ACK, 101, 1, 100);
+	expect_nothing();
+	write_bytes(5);
+	expect(ACK, 1, 5);
+	assert_int_equal(tx.ack - IRS, 201);
+	lrp_tcp_unattended(&conn);
+	expect_nothing();
+	/* a full segment means that more is to come, TCP_QUICKACK that it was not meant */
+	conn.pingpong = false;
+	conn.attended = true;
+	in(ACK, 201, 6, 1000);
+	expect_ack(1201);
+	lrp_tcp_quickack(&conn, true);
+	in(ACK, 1201, 6, 100);
+	expect_ack(1301);
+}
+
 /* Requests and replies: the reply carries the ACK. */
 static void in_turns(void **state)
 {
@@ -450,6 +483,7 @@ int main(void)
 		cmocka_unit_test(early_fin),
 		cmocka_unit_test(delayed),
 		cmocka_unit_test(quick),
+		cmocka_unit_test(attended),
 		cmocka_unit_test(in_turns),
 		cmocka_unit_test(all_read),
 		cmocka_unit_test(pace),
