@@ -9,7 +9,8 @@
  * listener's again. So a connection that is answered at once costs no change of XDP's maps.
  *
  * More in the accept queue than the backlog allows: the channel's flag makes further SYNs die in
- * XDP, unanswered [paper 3.4], until accept() has made room.
+ * XDP, unanswered [paper 3.4], until accept() has made room. Half-open table full: SYN cookies; if nobody
+ * calls, so many in an interval, and the flag for the rest of it.
  */
 #include <fcntl.h>
 #include <sys/random.h>
@@ -23,18 +24,23 @@
 #define HALVES	   1024u
 #define SPARES	   64u	 /* hubs to be ready, at most so many to begin with */
 #define LIMIT	   1024u /* frames of a listener's channel */
+#define COOKIES	   64u	 /* in an interval, while nobody calls */
+#define COOKIES_NS (20 * (int64_t)LRP_NS_PER_MS)
 #define SETTLES_NS (20 * (int64_t)LRP_NS_PER_MS)
 
 /* ---- segments ------------------------------------------------------------- */
 
 static void backlog_flag(struct lrp_hub *hub)
 {
-	bool full = hub->queued > hub->backlog;
+	bool full = hub->queued > hub->backlog, gated = hub->gate_ns != LRP_TCP_NEVER;
+	bool was = hub->listener.full || hub->listener.gated;
 	uint32_t i;
 
-	if (full == hub->listener.full)
-		return;
 	hub->listener.full = full;
+	hub->listener.gated = gated;
+	full |= gated;
+	if (full == was)
+		return;
 	for (i = 0; i < hub->ep.channels; i++) {
 		if (full)
 			__atomic_fetch_or(&hub->ep.chan[i].user->flags, LRP_USER_BACKLOG,
@@ -43,6 +49,31 @@ static void backlog_flag(struct lrp_hub *hub)
 			__atomic_fetch_and(&hub->ep.chan[i].user->flags, ~LRP_USER_BACKLOG,
 					   __ATOMIC_RELEASE);
 	}
+}
+
+/*
+ * Half-open connections have filled their table, and nobody is asking for connections: cookies are sent,
+ * but not without end, since it is others whose CPU time they would cost. The flag keeps further SYNs
+ * away until the next interval, or until the application calls.
+ */
+static void gate(struct lrp_hub *hub, int64_t now, enum lrp_context context)
+{
+	if (context != LRP_CONTEXT_APP || hub->listener.table.used < hub->listener.max_used)
+		return;
+	if (++hub->cookies < COOKIES)
+		return;
+	hub->cookies = 0;
+	hub->gate_ns = now + COOKIES_NS;
+	backlog_flag(hub);
+}
+
+void lrp_listen_attend(struct lrp_hub *hub)
+{
+	hub->cookies = 0;
+	if (hub->gate_ns == LRP_TCP_NEVER)
+		return;
+	hub->gate_ns = LRP_TCP_NEVER;
+	backlog_flag(hub);
 }
 
 static void opened(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *flow,
@@ -70,7 +101,7 @@ static void opened(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *
 }
 
 void lrp_listen_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *flow,
-			const struct lrp_tcp_segment *s)
+			const struct lrp_tcp_segment *s, enum lrp_context context)
 {
 	struct lrp_tcp_opened o;
 	struct lrp_tcp_tx reply;
@@ -94,6 +125,7 @@ void lrp_listen_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_f
 	switch (lrp_tcp_listen_input(&hub->listener, now, flow, s, iss, &reply, &o)) {
 	case LRP_TCP_LISTEN_REPLY:
 		lrp_stream_answer(hub, flow, &reply);
+		gate(hub, now, context);
 		return;
 	case LRP_TCP_LISTEN_OPENED:
 		opened(hub, now, flow, s, &o);
@@ -127,6 +159,8 @@ void lrp_listen_timers(struct lrp_hub *hub, int64_t now)
 
 	if (now >= hub->settle_ns)
 		settle(hub, now);
+	if (now >= hub->gate_ns)
+		lrp_listen_attend(hub);
 	while (lrp_tcp_listen_timer(&hub->listener, now, &flow, &reply))
 		lrp_stream_answer(hub, &flow, &reply);
 }
@@ -136,7 +170,8 @@ int64_t lrp_listen_deadline(const struct lrp_hub *hub)
 {
 	int64_t at = lrp_tcp_listen_deadline(&hub->listener);
 
-	return at < hub->settle_ns ? at : hub->settle_ns;
+	at = at < hub->settle_ns ? at : hub->settle_ns;
+	return at < hub->gate_ns ? at : hub->gate_ns;
 }
 
 void lrp_listen_stop(struct lrp_hub *hub, int64_t now)

@@ -432,7 +432,7 @@ static int segment(struct lrp_hub *hub, int64_t now, struct lrp_packet *p, bool 
 		return hub->waiting ? lrp_waits_segment(hub, now, &flow, &s)
 				    : LRP_DROPPED(LRP_DROP_STALE);
 	if (!c) {
-		lrp_listen_segment(hub, now, &flow, &s);
+		lrp_listen_segment(hub, now, &flow, &s, context);
 		return 0;
 	}
 	if (c->hub != hub && !moved_lock(c))
@@ -498,6 +498,8 @@ void lrp_hub_input(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine
 	if (context == LRP_CONTEXT_CALL &&
 	    !atomic_load_explicit(&hub->called, memory_order_relaxed))
 		atomic_store_explicit(&hub->called, true, memory_order_relaxed);
+	if (context == LRP_CONTEXT_CALL && hub->listening)
+		lrp_listen_attend(hub);
 	for (more = true; more && rounds; rounds--) {
 		more = false;
 		for (i = 0; i < hub->ep.channels; i++) {
@@ -581,7 +583,7 @@ static void reset(struct lrp_hub *hub)
 	memset(&hub->hold, 0, sizeof(*hub) - offsetof(struct lrp_hub, hold));
 	hub->hold = -1;
 	hub->queue_end = &hub->queue;
-	hub->settle_ns = LRP_TCP_NEVER;
+	hub->settle_ns = hub->gate_ns = LRP_TCP_NEVER;
 	atomic_store(&hub->deadline_ns, LRP_TCP_NEVER);
 	atomic_store(&hub->called, false);
 	hub->armed_by = 0;

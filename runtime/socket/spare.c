@@ -283,7 +283,7 @@ void lrp_spare_fork_child(void)
 	}
 	free(mappings);
 	mappings = NULL;
-	spares = 0;
+	spares = want = 0;
 	used_up = NULL;
 	started = false;
 	pthread_mutex_init(&lock, NULL);

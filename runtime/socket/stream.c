@@ -21,8 +21,7 @@
 #include "../tx/netlink.h"
 #include "stream.h"
 
-#define LIMIT  512u /* frames of a connection's channel */
-#define SPARES 4u   /* hubs to be ready once a connection has been opened */
+#define LIMIT 512u /* frames of a connection's channel */
 
 int lrp_stream_changed(struct lrp_view *l, int fd)
 {
@@ -149,7 +148,7 @@ static struct lrp_hub *hub_for_one(void)
 		lrp_hub_discard(hub);
 		hub = NULL;
 	}
-	lrp_spare_want(SPARES);
+	lrp_spare_want(LRP_SPARES_FEW);
 	return hub;
 }
 

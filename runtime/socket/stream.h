@@ -100,6 +100,8 @@ struct lrp_hub {
 	bool waiting; /* for segments of connections in TIME_WAIT, and nothing else: waits.c */
 	struct lrp_conn *queue, **queue_end;
 	int64_t settle_ns; /* connections are old enough for an exact entry */
+	int64_t gate_ns;   /* SYNs are kept away until then; LRP_TCP_NEVER: they are not */
+	uint32_t cookies;  /* sent while nobody called, in this interval */
 	uint32_t queued, backlog;
 	uint64_t processed[LRP_CONTEXT_COUNT];
 	uint64_t dropped;
@@ -165,7 +167,9 @@ void lrp_conn_release(struct lrp_conn *c, int64_t now, bool abort);
 
 /* Lock held. A segment that belongs to no connection. */
 void lrp_listen_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *flow,
-			const struct lrp_tcp_segment *s);
+			const struct lrp_tcp_segment *s, enum lrp_context context);
+/* A call of the application is at the listener: SYNs are let in again. */
+void lrp_listen_attend(struct lrp_hub *hub);
 void lrp_listen_timers(struct lrp_hub *hub, int64_t now);
 int64_t lrp_listen_deadline(const struct lrp_hub *hub);
 /* Resets what was not accepted; no more is taken. */
@@ -211,6 +215,7 @@ void lrp_shadow_fork_child(void);
 
 /* ---- spare.c ---------------------------------------------------------------- */
 
+#define LRP_SPARES_FEW 4u /* for who has had none so far */
 /* So many hubs are to be ready from now on; returns at once. */
 void lrp_spare_want(uint32_t count);
 /* And some of them now. Asks lrpd. */
@@ -267,6 +272,17 @@ void lrp_stream_inherit(struct lrp_view *from, int from_fd, struct lrp_view *to,
 
 /* A new epoll instance of the hub's channels and bell, and of a listener's shadow (-1: none); -errno. */
 int lrp_stream_set(const struct lrp_hub *hub, int listener);
+/* An accepted connection that is on its listener's channels, and could have its own; any time. */
+static inline bool lrp_stream_unsettled(const struct lrp_view *l)
+{
+	const struct lrp_stream *stream = &l->sock->stream;
+
+	return lrp_is_stream(l) && atomic_load(&stream->mode) == LRP_STREAM_CONNECTION &&
+	       stream->hub && stream->hub->shared && atomic_load(&l->sock->procs) == 1 &&
+	       atomic_load(&l->epfd) < 0;
+}
+/* Then it gets them. */
+void lrp_stream_settle(int fd);
 /* The calling thread has accepted from the listener; NULL: forget that. */
 void lrp_stream_accepting(struct lrp_view *l, int fd);
 /* hub->lock held on entry, not on return. Sleeps until something may have changed. 0, -EAGAIN

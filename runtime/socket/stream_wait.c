@@ -45,10 +45,11 @@ static void own_channels(struct lrp_view *l, int fd)
 	struct lrp_stream *stream = &l->sock->stream;
 	struct lrp_hub *hub = stream->hub, *own;
 
-	if (!hub->shared || atomic_load(&stream->mode) != LRP_STREAM_CONNECTION ||
-	    atomic_load(&l->sock->procs) != 1)
+	if (!lrp_stream_unsettled(l))
 		return;
 	own = lrp_spare_take();
+	if (!own)
+		lrp_spare_want(LRP_SPARES_FEW);
 	if (own && lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
 		if (lrp_hub_move(hub, stream->conn, own, (int64_t)lrp_now_ns())) {
 			stream->hub = own;
@@ -60,6 +61,16 @@ static void own_channels(struct lrp_view *l, int fd)
 		lrp_spare_put(own);
 	else
 		lrp_app_watch(l);
+}
+
+void lrp_stream_settle(int fd)
+{
+	struct lrp_view *l;
+
+	if (lrp_setup_lock(fd, &l))
+		return;
+	own_channels(l, fd);
+	lrp_setup_unlock(l);
 }
 
 /* Setup lock held. */

@@ -8,6 +8,7 @@
  * asks again once it has that socket's lock whether it is the one.
  */
 #include <pthread.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -25,10 +26,33 @@ static struct lrp_view *all;	    /* sockets of this process */
 static struct lrp_view *free_list;  /* locals */
 static struct lrp_sock *free_socks; /* their locks stay valid: somebody may still look at them */
 
+/* Connections that still are on their listener's channels get their own, which the child inherits: it could
+ * not get any for them without asking lrpd, and would be woken for all that comes to the listener. */
+static void settle_connections(void)
+{
+	struct lrp_view *l;
+	uint32_t n = 0, i;
+	int *fds;
+
+	pthread_mutex_lock(&table_lock);
+	for (l = all; l; l = l->next)
+		n += lrp_stream_unsettled(l);
+	fds = n ? malloc(n * sizeof(*fds)) : NULL;
+	for (l = all, i = 0; fds && l && i < n; l = l->next)
+		if (lrp_stream_unsettled(l))
+			fds[i++] = l->fd;
+	pthread_mutex_unlock(&table_lock);
+	for (i = 0; fds && i < n; i++)
+		lrp_stream_settle(fds[i]);
+	free(fds);
+}
+
 static void fork_prepare(void)
 {
 	struct lrp_view *l;
 
+	if (!lrp_inside)
+		settle_connections();
 	pthread_mutex_lock(&table_lock);
 	/* Before the child exists: the parent could close the socket the moment after. */
 	for (l = all; l; l = l->next) {

@@ -175,9 +175,9 @@ static enum lrp_tcp_listen_result syn(struct lrp_tcp_listener *l, int64_t now,
 	struct lrp_tcp_half *h;
 
 	l->syns++;
-	if (l->full || l->table.used >= l->max_used) {
+	if (l->full || l->gated || l->table.used >= l->max_used) {
 		l->overflows++;
-		if (l->full || !l->cookies)
+		if (l->full || l->gated || !l->cookies)
 			return LRP_TCP_LISTEN_DROP;
 		return send_cookie(l, now, flow, s, reply);
 	}

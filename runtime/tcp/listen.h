@@ -39,6 +39,7 @@ struct lrp_tcp_listener {
 	uint32_t max_used;		 /* beyond it: cookies, if allowed */
 	bool cookies;
 	bool full;	    /* the accept queue is: SYNs are dropped, third ACKs ignored */
+	bool gated;	    /* SYNs are dropped, nothing else */
 	uint8_t rcv_wscale; /* that a connection will offer */
 	uint8_t synack_retries;
 	uint16_t rcv_window; /* bytes offered in the SYN-ACK */

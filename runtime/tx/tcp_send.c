@@ -335,7 +335,18 @@ static int send_some(struct lrp_tx_dest *dest, const struct lrp_tx_key *key,
 	}
 	if (slot < 0)
 		slot = raw_device(key);
-	return slot < 0 ? refused(key) : send_by_kernel(slot, dest, key, how, tx, count, flags);
+	if (slot < 0)
+		return refused(key);
+	n = send_by_kernel(slot, dest, key, how, tx, count, flags);
+	/* The socket is full of what waits for neighbours that are not there: of a flood's strangers. Those that
+	 * are there must not suffer. */
+	if (n == -EAGAIN && !ours &&
+	    lrp_tx_route_resolve(dest, key, lrp_tx_epoch(), lrp_tx_now_ns(), true) &&
+	    acceptable(dest, how, tx, 1, true) == 1) {
+		lrp_tx_peer_learn(dest, lrp_tx_now_ns());
+		n = send_frames(dest, how, tx, 1, flags);
+	}
+	return n;
 }
 
 int lrp_tx_send_tcp(struct lrp_tx_dest *dest, const struct lrp_tx_tcp *how,

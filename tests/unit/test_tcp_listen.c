@@ -488,6 +488,19 @@ static void full_is_silent(void **state)
 	assert_int_equal(input(T0, seg(LRP_TCP_ACK, 0, iss + 1)), LRP_TCP_LISTEN_OPENED);
 }
 
+/* No new SYN is answered, everything else is as it was. */
+static void gated(void **state)
+{
+	(void)state;
+	input(T0, full_syn());
+	l.gated = true;
+	flow = flow_of(AF_INET, 2);
+	assert_int_equal(input(T0, full_syn()), LRP_TCP_LISTEN_DROP);
+	assert_int_equal(l.cookies_sent, 0);
+	flow = flow_of(AF_INET, 1);
+	assert_int_equal(input(T0, seg(LRP_TCP_ACK, 0, iss + 1)), LRP_TCP_LISTEN_OPENED);
+}
+
 /* ---- cookies ------------------------------------------------------------------------ */
 
 static void cookies_when_full(void **state)
@@ -651,6 +664,7 @@ int main(void)
 		cmocka_unit_test_setup(icmp_errors, setup),
 		cmocka_unit_test_setup(closing_resets_all, setup),
 		cmocka_unit_test_setup(full_is_silent, setup),
+		cmocka_unit_test_setup(gated, setup),
 		cmocka_unit_test_setup(cookies_when_full, setup),
 		cmocka_unit_test_setup(cookie_with_timestamps, setup),
 		cmocka_unit_test_setup(cookie_without_timestamps, setup),
