@@ -78,13 +78,17 @@ BPFT := $(patsubst tests/bpf/%.c,$(B)/tests/bpf/%,$(wildcard tests/bpf/test_*.c)
 SIM := $(patsubst tests/sim/%.c,$(B)/tests/sim/%,$(wildcard tests/sim/test_*.c))
 NETT := $(patsubst tests/net/%.c,$(B)/tests/net/%,$(wildcard tests/net/test_*.c))
 NETSH := $(wildcard tests/net/test_*.sh)
+MUTANTS := tests/mutants/run.sh
 FUZZ := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 # What `make check` spends on each storm and fuzz target; check-long sets more.
 export LRP_FUZZ_SECONDS ?= 5
 export LRP_SOAK_SECONDS ?= 30
 
-.PHONY: all deps demo check check-unit check-bpf check-net check-long bench san fuzz lint format \
+# For tests/mutants/run.sh.
+export LRP_TEST_LIBS := $(LDLIBS) -lm
+
+.PHONY: all deps demo check mutants check-unit check-bpf check-net check-long bench san fuzz lint format \
 	install uninstall clean help build-all check-build
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -98,6 +102,7 @@ help:
 	@echo 'sudo make demo  overload a server on stock sockets and on LRP, side by side'
 	@echo 'sudo make check all tests; check-unit needs no root; check-bpf, check-net; check-long runs storms long'
 	@echo 'sudo make bench Figure 3, MLFRR, Table 1, Figure 4 in quick form; lrp-bench NAME runs any one'
+	@echo 'make mutants    is there a test that fails for each mechanism of TCP that is switched off'
 	@echo 'make san        unit tests under address and undefined-behaviour sanitizers, then thread sanitizer'
 	@echo 'make fuzz       fuzz every parser, LRP_FUZZ_SECONDS each'
 	@echo 'make lint format install uninstall clean'
@@ -225,11 +230,16 @@ check-build: build-all $(UNIT) $(SIM) $(BPFT) $(NETT)
 
 check: deps
 	@$(MAKE) --no-print-directory -j2 check-build $(FUZZ)
-	@tests/lib/run.sh $(UNIT) $(SIM) $(BPFT) $(NETT) $(NETSH) $(FUZZ)
+	@tests/lib/run.sh $(UNIT) $(SIM) $(MUTANTS) $(BPFT) $(NETT) $(NETSH) $(FUZZ)
 
 check-unit:
 	@$(MAKE) --no-print-directory -j2 $(UNIT) $(SIM)
 	@tests/lib/run.sh $(UNIT) $(SIM)
+
+# Does a test fail for each mechanism of TCP that is switched off?
+mutants:
+	@$(MAKE) --no-print-directory -s -j2 $(UNIT) $(SIM)
+	@tests/mutants/run.sh
 
 check-bpf: deps
 	@$(MAKE) --no-print-directory -j2 check-build
