@@ -35,6 +35,7 @@
 #include "../base/log.h"
 #include "../socket/stream.h"
 #include "app.h"
+#include "cgroup.h"
 #include "sched.h"
 #include "share.h"
 
@@ -260,7 +261,9 @@ static void mirror(void)
 	if (syscall(SYS_tgkill, getpid(), owner, 0)) {
 		owner = getpid(); /* it has ended: the first thread instead */
 		lrp_share_open(owner);
+		lrp_cgroup_open(owner);
 	}
+	lrp_cgroup_follow();
 	mirror_policy();
 	if (!sched_getaffinity(owner, sizeof(theirs), &theirs) &&
 	    !sched_getaffinity(0, sizeof(ours), &ours) && !CPU_EQUAL(&theirs, &ours))
@@ -387,6 +390,7 @@ static void *app_main(void *unused)
 	is_app = true;
 	prctl(PR_SET_NAME, "lrp-app");
 	lrp_share_open(owner);
+	lrp_cgroup_open(owner);
 	for (;;) {
 		lrp_app_turn(0);
 		while (atomic_load(&park)) {

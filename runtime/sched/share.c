@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "../base/clock.h"
+#include "../base/fd.h"
 #include "share.h"
 
 #define WINDOW_NS (10 * LRP_NS_PER_MS) /* between two looks at the times */
@@ -37,19 +38,14 @@ static uint64_t contended_ns; /* until then */
 static int64_t credit_ns, pause_ns;
 static uint64_t charged_ns; /* our CPU time up to now has been paid for, or was free */
 
-static int task_file(pid_t tid, const char *name)
+void lrp_share_file(int *fd, pid_t tid, const char *name)
 {
 	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/self/task/%d/%s", (int)tid, name);
-	return open(path, O_RDONLY | O_CLOEXEC);
-}
-
-static void replace(int *fd, int with)
-{
 	if (*fd >= 0)
 		close(*fd);
-	*fd = with;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/%s", (int)tid, name);
+	*fd = lrp_fd_aside(open(path, O_RDONLY | O_CLOEXEC));
 }
 
 static bool read_times(int fd, struct times *t)
@@ -67,9 +63,9 @@ static bool read_times(int fd, struct times *t)
 
 void lrp_share_open(pid_t owner)
 {
-	replace(&own_stat, task_file((pid_t)syscall(SYS_gettid), "schedstat"));
-	replace(&owner_stat, task_file(owner, "schedstat"));
-	replace(&owner_state, task_file(owner, "stat"));
+	lrp_share_file(&own_stat, (pid_t)syscall(SYS_gettid), "schedstat");
+	lrp_share_file(&owner_stat, owner, "schedstat");
+	lrp_share_file(&owner_state, owner, "stat");
 	read_times(own_stat, &own_before);
 	read_times(owner_stat, &owner_before);
 	looked_ns = lrp_now_ns();

@@ -17,6 +17,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* /proc/self/task/<tid>/<name>, in place of what *fd was open for, if not -1. */
+void lrp_share_file(int *fd, pid_t tid, const char *name);
 /* The owner is this thread of our process; again if it has ended. */
 void lrp_share_open(pid_t owner);
 /* Before segments are processed: 0, or for how long APP has to leave them where they are. */
