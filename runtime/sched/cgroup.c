@@ -78,7 +78,8 @@ static void join(const char *path)
 	int len = snprintf(tid, sizeof(tid), "%ld\n", (long)syscall(SYS_gettid));
 
 	if (fd < 0 || write(fd, tid, (size_t)len) != len)
-		lrp_log_once(LRP_LOG_INFO, "the APP thread does not follow its owner's cgroup: %s: %m", path);
+		lrp_log_once(LRP_LOG_INFO,
+			     "the APP thread does not follow its owner's cgroup: %s: %m", path);
 	if (fd >= 0)
 		close(fd);
 }

@@ -11,6 +11,7 @@
 #include "tcp_internal.h"
 
 #define DEFER_NS 1000000ll /* as Linux: no longer than this without sending */
+#define RUN_NS	 1000000u
 
 /* ---- the fields of a segment -------------------------------------------- */
 
@@ -280,6 +281,31 @@ static bool data(const struct lrp_tcp *c, int64_t now, uint32_t max, struct lrp_
 	return (len || fin) && fresh(c, now, tx, len, fin, LRP_TCP_TX_NEW);
 }
 
+/*
+ * A run is no longer than what the path takes in a millisecond, two segments at least: a third of the
+ * window at once would find a queue full that the same bytes pass one by one (Linux's TSO
+ * autosizing, which also lets runs grow where the round trip is short).
+ */
+static uint32_t run_length(const struct lrp_tcp *c, uint32_t max)
+{
+	const struct lrp_tcp_rtt *t = &c->recovery.rtt;
+	uint64_t bytes = c->cc.cwnd;
+	int64_t steps = t->min_ns >> 19; /* of half a millisecond */
+	uint32_t room;
+
+	if (!t->srtt_ns)
+		return max;
+	bytes += lrp_tcp_cc_slow_start(&c->cc) ? bytes : bytes / 5;
+	bytes = bytes * RUN_NS / (uint64_t)t->srtt_ns + (steps < 16 ? 65536u >> steps : 0);
+	if (bytes < 2u * c->mss)
+		bytes = 2u * c->mss;
+	/* Nothing is left over that is too small to go alone: the window is used up, and seen to be. */
+	room = lrp_tcp_min(lrp_tcp_recovery_room(&c->recovery, &c->cc), lrp_tcp_peer_room(c));
+	if (room > bytes && room < 2 * bytes)
+		bytes = room;
+	return bytes < max ? (uint32_t)bytes : max;
+}
+
 bool lrp_tcp_output(const struct lrp_tcp *c, int64_t now, uint32_t max, struct lrp_tcp_tx *tx)
 {
 	uint32_t seq, len;
@@ -299,7 +325,7 @@ bool lrp_tcp_output(const struct lrp_tcp *c, int64_t now, uint32_t max, struct l
 			tx->kind = LRP_TCP_TX_ACK;
 		return true;
 	}
-	if (lrp_tcp_sends(c) && data(c, now, max, tx))
+	if (lrp_tcp_sends(c) && data(c, now, run_length(c, max), tx))
 		return true;
 	if (__builtin_expect(c->due & LRP_TCP_DUE_PROBE, 0)) {
 		/* Not in the window: the peer must answer (RFC 9293 3.8.4). */

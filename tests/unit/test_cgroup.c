@@ -29,8 +29,8 @@ static void unified(void **state)
 static void version_one(void **state)
 {
 	(void)state;
-	assert_true(lrp_cgroup_parse("9:name=systemd:/\n3:cpuset:/x\n2:cpuacct:/y\n1:cpu:/a/b\n0::/z\n",
-				     path));
+	assert_true(lrp_cgroup_parse(
+		"9:name=systemd:/\n3:cpuset:/x\n2:cpuacct:/y\n1:cpu:/a/b\n0::/z\n", path));
 	assert_string_equal(path, "/sys/fs/cgroup/cpu/a/b/tasks");
 	assert_true(lrp_cgroup_parse("4:cpu,cpuacct:/a\n", path));
 	assert_string_equal(path, "/sys/fs/cgroup/cpu,cpuacct/a/tasks");

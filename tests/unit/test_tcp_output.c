@@ -308,6 +308,38 @@ static void deferred(void **state)
 	assert_true(out_max(65536));
 }
 
+/* Where the round trip is long, a run is what the path takes in a millisecond, and the window is used up
+ * all the same. */
+static void autosized(void **state)
+{
+	uint32_t sum = 0;
+
+	(void)state;
+	open_plain();
+	conn.cc.cwnd = conn.cc.ssthresh = 25000;
+	conn.recovery.rtt.srtt_ns = conn.recovery.rtt.min_ns = 100 * MS;
+	write_bytes(60000);
+	while (out_max(65536)) {
+		assert_in_range(tx.payload_len, 1000, 3000);
+		sum += tx.payload_len;
+	}
+	assert_int_equal(sum, 25000);
+	/* 10 Mbyte/s: 12,000 bytes, with the fifth that lets it grow */
+	open_plain();
+	conn.cc.cwnd = conn.cc.ssthresh = 60000;
+	conn.recovery.rtt.srtt_ns = conn.recovery.rtt.min_ns = 6 * MS;
+	write_bytes(60000);
+	assert_true(out_max(65536));
+	assert_int_equal(tx.payload_len, 12000 + (65536 >> 11) - (12000 + (65536 >> 11)) % 1000);
+	/* a short way */
+	open_plain();
+	conn.cc.cwnd = 60000;
+	conn.recovery.rtt.srtt_ns = conn.recovery.rtt.min_ns = MS / 10;
+	write_bytes(60000);
+	assert_true(out_max(65536));
+	assert_int_equal(tx.payload_len, 60000);
+}
+
 /* RFC 5681 4.1: after a pause no burst. */
 static void pause(void **state)
 {
@@ -381,21 +413,14 @@ static void room_for_options(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(all_of_it),
-		cmocka_unit_test(runs_of_segments),
-		cmocka_unit_test(windows),
-		cmocka_unit_test(silly_window),
-		cmocka_unit_test(nagle),
-		cmocka_unit_test(cork),
-		cmocka_unit_test(fin_with_data),
-		cmocka_unit_test(local_drop),
-		cmocka_unit_test(urgent),
-		cmocka_unit_test(again),
-		cmocka_unit_test(shrunk),
-		cmocka_unit_test(deferred),
-		cmocka_unit_test(pause),
-		cmocka_unit_test(ecn),
-		cmocka_unit_test(room_for_options),
+		cmocka_unit_test(all_of_it),	 cmocka_unit_test(runs_of_segments),
+		cmocka_unit_test(windows),	 cmocka_unit_test(silly_window),
+		cmocka_unit_test(nagle),	 cmocka_unit_test(cork),
+		cmocka_unit_test(fin_with_data), cmocka_unit_test(local_drop),
+		cmocka_unit_test(urgent),	 cmocka_unit_test(again),
+		cmocka_unit_test(shrunk),	 cmocka_unit_test(deferred),
+		cmocka_unit_test(autosized),	 cmocka_unit_test(pause),
+		cmocka_unit_test(ecn),		 cmocka_unit_test(room_for_options),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
