@@ -14,6 +14,8 @@
 #include "../sched/sched.h"
 #include "stream.h"
 
+#define WAITS 8u
+
 int lrp_stream_set(const struct lrp_hub *hub, int listener)
 {
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE};
@@ -120,12 +122,14 @@ static __thread struct {
 	struct lrp_view *l;
 	int fd;
 	pid_t tid;
+	uint32_t waits; /* since then: who waits so often has found his work */
 } listener;
 
 void lrp_stream_accepting(struct lrp_view *l, int fd)
 {
 	listener.l = l;
 	listener.fd = fd;
+	listener.waits = 0;
 	if (!l)
 		listener.tid = 0;
 	else if (!listener.tid)
@@ -142,7 +146,7 @@ static uint32_t add_listener(const struct lrp_view *waits_for, struct pollfd *se
 
 	if (!listener.l || listener.l == waits_for)
 		return 0;
-	if (lrp_view_of(listener.fd) != listener.l ||
+	if (++listener.waits > WAITS || lrp_view_of(listener.fd) != listener.l ||
 	    !lrp_hub_lock(listener.l, listener.fd, LRP_STREAM_LISTENER)) {
 		listener.l = NULL;
 		return 0;
