@@ -60,6 +60,7 @@ static void lock(struct lrp_hub *hub)
 	lrp_inside++;
 	if (lrp_unlikely(lrp_lock(&hub->lock)))
 		recover(hub);
+	hub->turn++;
 }
 
 static void unlock(struct lrp_hub *hub)

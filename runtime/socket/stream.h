@@ -66,11 +66,16 @@ struct lrp_hub {
 	int64_t armed_ns;	     /* the deadline that an APP thread knows; */
 	pid_t armed_by;		     /* of this process: sched/app.c */
 	struct lrp_endpoint ep;
-	int bell;     /* eventfd, edge-triggered: another thread made something ready */
-	int set;      /* epoll instance of channels and bell, kept with a spare hub; or -1 */
-	bool spare;   /* nobody's, or about to get its connection: spare.c */
-	bool tainted; /* not to be used again: somebody may sleep on it still */
-	pid_t pid;    /* the process whose mappings the channels are; 0: another that it forked */
+	int bell;      /* eventfd, edge-triggered: another thread made something ready */
+	int set;       /* epoll instance of channels and bell, kept with a spare hub; or -1 */
+	bool spare;    /* nobody's, or about to get its connection: spare.c */
+	bool tainted;  /* not to be used again: somebody may sleep on it still */
+	pid_t pid;     /* the process whose mappings the channels are; 0: another that it forked */
+	uint32_t turn; /* counts who has held the lock; */
+	/* for the holder of this turn nothing has changed that concerns poll()'s events, unless it is in
+	 * the channels; of a hub with one connection */
+	uint32_t seen_turn;
+	short seen; /* the events */
 	/* reset when the hub is used again, all below */
 	int hold; /* descriptor of the shadow when its owner has closed his; or -1 */
 	pid_t hold_pid;

@@ -246,17 +246,45 @@ static short connection_events(const struct lrp_tcp *c)
 		       (ready & LRP_TCP_ERROR ? POLLERR : 0));
 }
 
+/* Hub locked. Who looks at a hundred connections finds nearly all of them as they were: nobody has had
+ * the hub since somebody looked, its channels are empty, and no timer is due. */
+static bool as_before(struct lrp_hub *hub, int64_t now)
+{
+	uint32_t i;
+
+	if (hub->turn != hub->seen_turn || hub->shared || lrp_eager() ||
+	    now >= atomic_load_explicit(&hub->deadline_ns, memory_order_relaxed))
+		return false;
+	for (i = 0; i < hub->ep.channels; i++)
+		if (lrp_chan_available(&hub->ep.chan[i], 1))
+			return false;
+	/* A look is a call, for the APP thread. */
+	if (!atomic_load_explicit(&hub->called, memory_order_relaxed))
+		atomic_store_explicit(&hub->called, true, memory_order_relaxed);
+	return true;
+}
+
+static short look(struct lrp_hub *hub, struct lrp_conn *c, int64_t now)
+{
+	if (!as_before(hub, now)) {
+		lrp_hub_input(hub, now, c, LRP_CONTEXT_CALL);
+		hub->seen = connection_events(&c->tcp);
+		if (!(hub->seen & POLLIN))
+			turn_away(c);
+		lrp_hub_settle(hub);
+	}
+	if (!hub->touched)
+		hub->seen_turn = hub->turn + 1;
+	return hub->seen;
+}
+
 short lrp_stream_events(struct lrp_view *l, int fd, short events, int64_t now)
 {
 	struct lrp_stream *stream = &l->sock->stream;
 	short revents = 0;
 
 	if (lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
-		lrp_hub_input(stream->hub, now, stream->conn, LRP_CONTEXT_CALL);
-		revents = connection_events(&stream->conn->tcp);
-		if (!(revents & POLLIN))
-			turn_away(stream->conn);
-		lrp_hub_settle(stream->hub);
+		revents = look(stream->hub, stream->conn, now);
 		lrp_hub_unlock(stream->hub);
 	} else if (lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {
 		lrp_hub_input(stream->hub, now, NULL, LRP_CONTEXT_CALL);
