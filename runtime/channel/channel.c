@@ -19,7 +19,9 @@
 #include "fill.h"
 #include "ring_map.h"
 
-#define SETTLES_IDLE 64u /* one of so many asks for losses though nothing has come */
+/* The call that asks the kernel for losses costs more than all else in a settle, and there are none as
+ * long as XDP lends only what the pool has: a batch of packets asks, or so many settles. */
+#define SETTLES_ASK 64u
 
 /* What the kernel lost of the frames that XDP has counted as enqueued: the fill
  * ring was empty, or the RX ring full. Of a packet in several frames it counts one. */
@@ -93,7 +95,7 @@ int lrp_chan_open(struct lrp_chan *chan, struct lrp_pool_view *pool, int fd, uin
 	chan->fd = fd;
 	/* A recycled ring goes on where its last owner stopped. */
 	chan->returned_at = atomic_load_explicit(chan->consumer, memory_order_acquire);
-	chan->next = chan->counted_at = chan->settled_at = chan->returned_at;
+	chan->next = chan->counted_at = chan->settled_at = chan->asked_at = chan->returned_at;
 	if (user)
 		chan->lost_base = __atomic_load_n(&user->lost, __ATOMIC_RELAXED) - losses;
 	lrp_chan_set_limit(chan, 0);
@@ -200,17 +202,18 @@ uint64_t lrp_chan_discarded(const struct lrp_chan *chan)
 bool lrp_chan_settle(struct lrp_chan *chan)
 {
 	uint64_t losses;
+	bool idle = chan->next == chan->settled_at && chan->returned_at == chan->next;
+	bool ask = ++chan->settles % SETTLES_ASK == 0 || chan->next - chan->asked_at >= chan->batch;
 
-	/* A channel of which nothing came has lost nothing, but in the long run: the call costs
-	 * more than all else here, and lrp_poll() settles many channels. */
-	if (chan->next == chan->settled_at && chan->returned_at == chan->next &&
-	    ++chan->settles % SETTLES_IDLE)
-		return lrp_chan_available(chan, 1) == 0;
-	chan->settled_at = chan->next;
-	lrp_chan_return(chan);
-	lrp_fill_settle(chan->pool, chan->fd);
-	if (chan->user && !socket_losses(chan->fd, &losses))
+	if (!idle || ask) {
+		chan->settled_at = chan->next;
+		lrp_chan_return(chan);
+		lrp_fill_settle(chan->pool, chan->fd);
+	}
+	if (ask && chan->user && !socket_losses(chan->fd, &losses)) {
+		chan->asked_at = chan->next;
 		__atomic_store_n(&chan->user->lost, chan->lost_base + losses, __ATOMIC_RELEASE);
+	}
 	return lrp_chan_available(chan, 1) == 0;
 }
 

@@ -72,8 +72,9 @@ struct lrp_chan {
 	uint32_t returned_at; /* = *consumer: first descriptor not yet returned */
 	uint32_t counted_at;  /* up to here user->returned has counted */
 	uint32_t settled_at;  /* `next` at the last lrp_chan_settle() */
-	uint32_t settles;     /* of a channel from which nothing was taken in between */
-	uint32_t doubt_at;    /* while `returning`: the descriptor whose frame is being pushed */
+	uint32_t asked_at;    /* `next` when the kernel was last asked for losses */
+	uint32_t settles;
+	uint32_t doubt_at; /* while `returning`: the descriptor whose frame is being pushed */
 	bool returning;
 	uint32_t batch; /* return when so many are taken: a quarter of the limit */
 	uint32_t id;	/* channel id within the device */
@@ -141,9 +142,8 @@ void lrp_chan_detach(struct lrp_chan *chan);
  * not hold is refused: -EINVAL. */
 int lrp_chan_give_back(struct lrp_chan *chan, uint64_t addr);
 
-/* [consumer] Before sleeping: returns the batch, brings `lost` up to date from
- * XDP_STATISTICS. Returns true if the ring is still empty. Of a channel from which nothing was taken
- * since the last time it looks at the ring alone, as a rule. */
+/* [consumer] Before sleeping: returns the batch and, once a batch of packets or some settles, brings
+ * `lost` up to date from XDP_STATISTICS. Returns true if the ring is still empty. */
 bool lrp_chan_settle(struct lrp_chan *chan);
 
 /* Any thread: packets that were dropped by the runtime or lost behind XDP; packets that XDP discarded
