@@ -540,45 +540,80 @@ static const struct flow_map flow_maps[] = {
 
 /* By batches: the owners write meanwhile, and after a key that has been deleted the next one is the
  * first. */
-static void purge(struct lrp_core *core, const struct flow_map *m)
+static void walk(struct lrp_core *core, const struct flow_map *m,
+		 void (*see)(struct lrp_core *core, const struct flow_map *m, const uint8_t *key,
+			     const struct lrp_flow *flow, void *arg),
+		 void *arg)
 {
 	uint8_t *keys = malloc(FLOW_BATCH * m->key_size);
-	struct lrp_flow *flows = malloc(FLOW_BATCH * sizeof(*flows)), now;
+	struct lrp_flow *flows = malloc(FLOW_BATCH * sizeof(*flows));
 	uint32_t from, to, count;
 	bool more = keys && flows, first = true;
-	int fd = core->map_fd[m->map];
-	struct lrp_core_reset peer;
 
 	while (more) {
 		count = FLOW_BATCH;
-		more = !bpf_map_lookup_batch(fd, first ? NULL : &from, &to, keys, flows, &count,
-					     NULL);
+		more = !bpf_map_lookup_batch(core->map_fd[m->map], first ? NULL : &from, &to, keys,
+					     flows, &count, NULL);
 		if (!more && errno != ENOENT)
 			break;
 		first = false;
 		from = to;
-		for (uint32_t i = 0; i < count; i++) {
-			const uint8_t *key = keys + i * m->key_size;
-
-			/* Asked again: it may be another's by now. */
-			if (key[m->proto_offset] != IPPROTO_TCP || lives(core, &flows[i]) ||
-			    bpf_map_lookup_elem(fd, key, &now) || lives(core, &now) ||
-			    bpf_map_delete_elem(fd, key))
-				continue;
-			m->peer(key, &peer);
-			lrp_core_reset(core, &peer);
-		}
+		for (uint32_t i = 0; i < count; i++)
+			if (keys[i * m->key_size + m->proto_offset] == IPPROTO_TCP)
+				see(core, m, keys + i * m->key_size, &flows[i], arg);
 	}
 	free(keys);
 	free(flows);
 }
 
-void lrp_core_flows_purge(struct lrp_core *core)
+static void walk_all(struct lrp_core *core,
+		     void (*see)(struct lrp_core *core, const struct flow_map *m,
+				 const uint8_t *key, const struct lrp_flow *flow, void *arg),
+		     void *arg)
 {
 	if (core->map_fd[LRP_MAP_PORTS] < 0)
 		return;
 	for (size_t i = 0; i < sizeof(flow_maps) / sizeof(flow_maps[0]); i++)
-		purge(core, &flow_maps[i]);
+		walk(core, &flow_maps[i], see, arg);
+}
+
+static void purge(struct lrp_core *core, const struct flow_map *m, const uint8_t *key,
+		  const struct lrp_flow *flow, void *unused)
+{
+	int fd = core->map_fd[m->map];
+	struct lrp_core_reset peer;
+	struct lrp_flow now;
+
+	(void)unused;
+	/* Asked again: it may be another's by now. */
+	if (lives(core, flow) || bpf_map_lookup_elem(fd, key, &now) || lives(core, &now) ||
+	    bpf_map_delete_elem(fd, key))
+		return;
+	m->peer(key, &peer);
+	lrp_core_reset(core, &peer);
+}
+
+void lrp_core_flows_purge(struct lrp_core *core)
+{
+	walk_all(core, purge, NULL);
+}
+
+static void note(struct lrp_core *core, const struct flow_map *m, const uint8_t *key,
+		 const struct lrp_flow *flow, void *arg)
+{
+	struct lrp_core_reset *ends = arg;
+
+	if (flow->endpoint < core->state->endpoints)
+		m->peer(key, &ends[flow->endpoint]);
+}
+
+struct lrp_core_reset *lrp_core_flows_ends(struct lrp_core *core)
+{
+	struct lrp_core_reset *ends = calloc(core->state->endpoints, sizeof(*ends));
+
+	if (ends)
+		walk_all(core, note, ends);
+	return ends;
 }
 
 static void sync_tcp_port(struct lrp_core *core, __be16 port)

@@ -4,6 +4,7 @@
 #define LRP_CORE_FLOW_H
 
 #include "internal.h"
+#include "reset.h"
 
 /* LRP_REQ_PUBLISH. 0 or -errno, see lrp_core_shadow_read(); EEXIST: the socket has another
  * endpoint; ENOSPC: a map is full; of TCP also EDESTADDRREQ: it does not listen.
@@ -29,5 +30,9 @@ int lrp_core_flows_index(struct lrp_core *core); /* once, when the state is ther
 void lrp_core_flows_rebuild(
 	struct lrp_core *core); /* maps := table, and what living owners wrote */
 void lrp_core_memberships_rebuild(struct lrp_core *core); /* devices came or went */
+
+/* Of each endpoint the ends of a TCP connection that an exact entry leads there (rport 0: none), as the
+ * processes have written them; to be freed. NULL: no memory. */
+struct lrp_core_reset *lrp_core_flows_ends(struct lrp_core *core);
 
 #endif

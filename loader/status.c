@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "flow.h"
 #include "fragment.h"
 #include "umem.h"
 
@@ -238,8 +239,9 @@ static uint64_t occupancy(const struct lrp_channel *channel, const struct lrp_us
 	return held > 0 ? (uint64_t)held : 0;
 }
 
+/* `ends`: of a connection that its process has moved there. */
 static struct json_object *channel_status(struct lrp_core *core, struct lrp_core_pool *pool,
-					  uint32_t endpoint)
+					  uint32_t endpoint, const struct lrp_core_reset *ends)
 {
 	const struct lrp_endpoint_state *ep = &core->state->endpoint[endpoint];
 	const struct lrp_channel *channel = lrp_core_channel(core, pool, endpoint);
@@ -262,7 +264,12 @@ static struct json_object *channel_status(struct lrp_core *core, struct lrp_core
 			add_address(out, "peer", &ep->pub.raddr, ep->pub.rport);
 		add_bool(out, "reuseport", ep->pub.reuseport);
 		add_int(out, "memberships", ep->pub.membership_count);
+	} else if (ends && ends->rport) {
+		add_text(out, "proto", "tcp");
+		add_address(out, "local", &ends->laddr, ends->lport);
+		add_address(out, "peer", &ends->raddr, ends->rport);
 	}
+	add_bool(out, "spare", endpoint && !ep->pub.on && !(ends && ends->rport));
 	add_bool(out, "active", channel->flags & LRP_CHANNEL_ACTIVE);
 	add_int(out, "ring", channel->ring_size);
 	add_int(out, "limit", channel->limit);
@@ -290,6 +297,7 @@ static struct json_object *channel_status(struct lrp_core *core, struct lrp_core
 struct json_object *lrp_core_channels(struct lrp_core *core)
 {
 	struct json_object *out = json_object_new_object(), *channels = json_object_new_array();
+	struct lrp_core_reset *ends = lrp_core_flows_ends(core);
 
 	for (uint32_t e = 0; e < core->state->endpoints; e++) {
 		if (core->state->endpoint[e].use == LRP_ENDPOINT_FREE)
@@ -297,8 +305,10 @@ struct json_object *lrp_core_channels(struct lrp_core *core)
 		for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++)
 			if (lrp_core_pool_live(&core->pool[i]) && core->pool[i].xsk[e] >= 0)
 				json_object_array_add(channels,
-						      channel_status(core, &core->pool[i], e));
+						      channel_status(core, &core->pool[i], e,
+								     ends ? &ends[e] : NULL));
 	}
+	free(ends);
 	json_object_object_add(out, "channels", channels);
 	return out;
 }

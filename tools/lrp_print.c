@@ -249,12 +249,23 @@ void lrp_print_channels(struct json_object *root)
 		"packets", "call",   "helper", "app", "eager", "discard", "drop",   "command"};
 	struct json_object *channels = member(root, "channels");
 	struct table table = {.columns = 16};
+	size_t rows = 0, spare = 0;
 
 	for (size_t c = 0; c < table.columns; c++)
 		set(&table, 0, c, head[c]);
-	for (size_t i = 0; i < length(channels); i++)
-		add_channel(&table, i + 1, json_object_array_get_idx(channels, i));
+	for (size_t i = 0; i < length(channels); i++) {
+		struct json_object *channel = json_object_array_get_idx(channels, i);
+
+		if (truth(channel, "spare"))
+			spare++;
+		else
+			add_channel(&table, ++rows, channel);
+	}
 	print_table(&table, "");
+	if (spare)
+		printf("%zu more are kept ready for sockets and connections to come (--json has "
+		       "them)\n",
+		       spare);
 }
 
 /* ---- audit ------------------------------------------------------------ */

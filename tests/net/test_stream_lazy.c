@@ -141,6 +141,8 @@ static void in_calls(void)
 	char c;
 
 	spawn(&k, 2);
+	CHECK(!fault_sh("build/bin/lrp channels | grep -q ' 198.18.1.2:%d '", SERVICE),
+	      "lrp channels does not name the peer");
 	for (int i = 0; i < 2; i++)
 		before[i] = stats_of(&k, i);
 	tell(&k, 'e', 0, REQUESTS);
