@@ -312,11 +312,15 @@ static void ended(struct lrp_hub *hub, struct lrp_conn *c, int64_t now)
 
 void lrp_hub_flush(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine)
 {
-	struct lrp_conn *c;
+	struct lrp_conn *c, *writer = NULL;
 	bool ring = false;
 
 	while ((c = hub->touched)) {
 		hub->touched = c->next_touched;
+		if (c == hub->writer) {
+			writer = c;
+			continue;
+		}
 		c->touched = false;
 		grow(c);
 		output(c, now);
@@ -328,6 +332,9 @@ void lrp_hub_flush(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine
 		}
 		earlier(hub, lrp_tcp_deadline(&c->tcp));
 	}
+	hub->touched = writer;
+	if (writer)
+		writer->next_touched = NULL;
 	if (hub->listening)
 		earlier(hub, lrp_listen_deadline(hub));
 	if (hub->waiting)

@@ -86,6 +86,8 @@ struct lrp_hub {
 	/* While the lock is held for a receive call: whose, and where its bytes go at once; or NULL. */
 	struct lrp_conn *reader;
 	struct lrp_tcp_into *into;
+	/* While the lock is held for a send call: whose output waits for what the call adds; or NULL. */
+	struct lrp_conn *writer;
 
 	/* a connection's own */
 	struct lrp_hub *parent; /* its listener's, whose table has it; NULL: opened from here */

@@ -260,13 +260,16 @@ static ssize_t send_all(struct lrp_view *l, int fd, struct job *j, int flags)
 			return n < 0 ? -errno : n;
 		}
 		now = (int64_t)lrp_now_ns();
+		/* What acknowledgements allow goes out together with what is written now. */
+		stream->hub->writer = stream->conn;
 		lrp_hub_input(stream->hub, now, stream->conn, LRP_CONTEXT_CALL);
+		stream->hub->writer = NULL;
 		n = lrp_tcp_write(&stream->conn->tcp, now, j->piece, j->pieces, io);
 		if (n > 0) {
 			job_advance(j, (size_t)n);
 			lrp_hub_touch(stream->conn);
-			lrp_hub_flush(stream->hub, now, stream->conn);
 		}
+		lrp_hub_flush(stream->hub, now, stream->conn);
 		if (j->done == j->total || (n < 0 && n != -EAGAIN)) {
 			lrp_hub_unlock(stream->hub);
 			return j->done || n >= 0 ? (ssize_t)j->done : n;

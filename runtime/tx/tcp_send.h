@@ -28,8 +28,9 @@
 #include "../tcp/segment.h"
 #include "tx.h"
 
-/* Longest payload of a run: with its headers it must be one IP packet. */
-#define LRP_TX_RUN_MAX 65000u
+/* Longest payload of a run: with its headers it must be one IP packet, and shorter than what devices take
+ * by default (GSO_LEGACY_MAX_SIZE). */
+#define LRP_TX_RUN_MAX 65400u
 
 struct lrp_tx_tcp {
 	const struct lrp_tcp_flow *flow; /* laddr: not all zeros, but for lrp_tx_tcp_path() */
