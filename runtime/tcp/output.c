@@ -284,15 +284,17 @@ static bool data(const struct lrp_tcp *c, int64_t now, uint32_t max, struct lrp_
 /*
  * A run is no longer than what the path takes in a millisecond, two segments at least: a third of the
  * window at once would find a queue full that the same bytes pass one by one (Linux's TSO
- * autosizing, which also lets runs grow where the round trip is short).
+ * autosizing, which also lets runs grow where the round trip is short). And no longer than half of the
+ * largest window that the peer has offered: it reads one half while the other is under way.
  */
 static uint32_t run_length(const struct lrp_tcp *c, uint32_t max)
 {
 	const struct lrp_tcp_rtt *t = &c->recovery.rtt;
 	uint64_t bytes = c->cc.cwnd;
 	int64_t steps = t->min_ns >> 19; /* of half a millisecond */
-	uint32_t room;
+	uint32_t room, half = lrp_tcp_max(c->max_wnd / 2, c->mss);
 
+	max = lrp_tcp_min(max, half - half % c->mss);
 	if (!t->srtt_ns)
 		return max;
 	bytes += lrp_tcp_cc_slow_start(&c->cc) ? bytes : bytes / 5;

@@ -148,7 +148,8 @@ static __attribute__((noreturn)) void fail(const char *what)
 /*
  * So many bytes of payload are buffered at most. The kernel counts truesize against SO_RCVBUF, which
  * says little about payload, and can clamp the window; of the runtime, which counts payload, the
- * (doubled) SO_RCVBUF is the limit.
+ * (doubled) SO_RCVBUF is the limit. The kernel forgets its clamp when it has learnt more about its buffers (Linux 6.18,
+ * tcp_measure_rcv_mss()): it is said again, see discard().
  */
 static int limit_window(int fd)
 {
@@ -231,6 +232,8 @@ static void discard(int fd, uint8_t *buf)
 
 	for (i = 0; (n = receive(fd, buf, o.length, 0)) > 0; i++) {
 		count(&counters->bytes, (uint64_t)n);
+		if (o.window && o.calls == &receiver_stock && (i < 64 || i % 256 == 0))
+			limit_window(fd);
 		if (i % 1024 == 0)
 			receiver_stats(o.calls, fd, counters);
 	}
