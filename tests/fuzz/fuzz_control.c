@@ -30,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memcpy(&request, data + 2, sizeof(request));
 		request.magic = LRP_ABI_MAGIC;
 		request.version = LRP_ABI_VERSION;
-		request.type %= LRP_REQ_TX + 2;
+		request.type %= LRP_REQ_CLAIM + 2;
 		fds %= 2;
 		err = lrp_core_check_request(&request, sizeof(request), fds);
 	} else {
@@ -44,9 +44,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (err)
 		return 0;
 	must(request.magic == LRP_ABI_MAGIC && request.version == LRP_ABI_VERSION);
-	must(request.type >= LRP_REQ_HELLO && request.type <= LRP_REQ_TX);
-	must(fds ==
-	     (request.type == LRP_REQ_PUBLISH && !(request.publish.flags & LRP_PUBLISH_WITHDRAW)));
+	must(request.type >= LRP_REQ_HELLO && request.type <= LRP_REQ_CLAIM);
+	if (request.type == LRP_REQ_CLAIM)
+		must(fds >= 1 && fds <= LRP_CONTROL_MAX_BATCH);
+	else
+		must(fds == (request.type == LRP_REQ_PUBLISH &&
+			     !(request.publish.flags & LRP_PUBLISH_WITHDRAW)));
 	switch (request.type) {
 	case LRP_REQ_PUBLISH:
 		must(request.count <=
