@@ -25,7 +25,8 @@ run_one()
 		mkdir -p "$corpus" "$artifacts"
 		# libFuzzer says by 77 that it has found something, which would be a skip here.
 		# shellcheck disable=SC2046
-		"$1" -error_exitcode=1 -timeout_exitcode=1 -oom_exitcode=1 -max_total_time="${LRP_FUZZ_SECONDS:-5}" -rss_limit_mb=4096 -print_final_stats=1 \
+		"$1" -error_exitcode=1 -timeout_exitcode=1 -oom_exitcode=1 \
+			-max_total_time="${LRP_FUZZ_SECONDS:-5}" -rss_limit_mb=4096 -print_final_stats=1 \
 			-artifact_prefix="$artifacts" "$corpus" $(ls -d "tests/fuzz/corpus/$name" 2>/dev/null)
 		;;
 	*/bpf/*|*/net/*)
