@@ -148,8 +148,8 @@ static __attribute__((noreturn)) void fail(const char *what)
 /*
  * So many bytes of payload are buffered at most. The kernel counts truesize against SO_RCVBUF, which
  * says little about payload, and can clamp the window; of the runtime, which counts payload, the
- * (doubled) SO_RCVBUF is the limit. The kernel forgets its clamp when it has learnt more about its buffers (Linux 6.18,
- * tcp_measure_rcv_mss()): it is said again, see discard().
+ * (doubled) SO_RCVBUF is the limit. The kernel's clamp does not last (seen on Linux 6.18): it is said
+ * again, see discard().
  */
 static int limit_window(int fd)
 {
