@@ -172,11 +172,12 @@ void bed_poll_idle(struct bed *bed, bool poll);
  *                             └─ c<b> ═══ veth ═══ s<b>
  */
 struct bed_relay_spec {
-	double delay_s;	  /* each way */
-	double loss;	  /* of frames from the server, 0..1 */
-	double bit_per_s; /* from the server, both pairs together; 0: no limit */
-	double queue_s;	  /* what waits for that at most; the rest is dropped */
-	uint64_t seed;	  /* of the losses */
+	double delay_s;	     /* each way */
+	double loss;	     /* of frames from the server, 0..1 */
+	double bit_per_s;    /* from the server, both pairs together; 0: no limit */
+	double queue_s;	     /* what waits for that at most; the rest is dropped */
+	double queue_varies; /* the limit is drawn for each frame, this part of it either way */
+	uint64_t seed;	     /* of the losses */
 };
 int bed_relay_start(struct bed *bed, const struct bed_relay_spec *spec);
 void bed_relay_stop(struct bed *bed);

@@ -75,10 +75,13 @@ static double draw(struct bed_relay *r)
 static uint64_t through_bottleneck(struct bed_relay *r, uint64_t now, uint32_t length)
 {
 	uint64_t start = r->busy_until_ns > now ? r->busy_until_ns : now;
+	double room_s = r->spec.queue_s;
 
 	if (r->spec.bit_per_s <= 0)
 		return now;
-	if ((double)(start - now) > r->spec.queue_s * 1e9)
+	if (r->spec.queue_varies > 0)
+		room_s *= 1 + r->spec.queue_varies * (2 * draw(r) - 1);
+	if ((double)(start - now) > room_s * 1e9)
 		return 0;
 	r->busy_until_ns = start + (uint64_t)((double)length * 8e9 / r->spec.bit_per_s);
 	return r->busy_until_ns;
