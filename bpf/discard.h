@@ -8,11 +8,14 @@
  * the rest.
  *
  * Loans: what a channel holds above its guarantee is borrowed from the pool's
- * surplus, in units of LRP_LOAN_UNIT. Nobody gives back by himself; each time
+ * surplus, first LRP_LOAN_FIRST frames, then in units of LRP_LOAN_UNIT. Nobody gives back by himself; each time
  * that something is borrowed, and several times when the surplus has run out, the
  * loan of the next channel in turn (the pool's cursor) is recomputed from its
  * occupancy. So the pool's counter is touched once per unit and never on the
  * way back, and a channel that has fallen silent is found as well.
+ *
+ * When half of the surplus is lent lrpd is told, once, which lets more of the UMEM's
+ * frames circulate.
  */
 #ifndef LRP_BPF_DISCARD_H
 #define LRP_BPF_DISCARD_H
@@ -61,6 +64,8 @@ static __always_inline __u32 lrp_loan_need(__u64 frames, __u32 guarantee)
 {
 	if (frames <= guarantee)
 		return 0;
+	if (frames - guarantee <= LRP_LOAN_FIRST)
+		return LRP_LOAN_FIRST;
 	return ((__u32)(frames - guarantee) + LRP_LOAN_UNIT - 1) & ~(LRP_LOAN_UNIT - 1);
 }
 
@@ -107,12 +112,26 @@ static __always_inline bool lrp_loan_borrow(struct lrp_pool *pool, struct lrp_ch
 	return false;
 }
 
+/* Few enough are left that lrpd should see to it. */
+static __always_inline void lrp_loan_warn(const struct lrp_device *device, struct lrp_pool *pool,
+					  __u32 queue)
+{
+	struct lrp_event event = {.ifindex = device->ifindex, .queue = queue};
+	__u32 surplus = pool->surplus;
+
+	if (*(volatile __u32 *)&pool->lent <= surplus / 2 || *(volatile __u32 *)&pool->short_of ||
+	    __sync_val_compare_and_swap(&pool->short_of, 0, 1))
+		return;
+	bpf_ringbuf_output(&lrp_events, &event, sizeof(event), 0);
+}
+
 /* Makes the channel's loan cover `frames` in all. */
 static __always_inline bool lrp_loan_cover(const struct lrp_device *device,
 					   struct lrp_channel *channel, __u64 frames, __u32 queue)
 {
 	__u32 need = lrp_loan_need(frames, channel->guarantee), loan;
 	struct lrp_pool *pool;
+	bool borrowed;
 
 	loan = *(volatile __u32 *)&channel->loan;
 	if (loan >= need)
@@ -121,7 +140,9 @@ static __always_inline bool lrp_loan_cover(const struct lrp_device *device,
 	if (!pool)
 		return false;
 	lrp_loan_recompute(device, pool, queue);
-	if (lrp_loan_borrow(pool, channel, loan, need - loan))
+	borrowed = lrp_loan_borrow(pool, channel, loan, need - loan);
+	lrp_loan_warn(device, pool, queue);
+	if (borrowed)
 		return true;
 #pragma unroll
 	for (int i = 1; i < LRP_LOAN_SCAN; i++)

@@ -160,4 +160,9 @@ struct {
 	__type(value, struct lrp_owner);
 } lrp_owners SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, LRP_EVENT_BYTES);
+} lrp_events SEC(".maps");
+
 #endif

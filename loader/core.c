@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* core.c - making and freeing a core, and its events. */
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -260,6 +261,7 @@ void lrp_core_free(struct lrp_core *core)
 	lrp_core_resets_close(core);
 	lrp_core_strays_close(core);
 	lrp_core_local_close(core);
+	ring_buffer__free(core->events);
 	if (core->ports)
 		munmap(core->ports, LRP_PORT_ENTRIES * sizeof(*core->ports));
 	for (int m = 0; m < LRP_MAP_SHARED; m++)
@@ -303,6 +305,8 @@ int lrp_core_run(struct lrp_core *core)
 
 	(void)n; /* edges and levels alike are only wake-ups; both look for themselves */
 	lrp_core_local_run(core);
+	if (core->events)
+		ring_buffer__consume(core->events);
 	timeout = lrp_core_strays_run(core);
 	lrp_core_sweep(core);
 	if (core->closing && lrp_core_now_ns() >= core->reclaim_at_ns)

@@ -4,9 +4,11 @@
  * pool for each RX queue, the maps of the device.
  */
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -41,6 +43,33 @@ static int map_array(int fd, size_t size, void **map)
 	return -errno;
 }
 
+static int on_event(void *arg, void *data, size_t size)
+{
+	const struct lrp_event *event = data;
+	struct lrp_core *core = arg;
+
+	for (uint32_t i = 0; size >= sizeof(*event) && i < LRP_MAX_POOLS_TOTAL; i++) {
+		struct lrp_core_pool *pool = &core->pool[i];
+
+		if (lrp_core_pool_on(pool) && pool->state->queue == event->queue &&
+		    pool->device->state->ifindex == event->ifindex)
+			lrp_core_pool_short(core, pool);
+	}
+	return 0;
+}
+
+static int open_events(struct lrp_core *core)
+{
+	struct epoll_event wanted = {.events = EPOLLIN};
+
+	core->events = ring_buffer__new(core->map_fd[LRP_MAP_EVENTS], on_event, core, NULL);
+	if (!core->events)
+		return -errno;
+	return epoll_ctl(core->epoll_fd, EPOLL_CTL_ADD, core->map_fd[LRP_MAP_EVENTS], &wanted)
+		       ? -errno
+		       : 0;
+}
+
 int lrp_core_map_shared(struct lrp_core *core)
 {
 	int err = 0;
@@ -49,6 +78,8 @@ int lrp_core_map_shared(struct lrp_core *core)
 		err = map_array(core->map_fd[LRP_MAP_PORTS],
 				array_size(sizeof(struct lrp_port), LRP_PORT_ENTRIES),
 				(void **)&core->ports);
+	if (!err && !core->events)
+		err = open_events(core);
 	return err;
 }
 

@@ -162,6 +162,7 @@ enum lrp_shared_map {
 	LRP_MAP_MEMBERSHIPS,
 	LRP_MAP_USERS,
 	LRP_MAP_OWNERS,
+	LRP_MAP_EVENTS,
 	LRP_MAP_SHARED,
 };
 
@@ -227,7 +228,10 @@ struct lrp_core {
 	uint32_t *next_on_port; /* [endpoints] */
 	int sync_error;		/* flow.c: an entry could not be written */
 	uint32_t closing;	/* endpoints in LRP_ENDPOINT_CLOSING */
-	uint32_t demand; /* frames that all channels of a queue may hold together: sum of limits */
+	uint32_t demand;  /* frames that all channels of a queue may hold together: sum of limits */
+	uint32_t largest; /* of the limits */
+	uint32_t sockets, others;   /* endpoints, by their guarantee: see endpoint.c */
+	struct ring_buffer *events; /* XDP's, NULL until the first device is attached */
 	int epoll_fd;
 	struct lrp_core_local *local;
 	struct lrp_core_strays *strays;
@@ -310,6 +314,8 @@ int lrp_core_fragment_endpoint(struct lrp_core *core, struct lrp_core_pool *pool
 void lrp_core_guarantees(
 	struct lrp_core *core); /* recomputes guaranteed and surplus of all pools */
 uint32_t lrp_core_guarantee_sum(const struct lrp_core *core); /* of one pool */
+/* XDP has said so: more of its frames circulate from now on. */
+void lrp_core_pool_short(struct lrp_core *core, struct lrp_core_pool *pool);
 int lrp_core_user_page_fd(struct lrp_core *core, uint32_t owner, uint32_t page);
 void lrp_core_user_pages_free(struct lrp_core *core, uint32_t owner);
 struct lrp_user *lrp_core_user(struct lrp_core *core, const struct lrp_channel *channel);

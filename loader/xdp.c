@@ -31,6 +31,7 @@ const char *const lrp_shared_map_name[LRP_MAP_SHARED] = {
 	[LRP_MAP_MEMBERSHIPS] = "lrp_memberships",
 	[LRP_MAP_USERS] = "lrp_users",
 	[LRP_MAP_OWNERS] = "lrp_owners",
+	[LRP_MAP_EVENTS] = "lrp_events",
 };
 
 const char *const lrp_device_map_name[LRP_MAP_PER_DEVICE] = {

@@ -309,18 +309,29 @@ _Static_assert(__builtin_offsetof(struct lrp_channel, drop_surplus) == LRP_CACHE
 _Static_assert(sizeof(struct lrp_channel) == 128, "abi");
 
 /* Loans are rounded up to this many frames, so that the pool's counter is
- * touched once per so many packets. */
-#define LRP_LOAN_UNIT 32u
+ * touched once per so many packets; the first is smaller, since many channels may need
+ * one at the same time. */
+#define LRP_LOAN_FIRST 8u
+#define LRP_LOAN_UNIT  32u
 
 /* lrp_pools: ARRAY, one per queue of a device. */
 struct lrp_pool {
-	__u32 surplus; /* frames above all guarantees and the reserve; written by lrpd */
-	__u32 frames;  /* of the UMEM; written by lrpd */
-	__u32 lent;    /* sum of all loans; atomic: XDP, and lrpd when it reclaims */
-	__u32 cursor;  /* next channel whose loan is recomputed when the surplus runs out; XDP */
-	__u64 pad[6];
+	__u32 surplus;	/* frames above all guarantees and the reserve; written by lrpd */
+	__u32 frames;	/* of the UMEM; written by lrpd */
+	__u32 lent;	/* sum of all loans; atomic: XDP, and lrpd when it reclaims */
+	__u32 cursor;	/* next channel whose loan is recomputed when the surplus runs out; XDP */
+	__u32 short_of; /* much of the surplus is lent, and lrpd knows: set by XDP, cleared by lrpd */
+	__u32 pad0;
+	__u64 pad[5];
 };
 _Static_assert(sizeof(struct lrp_pool) == 64, "abi");
+
+/* lrp_events: RINGBUF of these, from XDP to lrpd. */
+struct lrp_event {
+	__u32 ifindex;
+	__u32 queue; /* whose pool is short of frames that circulate */
+};
+#define LRP_EVENT_BYTES 4096u
 
 enum lrp_user_flags {
 	LRP_USER_CLOSED = 1 << 0,    /* shutdown(SHUT_RD): drop all */

@@ -3,6 +3,7 @@
 #include "harness.h"
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,10 +168,13 @@ static void test_loan(void **state)
 		expect(h, "within the guarantee", LRP_XDP_ENQUEUED);
 	assert_int_equal(h->channel[1].loan, 0);
 	expect(h, "one above", LRP_XDP_ENQUEUED);
-	assert_int_equal(h->channel[1].loan, LRP_LOAN_UNIT);
+	assert_int_equal(h->channel[1].loan, LRP_LOAN_FIRST);
 	check_pool(h);
-	for (uint32_t i = 1; i < LRP_LOAN_UNIT; i++)
+	for (uint32_t i = 1; i < LRP_LOAN_FIRST; i++)
 		expect(h, "in the first loan", LRP_XDP_ENQUEUED);
+	assert_int_equal(h->channel[1].loan, LRP_LOAN_FIRST);
+	for (uint32_t i = LRP_LOAN_FIRST; i < LRP_LOAN_UNIT; i++)
+		expect(h, "a whole unit", LRP_XDP_ENQUEUED);
 	assert_int_equal(h->channel[1].loan, LRP_LOAN_UNIT);
 	for (uint32_t i = 0; i < LRP_LOAN_UNIT; i++)
 		expect(h, "in the second", LRP_XDP_ENQUEUED);
@@ -193,11 +197,57 @@ static void test_no_guarantee(void **state)
 
 	h->channel[1].guarantee = 0;
 	expect(h, "no guarantee and no surplus", LRP_XDP_DROP_SURPLUS);
-	h->pool[0].surplus = LRP_LOAN_UNIT - 1;
-	expect(h, "less surplus than a unit", LRP_XDP_DROP_SURPLUS);
-	h->pool[0].surplus = LRP_LOAN_UNIT;
-	expect(h, "one unit", LRP_XDP_ENQUEUED);
+	h->pool[0].surplus = LRP_LOAN_FIRST - 1;
+	expect(h, "less surplus than a first loan", LRP_XDP_DROP_SURPLUS);
+	h->pool[0].surplus = LRP_LOAN_FIRST;
+	expect(h, "one", LRP_XDP_ENQUEUED);
 	check_pool(h);
+}
+
+static int count_event(void *arg, void *data, size_t size)
+{
+	const struct lrp_event *event = data;
+
+	assert_int_equal(size, sizeof(*event));
+	assert_int_equal(event->ifindex, H_IFINDEX);
+	assert_int_equal(event->queue, 0);
+	++*(int *)arg;
+	return 0;
+}
+
+/* lrpd is told when half is lent, and again after it has seen to it. */
+static void test_short(void **state)
+{
+	struct harness *h = *state;
+	struct ring_buffer *events;
+	uint32_t i, units = 8, warns = 4; /* then half is lent */
+	int told = 0;
+
+	events = ring_buffer__new(harness_map(h, "lrp_events"), count_event, &told, NULL);
+	assert_non_null(events);
+	h->channel[1].guarantee = 0;
+	h->channel[1].limit = 10000;
+	h->pool[0].surplus = units * LRP_LOAN_UNIT;
+	for (i = 0; i < warns * LRP_LOAN_UNIT; i++)
+		expect(h, "lent, not short", LRP_XDP_ENQUEUED);
+	ring_buffer__consume(events);
+	assert_int_equal(told, 0);
+	expect(h, "half is lent", LRP_XDP_ENQUEUED);
+	ring_buffer__consume(events);
+	assert_int_equal(told, 1);
+	assert_int_equal(h->pool[0].short_of, 1);
+	for (i = 1; i < (units - warns) * LRP_LOAN_UNIT; i++)
+		expect(h, "told once", LRP_XDP_ENQUEUED);
+	expect(h, "lent", LRP_XDP_DROP_SURPLUS);
+	ring_buffer__consume(events);
+	assert_int_equal(told, 1);
+	h->pool[0].surplus *= 2;
+	h->pool[0].short_of = 0;
+	expect(h, "more than half of it again", LRP_XDP_ENQUEUED);
+	ring_buffer__consume(events);
+	assert_int_equal(told, 2);
+	check_pool(h);
+	ring_buffer__free(events);
 }
 
 /* One channel's loan, left behind, is found by the cursor when another one needs it. */
@@ -230,7 +280,7 @@ static void test_recovery(void **state)
 	}
 	check_pool(h);
 	assert_int_equal(h->channel[1].loan, 0);
-	assert_int_equal(h->channel[40].loan, LRP_LOAN_UNIT);
+	assert_int_equal(h->channel[40].loan, LRP_LOAN_FIRST);
 }
 
 /* A loan is cut to what is still needed, not taken away. */
@@ -320,6 +370,8 @@ int main(int argc, char **argv)
 		P(test_frames),
 		T(test_loan),
 		P(test_loan),
+		T(test_short),
+		P(test_short),
 		T(test_no_guarantee),
 		T(test_recovery),
 		T(test_recovery_partial),

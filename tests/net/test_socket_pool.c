@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * test_socket_pool.c - few frames circulate until more are needed: sockets that nobody reads
+ * from fill up to their limits all the same, and nothing else is dropped meanwhile.
+ *
+ *    client ns  c0 ════ s0  one pool of 32,768 frames
+ */
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <lrp/lrp.h>
+
+#include "../lib/bed.h"
+#include "socket_harness.h"
+
+#define SOCKETS	  40
+#define EACH	  180 /* datagrams: less than the limit of a default SO_RCVBUF */
+#define FIRST_MAX 5000 /* of 10,000 that their limits allow */
+
+static int failures;
+
+#define CHECK(cond, ...)                                                                           \
+	do {                                                                                       \
+		if (!(cond)) {                                                                     \
+			printf("FAIL line %d: %s: ", __LINE__, #cond);                             \
+			printf(__VA_ARGS__);                                                       \
+			printf("\n");                                                              \
+			failures++;                                                                \
+		}                                                                                  \
+	} while (0)
+
+/* A line of status that is a number. */
+static uint32_t status(const char *name)
+{
+	char command[256];
+	uint32_t value = 0;
+	FILE *f;
+
+	snprintf(command, sizeof(command),
+		 "${LRP_BIN:-build/bin}/lrp status --json | jq '[.. | .%s? // empty] | add'", name);
+	f = popen(command, "r");
+	if (!f || fscanf(f, "%u", &value) != 1)
+		CHECK(false, "no %s in status", name);
+	if (f)
+		pclose(f);
+	return value;
+}
+
+static void receive(int fd, int s)
+{
+	uint32_t number;
+
+	for (uint32_t i = 0; i < EACH; i++) {
+		ssize_t n = lrp_recv(fd, &number, sizeof(number), MSG_DONTWAIT);
+
+		if (n != sizeof(number) || number != i) {
+			CHECK(false, "socket %d, datagram %u: %s", s, i,
+			      n < 0 ? strerror(errno) : "another");
+			return;
+		}
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct run r = {.ops = &lrp_ops, .family = AF_INET, .lrp = true, .out = stdout};
+	int fd[SOCKETS], peer[SOCKETS], s;
+	struct sockaddr_storage a;
+	socklen_t len;
+
+	(void)argc;
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	bed_enter(argv);
+	bed_needs_lrpd();
+	bed_sh("bash -c '. tools/testbed/bed.sh; set -e; bed_net 1'");
+	bed_sh("${LRP_BIN:-build/bin}/lrp attach s0");
+	for (s = 0; s < SOCKETS; s++) {
+		fd[s] = new_socket(&r);
+		len = addr_any(&r, &a, PORT + s);
+		CHECK(!lrp_bind(fd[s], (void *)&a, len), "bind: %s", strerror(errno));
+		peer[s] = client_socket(AF_INET, SOCK_DGRAM, 0);
+		len = addr_server(&r, &a, PORT + s);
+		CHECK(!connect(peer[s], (void *)&a, len), "connect: %s", strerror(errno));
+	}
+	CHECK(status("surplus") < FIRST_MAX, "%u frames for loans", status("surplus"));
+	for (uint32_t i = 0; i < EACH; i++) {
+		for (s = 0; s < SOCKETS; s++)
+			CHECK(send(peer[s], &i, sizeof(i), 0) == sizeof(i), "send: %s",
+			      strerror(errno));
+		/* So that lrpd gets its turn: a hundred frames a millisecond. */
+		usleep(400);
+	}
+	arrive();
+	printf("%u frames for loans, %u lent\n", status("surplus"), status("lent"));
+	CHECK(status("drop_surplus") == 0, "%u dropped for want of frames", status("drop_surplus"));
+	CHECK(status("drop_full") == 0, "%u dropped", status("drop_full"));
+	for (s = 0; s < SOCKETS; s++)
+		receive(fd[s], s);
+	CHECK(status("surplus") > SOCKETS * EACH / 2, "%u frames for loans", status("surplus"));
+	for (s = 0; s < SOCKETS; s++) {
+		close(peer[s]);
+		lrp_close(fd[s]);
+	}
+	bed_sh("${LRP_BIN:-build/bin}/lrp status --audit >/dev/null");
+	bed_sh("${LRP_BIN:-build/bin}/lrp stop");
+	printf("%d failures\n", failures);
+	return failures != 0;
+}
