@@ -34,6 +34,7 @@
 #include "../base/heap.h"
 #include "../base/log.h"
 #include "../socket/stream.h"
+#include "../tx/hold.h"
 #include "app.h"
 #include "cgroup.h"
 #include "sched.h"
@@ -295,7 +296,7 @@ static void run(struct lrp_hub *hub, uint32_t serial, bool timers_only)
 /* Runs what is due; returns when to come again. */
 static int64_t run_due(void)
 {
-	int64_t now = (int64_t)lrp_now_ns(), next;
+	int64_t now = (int64_t)lrp_now_ns(), next, held;
 	struct lrp_heap_node *node;
 	struct watched w;
 
@@ -307,7 +308,8 @@ static int64_t run_due(void)
 			next = node ? node->at : LRP_TCP_NEVER;
 			sleeps_until = next;
 			pthread_mutex_unlock(&list_lock);
-			return next;
+			held = lrp_tx_hold_guard(now);
+			return held < next ? held : next;
 		}
 		w = *(struct watched *)node;
 		lrp_heap_remove(&due, node);
@@ -388,6 +390,7 @@ static void *app_main(void *unused)
 {
 	(void)unused;
 	is_app = true;
+	lrp_tx_hold_never();
 	prctl(PR_SET_NAME, "lrp-app");
 	lrp_share_open(owner);
 	lrp_cgroup_open(owner);
@@ -426,6 +429,11 @@ static int open_set(void)
 	return epfd < 0 || kick < 0 || epoll_ctl(epfd, EPOLL_CTL_ADD, kick, &ev) ? errno : 0;
 }
 
+static void wake(void)
+{
+	eventfd_write(kick, 1);
+}
+
 /* list_lock held. */
 static bool start(void)
 {
@@ -453,6 +461,7 @@ static bool start(void)
 	}
 	lrp_exit_register();
 	started = getpid();
+	lrp_tx_hold_guarded(wake);
 	return true;
 }
 
@@ -486,6 +495,7 @@ void lrp_app_take_over(const struct lrp_app_hub *list, uint32_t n)
 	uint32_t i;
 
 	is_app = true;
+	lrp_tx_hold_never();
 	pthread_mutex_lock(&list_lock);
 	if (!open_set())
 		started = getpid();

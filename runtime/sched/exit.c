@@ -25,6 +25,7 @@
 
 #include "../base/clock.h"
 #include "../socket/stream.h"
+#include "../tx/hold.h"
 #include "app.h"
 
 #define GRACE_NS (60 * LRP_NS_PER_MS) /* more than an ACK is delayed */
@@ -212,7 +213,9 @@ static void at_exit(void)
 	uint32_t n;
 	pid_t pid;
 
+	lrp_tx_hold_never();
 	lrp_table_each(close_view, NULL);
+	lrp_tx_hold_release_all();
 	n = lrp_app_hubs(&list);
 	if (!wait_for(list, n, GRACE_NS) && getpid() != 1) {
 		/* Who dies with a hub's lock breaks it. */

@@ -19,6 +19,7 @@
 #include "../sched/app.h"
 #include "../sched/sched.h"
 #include "../tcp/isn.h"
+#include "../tx/hold.h"
 #include "stream.h"
 
 #define BATCH	    64u
@@ -498,6 +499,7 @@ void lrp_hub_input(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine
 	uint32_t i, n, avail, rounds = context == LRP_CONTEXT_APP ? 1 : ROUNDS;
 	bool more, any = false;
 
+	lrp_tx_hold_call(now);
 	if (lrp_unlikely(lrp_eager())) {
 		/* Nothing waits for a call: what comes to the channels is the thread's. */
 		rounds = context == LRP_CONTEXT_CALL ? 0 : ROUNDS;

@@ -13,6 +13,7 @@
 
 #include "../base/clock.h"
 #include "../sched/sched.h"
+#include "../tx/hold.h"
 #include "stream.h"
 
 #define READ_EVENTS (POLLIN | POLLRDNORM)
@@ -52,6 +53,8 @@ static int poll_for(struct pollfd *fds, nfds_t count, uint64_t deadline_ns)
 	uint64_t now;
 	struct timespec ts;
 
+	if (deadline_ns != 1)
+		lrp_tx_hold_sleep();
 	if (!deadline_ns)
 		return ppoll(fds, count, NULL, NULL);
 	now = lrp_now_ns();
@@ -69,6 +72,7 @@ static int look(struct pollfd *fds, nfds_t count)
 	int ready = 0;
 	nfds_t i;
 
+	lrp_tx_hold_call(now);
 	for (i = 0; i < count; i++) {
 		struct lrp_view *l = fds[i].fd >= 0 ? lrp_view_of(fds[i].fd) : NULL;
 

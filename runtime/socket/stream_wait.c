@@ -12,6 +12,7 @@
 #include "../base/fd.h"
 #include "../sched/app.h"
 #include "../sched/sched.h"
+#include "../tx/hold.h"
 #include "stream.h"
 
 #define WAITS 8u
@@ -180,6 +181,7 @@ static int sleep_until(int epfd, struct pollfd *set, uint32_t count, uint64_t de
 		ts.tv_nsec = (long)((deadline_ns - now) % LRP_NS_PER_S);
 		timeout = &ts;
 	}
+	lrp_tx_hold_sleep();
 	if (!count) {
 		n = epoll_pwait2(epfd, ev, 4, timeout, NULL);
 		return n < 0 ? -errno : n ? 0 : -EAGAIN;

@@ -20,6 +20,7 @@
 #include "../base/clock.h"
 #include "../base/fd.h"
 #include "../sched/sched.h"
+#include "../tx/hold.h"
 #include "socket.h"
 
 #define FRAGMENT_LOOK_NS (5 * LRP_NS_PER_MS)
@@ -197,6 +198,7 @@ static int sleep_on(struct lrp_view *l, int epfd, uint64_t deadline_ns)
 		ts = (struct timespec){.tv_nsec = FRAGMENT_LOOK_NS};
 		timeout = &ts;
 	}
+	lrp_tx_hold_sleep();
 	n = epoll_pwait2(epfd, ev, 4, timeout, NULL);
 	if (n < 0)
 		return -errno;

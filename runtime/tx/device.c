@@ -15,6 +15,7 @@
 
 #include "../base/fd.h"
 #include "../base/log.h"
+#include "hold.h"
 #include "netlink.h"
 #include "peer.h"
 #include "route.h"
@@ -112,6 +113,7 @@ static void forked_child(void)
 	lrp_tx_netlink_forked();
 	lrp_tx_route_forked();
 	lrp_tx_peer_forked();
+	lrp_tx_hold_forked();
 }
 
 static void start(void)

@@ -7,12 +7,12 @@
 #include <string.h>
 
 #include "device.h"
+#include "hold.h"
 #include "peer.h"
 #include "route.h"
 #include "tcp_frame.h"
 
 #define MESSAGES 16u
-#define BARE_MAX 128u /* as packet.c */
 #ifndef MSG_PROBE
 #define MSG_PROBE 0x10 /* the kernel's name for it: nothing is sent */
 #endif
@@ -170,6 +170,7 @@ static int send_by_kernel(int slot, struct lrp_tx_dest *dest, const struct lrp_t
 	struct raw raw;
 	int error = 0;
 
+	lrp_tx_hold_release();
 	raw_init(&raw, key);
 	lrp_tx_route_defaults(dest, key, lrp_tx_now_ns());
 	f = frame_of(dest, how);
@@ -192,18 +193,23 @@ static int send_by_kernel(int slot, struct lrp_tx_dest *dest, const struct lrp_t
 static int send_small(struct lrp_tx_dest *dest, const struct lrp_tcp_frame *f,
 		      const struct lrp_tcp_tx *tx, int flags)
 {
-	uint8_t bytes[LRP_TCP_FRAME_MAX + BARE_MAX] __attribute__((aligned(8)));
+	const struct lrp_tx_device *device = &lrp_tx_devices[dest->slot];
+	uint8_t once[LRP_TCP_FRAME_MAX + LRP_TX_HOLD_PAYLOAD] __attribute__((aligned(8)));
+	uint8_t *held = lrp_tx_hold_room(device), *bytes = held ? held : once;
 	uint32_t len = lrp_tcp_frame(bytes, f, tx, 0, tx->payload_len, LRP_TCP_CHECKSUM_FULL), n;
 	struct iovec iov[2];
-	int error;
+	int error = 0;
 
 	n = lrp_tcp_frame_payload(tx, 0, tx->payload_len, iov);
 	for (uint32_t i = 0; i < n; i++) {
 		memcpy(bytes + len, iov[i].iov_base, iov[i].iov_len);
 		len += (uint32_t)iov[i].iov_len;
 	}
-	error = lrp_tx_device_write_bare(&lrp_tx_devices[dest->slot], bytes + LRP_TCP_FRAME_VNET,
-					 len - LRP_TCP_FRAME_VNET, flags);
+	if (held)
+		lrp_tx_hold_done(len - LRP_TCP_FRAME_VNET);
+	else
+		error = lrp_tx_device_write_bare(device, bytes + LRP_TCP_FRAME_VNET,
+						 len - LRP_TCP_FRAME_VNET, flags);
 	if (!error)
 		dest->id++;
 	return error ? error : 1;
@@ -238,9 +244,10 @@ static int send_frames(struct lrp_tx_dest *dest, const struct lrp_tx_tcp *how,
 	struct chunk c;
 	int sent;
 
-	if (count == 1 && tx->payload_len <= BARE_MAX && segments_of(tx) == 1 &&
+	if (count == 1 && tx->payload_len <= LRP_TX_HOLD_PAYLOAD && segments_of(tx) == 1 &&
 	    device->bare_fd >= 0)
 		return send_small(dest, &f, tx, flags);
+	lrp_tx_hold_release();
 	for (c.count = 0; c.count < count && c.count < MESSAGES;) {
 		f.id = dest->id;
 		dest->id = (uint16_t)(dest->id + segments_of(&tx[c.count]));

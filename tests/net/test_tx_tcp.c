@@ -4,7 +4,12 @@
  * check every length and checksum: over the packet socket, and over the raw socket that stands in
  * while nothing is known of the way. Without privilege: test_tx_tap.c.
  */
+#include <pthread.h>
+#include <sys/wait.h>
+
+#include "../../runtime/base/clock.h"
 #include "../../runtime/ip/ip_input.h"
+#include "../../runtime/tx/hold.h"
 #include "../../runtime/tx/tcp_send.h"
 #include "tx_bed.h"
 
@@ -512,6 +517,261 @@ static void test_dropped_by_the_qdisc(void **state)
 	for_each_way(congested);
 }
 
+/* ---- held frames ---------------------------------------------------------------------- */
+
+static uint32_t woken;
+
+static void wake(void)
+{
+	woken++;
+}
+
+#define HOLDS_FROM 2u /* frames since it slept, before a thread holds */
+
+struct holder {
+	struct lrp_tcp_flow flow;
+	struct lrp_tx_tcp how;
+	struct lrp_tx_dest dest;
+	uint32_t sent; /* in order: the sequence number says which */
+};
+
+static void hold_begin(struct holder *h)
+{
+	memset(h, 0, sizeof(*h));
+	h->flow = flow_of(AF_INET);
+	h->how.flow = &h->flow;
+	warm(&h->dest, &h->how);
+	capture_drop(capture);
+	lrp_tx_hold_guarded(wake);
+	lrp_tx_hold_sleep();
+	woken = 0;
+}
+
+static void hold_end(void)
+{
+	lrp_tx_hold_sleep();
+	lrp_tx_hold_guarded(NULL);
+	lrp_tx_hold_guard(0);
+	lrp_tx_hold_guard(0);
+}
+
+static void send_next(struct holder *h, uint32_t len)
+{
+	struct lrp_tcp_tx tx = segment(LRP_TCP_ACK, len, 0);
+
+	tx.seq = h->sent++;
+	assert_int_equal(lrp_tx_send_tcp(&h->dest, &h->how, &tx, 1, MSG_DONTWAIT | MSG_CONFIRM), 1);
+}
+
+/* What has come is `from` to `to`, each once and in order. */
+static void expect_sent(uint32_t from, uint32_t to)
+{
+	struct lrp_packet p;
+	struct frames frames;
+
+	capture_take(capture, &frames, 200);
+	for (uint32_t i = 0; i < frames.count; i++)
+		assert_int_equal(parse(&frames, i, &p).seq, from + i);
+	assert_int_equal(frames.count, to - from);
+	frames_free(&frames);
+}
+
+/* `more` frames are held, all of them: not if we were interrupted for so long that they had to leave. */
+static void hold(struct holder *h, uint32_t more)
+{
+	for (int tries = 0; tries < 200; tries++) {
+		uint32_t first;
+
+		lrp_tx_hold_sleep();
+		capture_drop(capture);
+		for (uint32_t i = 0; i < HOLDS_FROM; i++)
+			send_next(h, 10);
+		first = h->sent;
+		for (uint32_t i = 0; i < more; i++)
+			send_next(h, 10);
+		usleep(3000);
+		if (arrived(0) == HOLDS_FROM && h->sent == first + more)
+			return;
+	}
+	fail_msg("nothing is held");
+}
+
+static void test_held(void **state)
+{
+	struct holder h;
+	uint32_t first;
+
+	(void)state;
+	hold_begin(&h);
+	hold(&h, 5);
+	first = h.sent - 5;
+	assert_int_equal(woken, 1);
+	/* A call just after is no reason; one later is. */
+	lrp_tx_hold_call(0);
+	assert_int_equal(arrived(2), 0);
+	lrp_tx_hold_call((int64_t)lrp_now_ns());
+	expect_sent(first, h.sent);
+	hold(&h, 3);
+	first = h.sent - 3;
+	lrp_tx_hold_sleep();
+	expect_sent(first, h.sent);
+	/* After a sleep the first ones go at once. */
+	for (uint32_t i = 0; i < HOLDS_FROM; i++)
+		send_next(&h, 10);
+	expect_sent(first + 3, h.sent);
+	hold_end();
+}
+
+/* What does not fit, and what is not held, follows what is. */
+static void test_held_order(void **state)
+{
+	struct holder h;
+	uint32_t first;
+
+	(void)state;
+	hold_begin(&h);
+	hold(&h, 4);
+	first = h.sent - 4;
+	send_next(&h, 1000);
+	expect_sent(first, h.sent);
+	hold(&h, 4);
+	first = h.sent - 4;
+	for (uint32_t i = 4; i < LRP_TX_HOLD_FRAMES; i++)
+		send_next(&h, 10);
+	/* The 32nd, or the time. */
+	expect_sent(first, h.sent);
+	hold_end();
+}
+
+static void test_held_guard(void **state)
+{
+	struct holder h;
+	uint32_t first;
+	int64_t now;
+
+	(void)state;
+	hold_begin(&h);
+	hold(&h, 2);
+	first = h.sent - 2;
+	now = (int64_t)lrp_now_ns();
+	assert_int_equal(woken, 1);
+	/* Too early: it comes again. */
+	assert_int_equal(lrp_tx_hold_guard(now - 1000000000),
+			 now - 1000000000 + LRP_TX_HOLD_MOST_NS);
+	assert_int_equal(arrived(2), 0);
+	assert_true(lrp_tx_hold_guard(now + LRP_TX_HOLD_MOST_NS) < INT64_MAX ||
+		    lrp_tx_hold_guard(now) == INT64_MAX);
+	expect_sent(first, h.sent);
+	/* Nothing happens any more: it need not come. */
+	lrp_tx_hold_guard(now);
+	assert_int_equal(lrp_tx_hold_guard(now), INT64_MAX);
+	/* Who left them lying holds none for a while. */
+	lrp_tx_hold_call((int64_t)lrp_now_ns());
+	first = h.sent;
+	for (uint32_t i = 0; i < 2 * HOLDS_FROM + 20; i++)
+		send_next(&h, 10);
+	expect_sent(first, h.sent);
+	assert_int_equal(woken, 1);
+	for (uint32_t i = 0; i < 4096; i++) {
+		send_next(&h, 10);
+		if (i % 128 == 127)
+			capture_drop(capture);
+	}
+	hold(&h, 2);
+	assert_int_equal(woken, 2);
+	hold_end();
+}
+
+static void *hold_and_end(void *arg)
+{
+	struct holder *h = arg;
+
+	hold(h, 3);
+	return NULL;
+}
+
+static void test_held_thread_ends(void **state)
+{
+	struct holder h;
+	pthread_t thread;
+	uint32_t first;
+
+	(void)state;
+	hold_begin(&h);
+	assert_int_equal(pthread_create(&thread, NULL, hold_and_end, &h), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	first = h.sent - 3;
+	expect_sent(first, h.sent);
+	hold_end();
+}
+
+static void test_held_fork(void **state)
+{
+	struct holder h;
+	uint32_t first;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	hold_begin(&h);
+	hold(&h, 3);
+	first = h.sent - 3;
+	pid = fork();
+	if (!pid) {
+		lrp_tx_hold_sleep();
+		lrp_tx_hold_release_all();
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(arrived(5), 0);
+	lrp_tx_hold_release_all();
+	expect_sent(first, h.sent);
+	hold_end();
+}
+
+/* What the device refuses stays, until it takes it. */
+static void test_held_congested(void **state)
+{
+	struct holder h;
+	uint32_t first, got = 0;
+
+	(void)state;
+	hold_begin(&h);
+	bed_sh("tc qdisc add dev s0 root tbf rate 80kbit burst 1600 limit 1600");
+	for (int i = 0; i < 2; i++)
+		send_next(&h, 10);
+	first = h.sent;
+	while (h.sent < first + 25)
+		send_next(&h, 10);
+	for (int i = 0; i < 200 && got < h.sent; i++) {
+		lrp_tx_hold_sleep();
+		got += arrived(20);
+	}
+	assert_int_equal(got, h.sent);
+	assert_int_equal(arrived(50), 0);
+	bed_sh("tc qdisc del dev s0 root");
+	hold_end();
+}
+
+static void test_held_never(void **state)
+{
+	struct holder h;
+	uint32_t first;
+
+	(void)state;
+	hold_begin(&h);
+	hold(&h, 2);
+	first = h.sent - 2;
+	lrp_tx_hold_never();
+	expect_sent(first, h.sent);
+	first = h.sent;
+	for (uint32_t i = 0; i < HOLDS_FROM + 5; i++)
+		send_next(&h, 10);
+	expect_sent(first, h.sent);
+	hold_end();
+}
+
 /* A run is taken whole or not at all. */
 static void test_dropped_run(void **state)
 {
@@ -608,6 +868,13 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_dropped_by_the_qdisc),
 		cmocka_unit_test(test_dropped_run),
 		cmocka_unit_test(test_full_send_buffer),
+		cmocka_unit_test(test_held),
+		cmocka_unit_test(test_held_order),
+		cmocka_unit_test(test_held_guard),
+		cmocka_unit_test(test_held_thread_ends),
+		cmocka_unit_test(test_held_fork),
+		cmocka_unit_test(test_held_congested),
+		cmocka_unit_test(test_held_never), /* from here on this thread holds none */
 	};
 
 	(void)argc;
