@@ -11,7 +11,6 @@
 
 #define FRAMES	 LRP_TX_HOLD_FRAMES
 #define ROOM	 ((LRP_TCP_FRAME_MAX + LRP_TX_HOLD_PAYLOAD + 7) & ~7u)
-#define BUSY	 2u    /* frames since it slept */
 #define REST	 64u   /* frames that a thread without company sends at once: doubled each time, */
 #define REST_MAX 4096u /* up to here */
 #define LATE_NS	 (6 * LRP_TX_HOLD_NS)
@@ -43,6 +42,7 @@ static _Atomic uint32_t turns; /* times that something began to wait */
 
 static __thread struct held *mine;
 static __thread uint32_t sent; /* frames since it slept */
+static __thread bool company;  /* there were several, last time */
 static __thread bool never;
 
 static bool enter(struct held *h)
@@ -171,6 +171,7 @@ void lrp_tx_hold_release(void)
 
 void lrp_tx_hold_sleep(void)
 {
+	company = sent > 1;
 	sent = 0;
 	lrp_tx_hold_release();
 }
@@ -210,10 +211,8 @@ uint8_t *lrp_tx_hold_room(const struct lrp_tx_device *device)
 
 	if (never || !atomic_load_explicit(&wake_guard, memory_order_relaxed))
 		return NULL;
-	if (sent < BUSY) {
-		sent++;
+	if (!sent++ && !company)
 		return NULL;
-	}
 	if (!h)
 		h = make();
 	if (!h || !enter(h))
@@ -248,6 +247,24 @@ void lrp_tx_hold_done(uint32_t len)
 	leave(h);
 	if (first && !atomic_exchange(&guarded, true))
 		atomic_load (&wake_guard)();
+}
+
+bool lrp_tx_hold_fin(const struct lrp_tx_device *device, const struct lrp_tcp_flow *flow,
+		     const struct lrp_tcp_tx *tx)
+{
+	struct held *h = mine;
+	uint32_t count;
+	bool joined = false;
+
+	if (!(tx->flags & LRP_TCP_FIN) || !h ||
+	    !atomic_load_explicit(&h->count, memory_order_relaxed) || !enter(h))
+		return false;
+	count = atomic_load_explicit(&h->count, memory_order_relaxed);
+	if (count && h->device == device)
+		joined = lrp_tcp_frame_add_fin(h->bytes[count - 1],
+					       h->len[count - 1] + LRP_TCP_FRAME_VNET, flow, tx);
+	leave(h);
+	return joined;
 }
 
 /* ---- the guard -------------------------------------------------------------------------- */

@@ -4,8 +4,8 @@
  * that leaves alone interrupts the CPU that its receiver runs on, and on virtual machines that costs more than
  * all the rest of sending.
  *
- * Held is what a thread sends that has sent twice since it slept last. It leaves as soon as the thread is about to
- * sleep in a call of the runtime; when LRP_TX_HOLD_FRAMES are together; in the thread's first call after
+ * Held is what a thread sends after its first frame since it slept, and that one, too, if there were several the last
+ * time. It leaves as soon as the thread is about to sleep in a call of the runtime; when LRP_TX_HOLD_FRAMES are together; in the thread's first call after
  * LRP_TX_HOLD_NS; before anything that is not held; or, if the thread makes no more calls, after
  * LRP_TX_HOLD_MOST_NS, by the guard: the APP thread. A thread whose frames stay alone, or have to be seen to by the
  * guard, holds none for a while.
@@ -40,6 +40,9 @@ int64_t lrp_tx_hold_guard(int64_t now_ns);
 uint8_t *lrp_tx_hold_room(const struct lrp_tx_device *device);
 /* The frame is there. Only after lrp_tx_hold_room(). */
 void lrp_tx_hold_done(uint32_t len);
+/* A FIN joins the data before it, if that is the last that the thread holds. False: it has to be sent. */
+bool lrp_tx_hold_fin(const struct lrp_tx_device *device, const struct lrp_tcp_flow *flow,
+		     const struct lrp_tcp_tx *tx);
 
 /* What the thread holds leaves now: something else is to follow. */
 void lrp_tx_hold_release(void);

@@ -96,6 +96,45 @@ uint32_t lrp_tcp_frame(uint8_t *out, const struct lrp_tcp_frame *f, const struct
 	return tcp_at + tcp_len;
 }
 
+static uint32_t get32(const uint8_t *p)
+{
+	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static bool of_flow(const uint8_t *ip, const uint8_t *tcp, const struct lrp_tcp_flow *flow)
+{
+	if (memcmp(tcp, &flow->lport, 2) || memcmp(tcp + 2, &flow->rport, 2))
+		return false;
+	if (flow->family == AF_INET)
+		return ip[0] >> 4 == 4 && !memcmp(ip + 12, &flow->laddr.v4, 4) &&
+		       !memcmp(ip + 16, &flow->raddr.v4, 4);
+	return ip[0] >> 4 == 6 && !memcmp(ip + 8, &flow->laddr.v6, 16) &&
+	       !memcmp(ip + 24, &flow->raddr.v6, 16);
+}
+
+bool lrp_tcp_frame_add_fin(uint8_t *frame, uint32_t len, const struct lrp_tcp_flow *flow,
+			   const struct lrp_tcp_tx *tx)
+{
+	uint8_t *ip = frame + LRP_TCP_FRAME_IP, *tcp;
+	uint32_t sum, payload;
+	uint16_t check;
+
+	tcp = ip + (ip[0] >> 4 == 4 ? HEADER4_LEN : HEADER6_LEN);
+	payload = len - (uint32_t)(tcp - frame) - (tcp[12] >> 4) * 4u;
+	if ((tx->flags & ~LRP_TCP_PSH) != (LRP_TCP_ACK | LRP_TCP_FIN) || tx->payload_len ||
+	    (tcp[13] & ~LRP_TCP_PSH) != LRP_TCP_ACK || !of_flow(ip, tcp, flow) ||
+	    get32(tcp + 4) + payload != tx->seq || get32(tcp + 8) != tx->ack ||
+	    (tcp[14] << 8 | tcp[15]) != tx->window)
+		return false;
+	tcp[13] |= LRP_TCP_FIN;
+	/* RFC 1624: HC' = ~(~HC + ~m + m'); the bit was 0. */
+	memcpy(&check, tcp + CHECK_AT, 2);
+	sum = (uint16_t)~ntohs(check) + (uint32_t)LRP_TCP_FIN;
+	check = htons((uint16_t) ~(sum + (sum >> 16)));
+	memcpy(tcp + CHECK_AT, &check, 2);
+	return true;
+}
+
 uint32_t lrp_tcp_frame_need(const struct lrp_tcp_flow *flow, const struct lrp_tcp_tx *tx)
 {
 	uint32_t headers =

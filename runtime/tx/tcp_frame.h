@@ -39,6 +39,13 @@ struct lrp_tcp_frame {
 uint32_t lrp_tcp_frame(uint8_t *out, const struct lrp_tcp_frame *f, const struct lrp_tcp_tx *tx,
 		       uint32_t offset, uint32_t len, enum lrp_tcp_checksum checksum);
 
+/*
+ * Makes the FIN `tx` part of the segment before it, a frame of `len` bytes with a full checksum: if that is of
+ * the same connection, ends where the FIN is, and says the same otherwise. False: nothing was changed.
+ */
+bool lrp_tcp_frame_add_fin(uint8_t *frame, uint32_t len, const struct lrp_tcp_flow *flow,
+			   const struct lrp_tcp_tx *tx);
+
 /* Bytes from the IP header on of the longest segment of `tx`: what must fit the path's MTU. */
 uint32_t lrp_tcp_frame_need(const struct lrp_tcp_flow *flow, const struct lrp_tcp_tx *tx);
 

@@ -195,11 +195,16 @@ static int send_small(struct lrp_tx_dest *dest, const struct lrp_tcp_frame *f,
 {
 	const struct lrp_tx_device *device = &lrp_tx_devices[dest->slot];
 	uint8_t once[LRP_TCP_FRAME_MAX + LRP_TX_HOLD_PAYLOAD] __attribute__((aligned(8)));
-	uint8_t *held = lrp_tx_hold_room(device), *bytes = held ? held : once;
-	uint32_t len = lrp_tcp_frame(bytes, f, tx, 0, tx->payload_len, LRP_TCP_CHECKSUM_FULL), n;
+	uint8_t *held, *bytes;
 	struct iovec iov[2];
+	uint32_t len, n;
 	int error = 0;
 
+	if (lrp_tx_hold_fin(device, f->flow, tx))
+		return 1;
+	held = lrp_tx_hold_room(device);
+	bytes = held ? held : once;
+	len = lrp_tcp_frame(bytes, f, tx, 0, tx->payload_len, LRP_TCP_CHECKSUM_FULL);
 	n = lrp_tcp_frame_payload(tx, 0, tx->payload_len, iov);
 	for (uint32_t i = 0; i < n; i++) {
 		memcpy(bytes + len, iov[i].iov_base, iov[i].iov_len);

@@ -526,7 +526,7 @@ static void wake(void)
 	woken++;
 }
 
-#define HOLDS_FROM 2u /* frames since it slept, before a thread holds */
+#define HOLDS_FROM 1u /* frames since it slept, before a thread holds */
 
 struct holder {
 	struct lrp_tcp_flow flow;
@@ -582,6 +582,8 @@ static void hold(struct holder *h, uint32_t more)
 	for (int tries = 0; tries < 200; tries++) {
 		uint32_t first;
 
+		/* The second time there was nothing in between. */
+		lrp_tx_hold_sleep();
 		lrp_tx_hold_sleep();
 		capture_drop(capture);
 		for (uint32_t i = 0; i < HOLDS_FROM; i++)
@@ -616,9 +618,64 @@ static void test_held(void **state)
 	lrp_tx_hold_sleep();
 	expect_sent(first, h.sent);
 	/* After a sleep the first ones go at once. */
+	lrp_tx_hold_sleep();
 	for (uint32_t i = 0; i < HOLDS_FROM; i++)
 		send_next(&h, 10);
 	expect_sent(first + 3, h.sent);
+	hold_end();
+}
+
+/* Who has sent several since he slept holds the first as well. */
+static void test_held_first(void **state)
+{
+	struct holder h;
+	uint32_t first;
+
+	(void)state;
+	hold_begin(&h);
+	for (int tries = 0; tries < 200; tries++) {
+		hold(&h, 2);
+		lrp_tx_hold_sleep();
+		capture_drop(capture);
+		first = h.sent;
+		send_next(&h, 10);
+		usleep(3000);
+		if (!arrived(0))
+			break;
+	}
+	lrp_tx_hold_sleep();
+	expect_sent(first, h.sent);
+	hold_end();
+}
+
+/* A FIN is no frame of its own if the data before it has not left. */
+static void test_held_fin(void **state)
+{
+	struct lrp_tcp_tx fin = segment(LRP_TCP_ACK | LRP_TCP_FIN, 0, 0);
+	struct lrp_tcp_segment s;
+	struct lrp_packet p;
+	struct frames frames;
+	struct holder h;
+
+	(void)state;
+	hold_begin(&h);
+	hold(&h, 3);
+	fin.seq = h.sent - 1 + 10;
+	assert_int_equal(lrp_tx_send_tcp(&h.dest, &h.how, &fin, 1, MSG_DONTWAIT | MSG_CONFIRM), 1);
+	lrp_tx_hold_sleep();
+	capture_take(capture, &frames, 200);
+	assert_int_equal(frames.count, 3);
+	for (uint32_t i = 0; i < 3; i++) {
+		s = parse(&frames, i, &p);
+		assert_int_equal(s.flags & LRP_TCP_FIN, i == 2 ? LRP_TCP_FIN : 0);
+	}
+	frames_free(&frames);
+	/* And it is one if the data is another connection's, or not the last before it. */
+	hold(&h, 3);
+	fin.seq = h.sent + 10;
+	assert_int_equal(lrp_tx_send_tcp(&h.dest, &h.how, &fin, 1, MSG_DONTWAIT | MSG_CONFIRM), 1);
+	lrp_tx_hold_sleep();
+	assert_int_equal(arrived(20), 4);
 	hold_end();
 }
 
@@ -869,6 +926,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_dropped_run),
 		cmocka_unit_test(test_full_send_buffer),
 		cmocka_unit_test(test_held),
+		cmocka_unit_test(test_held_first),
+		cmocka_unit_test(test_held_fin),
 		cmocka_unit_test(test_held_order),
 		cmocka_unit_test(test_held_guard),
 		cmocka_unit_test(test_held_thread_ends),

@@ -172,13 +172,70 @@ static void test_payload_pieces(void **state)
 	assert_ptr_equal(iov[0].iov_base, stream + 150);
 }
 
+/* The frame with the FIN added is the one that would have been built with it. */
+static void add_fin(int family)
+{
+	static uint8_t with[sizeof(packet)] __attribute__((aligned(8))), before[sizeof(packet)];
+	struct lrp_tcp_flow flow = flow_of(family, 3), other = flow;
+	struct lrp_tcp_frame f = frame_for(&flow);
+
+	for (uint32_t len = 0; len < 200; len += 7) {
+		struct lrp_tcp_tx tx = data(len / 2, len, 0), fin = tx, wrong;
+		uint32_t n;
+
+		fin.payload_len = 0;
+		fin.seq += len;
+		fin.flags = LRP_TCP_ACK | LRP_TCP_FIN;
+		tx.flags |= LRP_TCP_FIN;
+		n = build(&f, &tx, 0, len, LRP_TCP_CHECKSUM_FULL);
+		memcpy(with, packet, n);
+		tx.flags &= (uint8_t)~LRP_TCP_FIN;
+		assert_int_equal(build(&f, &tx, 0, len, LRP_TCP_CHECKSUM_FULL), n);
+		memcpy(before, packet, n);
+		wrong = fin;
+		wrong.seq++;
+		assert_false(lrp_tcp_frame_add_fin(packet, n, &flow, &wrong));
+		wrong = fin;
+		wrong.ack++;
+		assert_false(lrp_tcp_frame_add_fin(packet, n, &flow, &wrong));
+		wrong = fin;
+		wrong.window++;
+		assert_false(lrp_tcp_frame_add_fin(packet, n, &flow, &wrong));
+		wrong = fin;
+		wrong.flags |= LRP_TCP_RST;
+		assert_false(lrp_tcp_frame_add_fin(packet, n, &flow, &wrong));
+		wrong = fin;
+		wrong.flags = LRP_TCP_ACK;
+		assert_false(lrp_tcp_frame_add_fin(packet, n, &flow, &wrong));
+		wrong = fin;
+		wrong.payload_len = 1;
+		assert_false(lrp_tcp_frame_add_fin(packet, n, &flow, &wrong));
+		other.rport ^= 1;
+		assert_false(lrp_tcp_frame_add_fin(packet, n, &other, &fin));
+		other = flow;
+		((uint8_t *)&other.raddr)[3] ^= 1;
+		assert_false(lrp_tcp_frame_add_fin(packet, n, &other, &fin));
+		other = flow;
+		assert_memory_equal(packet, before, n);
+		assert_true(lrp_tcp_frame_add_fin(packet, n, &flow, &fin));
+		assert_memory_equal(packet, with, n);
+		assert_false(lrp_tcp_frame_add_fin(packet, n, &flow, &fin));
+	}
+}
+
+static void test_add_fin(void **state)
+{
+	(void)state;
+	add_fin(AF_INET);
+	add_fin(AF_INET6);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_round_trip),
-		cmocka_unit_test(test_offload_request),
-		cmocka_unit_test(test_need),
-		cmocka_unit_test(test_payload_pieces),
+		cmocka_unit_test(test_round_trip), cmocka_unit_test(test_offload_request),
+		cmocka_unit_test(test_need),	   cmocka_unit_test(test_payload_pieces),
+		cmocka_unit_test(test_add_fin),
 	};
 
 	for (size_t i = 0; i < sizeof(stream); i++)
