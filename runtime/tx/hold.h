@@ -21,8 +21,8 @@
 #include "device.h"
 #include "tcp_frame.h"
 
-#define LRP_TX_HOLD_FRAMES  32u
-#define LRP_TX_HOLD_NS	    50000
+#define LRP_TX_HOLD_FRAMES  64u
+#define LRP_TX_HOLD_NS	    100000
 #define LRP_TX_HOLD_MOST_NS 1000000
 
 /* Payload of a frame that can be held. */
