@@ -106,8 +106,11 @@ int lrp_core_places(struct lrp_core *core, struct lrp_core_pool *pool, uint8_t *
 		/* Claims on fragments are about frames that are in their ring. */
 		if (holder == LRP_FRAME_FREE || holder & 0x80000000u)
 			continue;
-		place[frame] |=
-			holder & LRP_FRAME_RETURNING ? LRP_FRAME_QUARANTINED : LRP_FRAME_HELD;
+		if (holder == LRP_FRAME_RESTING)
+			place[frame] |= LRP_FRAME_AT_REST;
+		else
+			place[frame] |= holder & LRP_FRAME_RETURNING ? LRP_FRAME_QUARANTINED
+								     : LRP_FRAME_HELD;
 	}
 	for (uint32_t i = 0; i < pool->state->quarantined; i++)
 		place[pool->state->quarantine[i].frame] |= LRP_FRAME_QUARANTINED;
@@ -120,6 +123,12 @@ struct tally {
 	uint32_t fill, spare, queued, held, quarantined, nowhere, twice;
 };
 
+static bool twice(uint8_t place)
+{
+	return place & LRP_FRAME_TWICE ||
+	       (place & (LRP_FRAME_HELD | LRP_FRAME_AT_REST) && place & LRP_FRAME_IN_FILL);
+}
+
 /* Each frame once, by the strongest evidence. */
 static void count(const struct lrp_core_pool *pool, const uint8_t *place, struct tally *tally)
 {
@@ -127,8 +136,7 @@ static void count(const struct lrp_core_pool *pool, const uint8_t *place, struct
 	for (uint32_t frame = 0; frame < pool->view.frames; frame++) {
 		uint8_t p = place[frame];
 
-		tally->twice +=
-			(p & LRP_FRAME_TWICE) || ((p & LRP_FRAME_HELD) && (p & LRP_FRAME_IN_FILL));
+		tally->twice += twice(p);
 		if (p & LRP_FRAME_IN_FILL)
 			tally->fill++;
 		else if (p & LRP_FRAME_IN_RX)
@@ -137,7 +145,7 @@ static void count(const struct lrp_core_pool *pool, const uint8_t *place, struct
 			tally->held++;
 		else if (p & LRP_FRAME_QUARANTINED)
 			tally->quarantined++;
-		else if (frame >= pool->state->circulating)
+		else if (p & LRP_FRAME_AT_REST || frame >= pool->state->circulating)
 			tally->spare++;
 		else
 			tally->nowhere++;
@@ -188,9 +196,7 @@ static bool audit_pool(struct lrp_core *core, struct lrp_core_pool *pool, struct
 		count(pool, place, &tally);
 		for (uint32_t f = 0; f < frames; f++) {
 			always_lost[f] &= !place[f] && f < pool->state->circulating;
-			always_twice[f] &=
-				(place[f] & LRP_FRAME_TWICE) != 0 ||
-				((place[f] & LRP_FRAME_HELD) && (place[f] & LRP_FRAME_IN_FILL));
+			always_twice[f] &= twice(place[f]);
 		}
 		ok = !tally.twice && tally.nowhere <= bound;
 	}

@@ -315,6 +315,7 @@ int lrp_core_run(struct lrp_core *core)
 	if (core->closing)
 		timeout = sooner(timeout, core->reclaim_at_ns);
 	timeout = sooner(timeout, lrp_core_resets_run(core));
+	timeout = sooner(timeout, lrp_core_rest_run(core));
 	timeout = sooner(timeout, core->next_quarantine_ns);
 	return sooner(timeout, core->next_sweep_ns);
 }

@@ -18,9 +18,6 @@
 #include "../runtime/channel/fill.h"
 #include "umem.h"
 
-#define LOANS_FEW   512u /* frames for loans, to begin with */
-#define SPARES_FREE 64u /* endpoints with next to no guarantee that count for nothing: spare hubs */
-
 static uint32_t power_of_two_above(uint32_t n)
 {
 	uint32_t p = 1;
@@ -31,103 +28,6 @@ static uint32_t power_of_two_above(uint32_t n)
 }
 
 /* ---- guarantees ------------------------------------------------------------------ */
-
-uint32_t lrp_core_guarantee_sum(const struct lrp_core *core)
-{
-	uint32_t sum = LRP_FRAGMENT_GUARANTEE;
-
-	for (uint32_t e = LRP_ENDPOINT_FIRST; e < core->state->endpoints; e++)
-		if (core->state->endpoint[e].use != LRP_ENDPOINT_FREE)
-			sum += core->state->endpoint[e].guarantee;
-	return sum;
-}
-
-/*
- * Frames go round in the order of the fill ring, so all that circulate pass
- * through the caches in turn. Therefore only as many do as have been needed: those that are
- * guaranteed; for loans twice what the largest channel may hold, and two for each socket, should all borrow at
- * once. When half of that is lent XDP says so, and they become twice as many. The rest of the
- * UMEM waits. They never leave again.
- * Counted before it is pushed: should we die in between, our heir finds the frame
- * nowhere, and its quarantine brings it back (lrp_core_quarantine_adopt).
- */
-static void circulate(struct lrp_core_pool *pool, uint64_t want)
-{
-	struct lrp_pool_state *state = pool->state;
-
-	if (want > state->frames)
-		want = state->frames;
-	if (state->circulating >= want)
-		return;
-	while (state->circulating < want) {
-		uint64_t frame = state->circulating;
-
-		__atomic_store_n(&state->circulating, (uint32_t)frame + 1, __ATOMIC_RELEASE);
-		lrp_fill_push(&pool->view, frame << pool->view.frame_shift);
-	}
-	lrp_fill_settle(&pool->view, pool->xsk[LRP_ENDPOINT_FRAGMENT]);
-}
-
-static void set_surplus(const struct lrp_core *core, struct lrp_core_pool *pool,
-			uint32_t guaranteed)
-{
-	uint32_t fixed = guaranteed + pool->state->reserve;
-	uint32_t most = core->demand > guaranteed ? core->demand - guaranteed : 0;
-	uint32_t loans = 2 * core->largest > LOANS_FEW ? 2 * core->largest : LOANS_FEW;
-
-	loans += core->sockets * 2 * LRP_LOAN_UNIT;
-	if (core->others > SPARES_FREE)
-		loans += (core->others - SPARES_FREE) * LRP_LOAN_FIRST;
-	pool->guaranteed = guaranteed;
-	circulate(pool, (uint64_t)fixed + (loans < most ? loans : most));
-	__atomic_store_n(&pool->shared->surplus,
-			 pool->state->circulating > fixed ? pool->state->circulating - fixed : 0,
-			 __ATOMIC_RELAXED);
-}
-
-void lrp_core_pool_short(struct lrp_core *core, struct lrp_core_pool *pool)
-{
-	if (!pool->shared->short_of || pool->state->circulating >= pool->state->frames)
-		return;
-	circulate(pool, 2ull * pool->state->circulating);
-	set_surplus(core, pool, pool->guaranteed);
-	__atomic_store_n(&pool->shared->short_of, 0, __ATOMIC_RELEASE);
-	lrp_log(LRP_LOG_DEBUG, "%s: %u frames circulate", pool->device->state->ifname,
-		pool->state->circulating);
-}
-
-static void demand_add(struct lrp_core *core, uint32_t more, uint32_t limit)
-{
-	core->demand += more;
-	if (core->largest < limit)
-		core->largest = limit;
-}
-
-static void endpoint_add(struct lrp_core *core, const struct lrp_endpoint_state *ep)
-{
-	if (ep->guarantee < LRP_DEFAULT_GUARANTEE)
-		core->others++;
-	else
-		core->sockets++;
-	demand_add(core, ep->limit, ep->limit);
-}
-
-void lrp_core_guarantees(struct lrp_core *core)
-{
-	uint32_t sum = lrp_core_guarantee_sum(core);
-
-	core->demand = LRP_FRAGMENT_RING;
-	core->largest = core->sockets = core->others = 0;
-	for (uint32_t e = LRP_ENDPOINT_FIRST; e < core->state->endpoints; e++)
-		if (core->state->endpoint[e].use != LRP_ENDPOINT_FREE)
-			endpoint_add(core, &core->state->endpoint[e]);
-	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++)
-		if (lrp_core_pool_on(&core->pool[i])) {
-			set_surplus(core, &core->pool[i], sum);
-			/* An lrpd before us may have died over it. */
-			lrp_core_pool_short(core, &core->pool[i]);
-		}
-}
 
 /*
  * Room for `more` guaranteed frames in every pool? What is lent at the moment is
@@ -144,13 +44,6 @@ static bool guarantee_fits(const struct lrp_core *core, uint32_t more)
 			return false;
 	}
 	return true;
-}
-
-static void guarantee_add(struct lrp_core *core, uint32_t more)
-{
-	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++)
-		if (lrp_core_pool_on(&core->pool[i]))
-			set_surplus(core, &core->pool[i], core->pool[i].guaranteed + more);
 }
 
 /* ---- user records --------------------------------------------------------------- */
@@ -438,8 +331,7 @@ static int endpoint_make(struct lrp_core *core, const struct lrp_core_client *cl
 	ep->generation++;
 	memset(&ep->pub, 0, sizeof(ep->pub));
 	ep->use = LRP_ENDPOINT_USED;
-	endpoint_add(core, ep);
-	guarantee_add(core, guarantee);
+	lrp_core_guarantee_add(core, ep);
 	core->state->owner[owner].endpoints++;
 	err = open_channels(core, e);
 	if (err) {
@@ -579,10 +471,8 @@ int lrp_core_limit(struct lrp_core *core, uint32_t endpoint, uint32_t limit)
 	limit = clamp_limit(core, ep, limit);
 	if (limit < ep->guarantee)
 		limit = ep->guarantee;
-	if (limit > ep->limit) {
-		demand_add(core, limit - ep->limit, limit);
-		guarantee_add(core, 0);
-	}
+	if (limit > ep->limit)
+		lrp_core_limit_add(core, limit - ep->limit, limit);
 	ep->limit = limit;
 	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++)
 		if (lrp_core_pool_on(&core->pool[i]))

@@ -97,7 +97,7 @@ struct lrp_pool_state {
 	__u32 frame_size;
 	__u32 fill_size;
 	__u32 reserve;	   /* frames that are never lent: the kernel's and the driver's */
-	__u32 circulating; /* the first so many frames are in use; the others were never needed */
+	__u32 circulating; /* the first so many frames are, or rest; the others were never needed */
 	__u32 zerocopy;
 	__u32 sg;
 	__u32 quarantined;
@@ -195,6 +195,8 @@ struct lrp_core_pool {
 	int *xsk;		  /* [endpoints], -1: none */
 	struct lrp_core_ring *rx; /* [endpoints]; embedded only, else NULL */
 	uint32_t guaranteed;	  /* sum over used endpoints */
+	uint32_t goal;		  /* frames that are to circulate; 0: not known yet */
+	uint64_t short_ns;	  /* XDP has warned last */
 	struct lrp_pool *shared;  /* its record in lrp_pools */
 };
 
@@ -240,6 +242,7 @@ struct lrp_core {
 	char pin_dir[64];	     /* "": not pinned */
 	uint64_t next_quarantine_ns; /* 0: nothing in quarantine */
 	uint64_t next_sweep_ns;	     /* 0: nothing published */
+	uint64_t next_rest_ns;	     /* 0: no pool has frames too many */
 	uint64_t reclaim_at_ns;	     /* when `closing` endpoints are taken back, together */
 };
 
@@ -311,11 +314,6 @@ int lrp_core_adopt(struct lrp_core *core, struct lrp_core_client *client,
 		   int *out_count);
 int lrp_core_limit(struct lrp_core *core, uint32_t endpoint, uint32_t limit);
 int lrp_core_fragment_endpoint(struct lrp_core *core, struct lrp_core_pool *pool);
-void lrp_core_guarantees(
-	struct lrp_core *core); /* recomputes guaranteed and surplus of all pools */
-uint32_t lrp_core_guarantee_sum(const struct lrp_core *core); /* of one pool */
-/* XDP has said so: more of its frames circulate from now on. */
-void lrp_core_pool_short(struct lrp_core *core, struct lrp_core_pool *pool);
 int lrp_core_user_page_fd(struct lrp_core *core, uint32_t owner, uint32_t page);
 void lrp_core_user_pages_free(struct lrp_core *core, uint32_t owner);
 struct lrp_user *lrp_core_user(struct lrp_core *core, const struct lrp_channel *channel);
@@ -323,6 +321,17 @@ void lrp_core_user_slots_find(struct lrp_core *core);
 int lrp_core_user_page_map(struct lrp_core *core, uint32_t page);
 void lrp_core_channel_shut(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint);
 void lrp_core_channel_free(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint);
+
+/* circulate.c */
+void lrp_core_guarantees(
+	struct lrp_core *core); /* recomputes guaranteed and surplus of all pools */
+uint32_t lrp_core_guarantee_sum(const struct lrp_core *core); /* of one pool */
+/* An endpoint more; a limit that has become larger by `more`. */
+void lrp_core_guarantee_add(struct lrp_core *core, const struct lrp_endpoint_state *ep);
+void lrp_core_limit_add(struct lrp_core *core, uint32_t more, uint32_t limit);
+/* XDP has said so: more of its frames circulate from now on. */
+void lrp_core_pool_short(struct lrp_core *core, struct lrp_core_pool *pool);
+uint64_t lrp_core_rest_run(struct lrp_core *core); /* when to come again, 0: no need */
 
 /* owner.c */
 int lrp_core_hello(struct lrp_core *core, struct lrp_core_client *client,
@@ -348,6 +357,7 @@ enum lrp_frame_place {
 	LRP_FRAME_QUARANTINED = 1 << 3,
 	LRP_FRAME_TWICE = 1 << 4,   /* in two rings, or twice in one */
 	LRP_FRAME_AT_HEAD = 1 << 5, /* seen only at the consumer of an RX ring */
+	LRP_FRAME_AT_REST = 1 << 6,
 };
 /* ORs what is true of each frame into place[]. The RX rings only if asked for: there may be
  * thousands. While packets move the picture is blurred. */

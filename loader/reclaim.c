@@ -122,6 +122,15 @@ void lrp_core_quarantine_adopt(struct lrp_core *core)
 		/* It may have died before it pushed the last frame that it had counted. */
 		if (pool->state->circulating)
 			quarantine(core, pool, pool->state->circulating - 1);
+		/* Or while it let one circulate again. */
+		for (uint32_t f = 0; f < pool->state->circulating; f++) {
+			uint32_t is = LRP_FRAME_RESTING | LRP_FRAME_RETURNING;
+
+			if (__atomic_compare_exchange_n(&pool->view.frame[f].holder, &is,
+							LRP_FRAME_FREE, false, __ATOMIC_ACQ_REL,
+							__ATOMIC_RELAXED))
+				quarantine(core, pool, f);
+		}
 		for (uint32_t i = 0; i < pool->state->quarantined; i++) {
 			pool->state->quarantine[i].misses = 0;
 			pool->state->quarantine[i].at_producer = atomic_load_explicit(
@@ -165,7 +174,8 @@ void lrp_core_quarantine_run(struct lrp_core *core)
 		for (uint32_t i = state->quarantined; i-- > 0;) {
 			uint32_t frame = state->quarantine[i].frame;
 
-			if (place[frame] & (LRP_FRAME_IN_FILL | LRP_FRAME_IN_RX | LRP_FRAME_HELD)) {
+			if (place[frame] & (LRP_FRAME_IN_FILL | LRP_FRAME_IN_RX | LRP_FRAME_HELD |
+					    LRP_FRAME_AT_REST)) {
 				unquarantine(state, i); /* it had been returned */
 				continue;
 			}

@@ -109,6 +109,7 @@ static struct json_object *pool_status(const struct lrp_core *core,
 	add_int(out, "queue", pool->state->queue);
 	add_int(out, "frames", pool->state->frames);
 	add_int(out, "frame_size", pool->state->frame_size);
+	add_int(out, "circulating", pool->goal);
 	add_int(out, "guaranteed", pool->guaranteed);
 	add_int(out, "reserve", pool->state->reserve);
 	add_int(out, "surplus", __atomic_load_n(&pool->shared->surplus, __ATOMIC_RELAXED));

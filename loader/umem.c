@@ -46,8 +46,9 @@ static int memfd_umem(size_t size)
 static size_t umem_size(uint32_t frames, uint32_t frame_size)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	size_t table = ((size_t)frames * sizeof(struct lrp_frame) + page - 1) & ~(page - 1);
+	size_t table = LRP_REST_OFFSET((size_t)frames) + sizeof(struct lrp_rest);
 
+	table = (table + page - 1) & ~(page - 1);
 	return (size_t)frames * frame_size + table;
 }
 
@@ -343,7 +344,7 @@ int lrp_core_pool_create(struct lrp_core *core, struct lrp_core_device *device, 
 	/* Copy mode: a batch of NAPI, and what its pool keeps after a full ring. Zero-copy: all
 	 * descriptors of the driver's ring hold frames all the time. */
 	state->reserve = 64 + (state->zerocopy ? (driver_ring ? driver_ring : 2048) : 0);
-	state->circulating = 0; /* the first guarantees bring them in: see endpoint.c */
+	state->circulating = 0; /* the first guarantees bring them in: see circulate.c */
 	pool->shared = &device->pools[queue];
 	state->used = ++core->state->generation;
 	lrp_core_put(core, pool->umem_fd, "pool:%u", index);
@@ -434,5 +435,6 @@ void lrp_core_pool_close(struct lrp_core *core, struct lrp_core_pool *pool)
 	if (pool->state)
 		memset(pool->state, 0, sizeof(*pool->state));
 	pool->shared = NULL;
-	pool->guaranteed = 0;
+	pool->guaranteed = pool->goal = 0;
+	pool->short_ns = 0;
 }

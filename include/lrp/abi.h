@@ -316,10 +316,10 @@ _Static_assert(sizeof(struct lrp_channel) == 128, "abi");
 
 /* lrp_pools: ARRAY, one per queue of a device. */
 struct lrp_pool {
-	__u32 surplus;	/* frames above all guarantees and the reserve; written by lrpd */
-	__u32 frames;	/* of the UMEM; written by lrpd */
-	__u32 lent;	/* sum of all loans; atomic: XDP, and lrpd when it reclaims */
-	__u32 cursor;	/* next channel whose loan is recomputed when the surplus runs out; XDP */
+	__u32 surplus; /* frames above all guarantees and the reserve; written by lrpd */
+	__u32 frames;  /* of the UMEM; written by lrpd */
+	__u32 lent;    /* sum of all loans; atomic: XDP, and lrpd when it reclaims */
+	__u32 cursor;  /* next channel whose loan is recomputed when the surplus runs out; XDP */
 	__u32 short_of; /* much of the surplus is lent, and lrpd knows: set by XDP, cleared by lrpd */
 	__u32 pad0;
 	__u64 pad[5];
@@ -392,8 +392,22 @@ struct lrp_frame {
 #define LRP_FRAME_MARK(channel_id) ((__u32)(channel_id) + 1u)
 /* Set beside a channel's mark while its frame is being pushed on the fill ring: if
  * the process dies now, the frame may be there or not, and is quarantined. */
-#define LRP_FRAME_RETURNING    0x40000000u
+#define LRP_FRAME_RETURNING 0x40000000u
+/* Out of circulation, lrpd's; beside it RETURNING while lrpd lets it circulate again. */
+#define LRP_FRAME_RESTING      0x3fffffffu
 #define LRP_FRAME_CLAIM(owner) (0x80000000u | (__u32)(owner))
 #define LRP_FRAME_DONE	       0xffffffffu
+
+/*
+ * Behind the frame table, at LRP_REST_OFFSET from its beginning. Who returns a frame and finds
+ * `frames` above 0 takes one off and, in place of returning the frame, lets it rest: out of
+ * the ring with his mark first, as if he kept it, then LRP_FRAME_RESTING.
+ */
+struct lrp_rest {
+	__u32 frames; /* so many more are to rest; set by lrpd */
+	__u32 pad[15];
+};
+#define LRP_REST_OFFSET(frames)                                                                    \
+	(((frames) * sizeof(struct lrp_frame) + LRP_CACHE_LINE - 1) & ~(LRP_CACHE_LINE - 1ul))
 
 #endif

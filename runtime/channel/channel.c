@@ -112,6 +112,30 @@ void lrp_chan_close(struct lrp_chan *chan)
 	chan->fd = -1;
 }
 
+/* Too many circulate: this one is to rest. */
+static bool may_rest(struct lrp_pool_view *pool)
+{
+	uint32_t frames = pool->rest ? __atomic_load_n(&pool->rest->frames, __ATOMIC_RELAXED) : 0;
+
+	while (frames && !__atomic_compare_exchange_n(&pool->rest->frames, &frames, frames - 1,
+						      true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+	return frames;
+}
+
+/* In place of returning it, as lrp_chan_detach(): out of the ring with our mark, then lrpd's. */
+static void let_rest(struct lrp_chan *chan, uint32_t at)
+{
+	uint64_t index = chan->desc[at & chan->ring_mask].addr >> chan->pool->frame_shift;
+	uint32_t *holder = &chan->pool->frame[index].holder;
+
+	__atomic_store_n(holder, LRP_FRAME_MARK(chan->id), __ATOMIC_RELEASE);
+	atomic_fetch_add_explicit(&chan->held, 1, memory_order_relaxed);
+	atomic_store_explicit(chan->consumer, at + 1, memory_order_release);
+	__atomic_store_n(holder, LRP_FRAME_RESTING, __ATOMIC_RELEASE);
+	atomic_fetch_sub_explicit(&chan->held, 1, memory_order_relaxed);
+}
+
 void lrp_chan_return_some(struct lrp_chan *chan, uint32_t count)
 {
 	uint32_t taken = chan->next - chan->returned_at;
@@ -130,9 +154,14 @@ void lrp_chan_return_some(struct lrp_chan *chan, uint32_t count)
 		chan->doubt_at = at;
 		/* What lrp_chan_recover() reads must be stored in this order. */
 		atomic_signal_fence(memory_order_seq_cst);
-		lrp_fill_put(chan->pool, &cursor, chan->desc[at & chan->ring_mask].addr);
-		/* Release: we have read the descriptor before the kernel may write it anew. */
-		atomic_store_explicit(chan->consumer, at + 1, memory_order_release);
+		if (__builtin_expect(may_rest(chan->pool), 0)) {
+			let_rest(chan, at);
+		} else {
+			lrp_fill_put(chan->pool, &cursor, chan->desc[at & chan->ring_mask].addr);
+			/* Release: we have read the descriptor before the kernel may write it anew.
+			 */
+			atomic_store_explicit(chan->consumer, at + 1, memory_order_release);
+		}
 		chan->returned_at = at + 1;
 	}
 	atomic_signal_fence(memory_order_seq_cst);

@@ -38,6 +38,7 @@
 struct lrp_pool_view {
 	uint8_t *umem;		 /* frames */
 	struct lrp_frame *frame; /* frame table, behind the frames */
+	struct lrp_rest *rest;	 /* behind that; NULL: nothing is to rest */
 	uint64_t umem_size;	 /* of the whole mapping */
 	uint32_t frames;
 	uint32_t frame_size;

@@ -26,6 +26,7 @@ int lrp_pool_init(struct lrp_pool_view *pool, const struct xdp_mmap_offsets *off
 	pool->fill_shift = (uint32_t)__builtin_ctz(pool->fill_size);
 	pool->frame =
 		(struct lrp_frame *)(pool->umem + ((uint64_t)pool->frames << pool->frame_shift));
+	pool->rest = (struct lrp_rest *)((uint8_t *)pool->frame + LRP_REST_OFFSET(pool->frames));
 	pool->fill_producer = (_Atomic uint32_t *)(fill + offsets->fr.producer);
 	pool->fill_flags = (_Atomic uint32_t *)(fill + offsets->fr.flags);
 	pool->fill_slot = (_Atomic uint64_t *)(fill + offsets->fr.desc);
@@ -52,7 +53,8 @@ int lrp_pool_map(struct lrp_pool_view *pool, uint32_t index, const struct lrp_re
 	pool->mtu = reply->pool.mtu;
 	pool->virtual_device = reply->pool.virtual_device;
 
-	need = (uint64_t)pool->frames * pool->frame_size + pool->frames * sizeof(struct lrp_frame);
+	need = (uint64_t)pool->frames * pool->frame_size + LRP_REST_OFFSET(pool->frames) +
+	       sizeof(struct lrp_rest);
 	if (fstat(umem_fd, &st))
 		return -errno;
 	/* Beyond the end of the memfd lies SIGBUS. */

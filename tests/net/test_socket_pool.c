@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * test_socket_pool.c - few frames circulate until more are needed: sockets that nobody reads
- * from fill up to their limits all the same, and nothing else is dropped meanwhile.
+ * from fill up to their limits all the same, and nothing is dropped meanwhile. When the sockets are
+ * gone the frames rest, and circulate again for the next ones.
  *
  *    client ns  c0 ════ s0  one pool of 32,768 frames
  */
@@ -16,8 +17,9 @@
 #include "../lib/bed.h"
 #include "socket_harness.h"
 
+#define FRAMES	  32768
 #define SOCKETS	  40
-#define EACH	  180 /* datagrams: less than the limit of a default SO_RCVBUF */
+#define EACH	  180  /* datagrams: less than the limit of a default SO_RCVBUF */
 #define FIRST_MAX 5000 /* of 10,000 that their limits allow */
 
 static int failures;
@@ -64,10 +66,40 @@ static void receive(int fd, int s)
 	}
 }
 
+static void fill_up(const int *peer)
+{
+	for (uint32_t i = 0; i < EACH; i++) {
+		for (int s = 0; s < SOCKETS; s++)
+			CHECK(send(peer[s], &i, sizeof(i), 0) == sizeof(i), "send: %s",
+			      strerror(errno));
+		/* So that lrpd gets its turn: a hundred frames a millisecond. */
+		usleep(400);
+	}
+}
+
+/* Frames that do not circulate, of those that have. */
+static uint32_t resting(void)
+{
+	char command[256];
+	uint32_t spare = 0;
+	FILE *f;
+
+	snprintf(command, sizeof(command),
+		 "${LRP_BIN:-build/bin}/lrp status --audit --json | jq '[.. | .spare? // empty] | "
+		 "add'");
+	f = popen(command, "r");
+	if (!f || fscanf(f, "%u", &spare) != 1)
+		CHECK(false, "no audit");
+	if (f)
+		pclose(f);
+	return spare;
+}
+
 int main(int argc, char **argv)
 {
 	struct run r = {.ops = &lrp_ops, .family = AF_INET, .lrp = true, .out = stdout};
 	int fd[SOCKETS], peer[SOCKETS], s;
+	uint32_t grown;
 	struct sockaddr_storage a;
 	socklen_t len;
 
@@ -86,13 +118,7 @@ int main(int argc, char **argv)
 		CHECK(!connect(peer[s], (void *)&a, len), "connect: %s", strerror(errno));
 	}
 	CHECK(status("surplus") < FIRST_MAX, "%u frames for loans", status("surplus"));
-	for (uint32_t i = 0; i < EACH; i++) {
-		for (s = 0; s < SOCKETS; s++)
-			CHECK(send(peer[s], &i, sizeof(i), 0) == sizeof(i), "send: %s",
-			      strerror(errno));
-		/* So that lrpd gets its turn: a hundred frames a millisecond. */
-		usleep(400);
-	}
+	fill_up(peer);
 	arrive();
 	printf("%u frames for loans, %u lent\n", status("surplus"), status("lent"));
 	CHECK(status("drop_surplus") == 0, "%u dropped for want of frames", status("drop_surplus"));
@@ -100,7 +126,45 @@ int main(int argc, char **argv)
 	for (s = 0; s < SOCKETS; s++)
 		receive(fd[s], s);
 	CHECK(status("surplus") > SOCKETS * EACH / 2, "%u frames for loans", status("surplus"));
+	grown = FRAMES - FIRST_MAX;
+	/* With the sockets gone, and some packets to take them out of the round, the frames rest. */
+	for (s = 1; s < SOCKETS; s++) {
+		close(peer[s]);
+		lrp_close(fd[s]);
+	}
+	for (uint32_t i = 0; i < 200 && resting() < grown; i++) {
+		uint32_t number;
+
+		for (int k = 0; k < 150; k++)
+			send(peer[0], &i, sizeof(i), 0);
+		usleep(50000);
+		while (lrp_recv(fd[0], &number, sizeof(number), MSG_DONTWAIT) > 0)
+			;
+	}
+	printf("%u rest or were never needed, %u circulate\n", resting(), status("circulating"));
+	CHECK(status("circulating") < FIRST_MAX, "%u circulate", status("circulating"));
+	CHECK(resting() >= grown, "%u rest", resting());
+	bed_sh("${LRP_BIN:-build/bin}/lrp status --audit >/dev/null");
+	/* Another lrpd finds it so. */
+	bed_sh("l=${LRP_BIN:-build/bin}/lrp; old=$($l status --json | jq .pid); kill -9 $old; "
+	       "for i in $(seq 100); do new=$($l status --json 2>/dev/null | jq .pid); "
+	       "test -n \"$new\" && test \"$new\" != $old && exit 0; sleep 0.05; done; exit 1");
+	CHECK(status("circulating") < FIRST_MAX, "%u circulate", status("circulating"));
+	bed_sh("${LRP_BIN:-build/bin}/lrp status --audit >/dev/null");
+	/* And circulate again when they are needed. */
+	for (s = 1; s < SOCKETS; s++) {
+		fd[s] = new_socket(&r);
+		len = addr_any(&r, &a, PORT + s);
+		CHECK(!lrp_bind(fd[s], (void *)&a, len), "bind: %s", strerror(errno));
+		peer[s] = client_socket(AF_INET, SOCK_DGRAM, 0);
+		len = addr_server(&r, &a, PORT + s);
+		CHECK(!connect(peer[s], (void *)&a, len), "connect: %s", strerror(errno));
+	}
+	fill_up(peer);
+	arrive();
+	CHECK(status("drop_surplus") == 0, "%u dropped for want of frames", status("drop_surplus"));
 	for (s = 0; s < SOCKETS; s++) {
+		receive(fd[s], s);
 		close(peer[s]);
 		lrp_close(fd[s]);
 	}

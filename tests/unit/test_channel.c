@@ -37,6 +37,7 @@ struct bed { /* shared between processes */
 	struct lrp_chan chan;
 	struct lrp_user user;
 	struct lrp_frame frame[FRAMES];
+	struct lrp_rest rest;
 	_Atomic uint32_t fill_producer, fill_flags;
 	_Atomic uint64_t fill_slot[FRAMES];
 	_Atomic uint32_t producer, consumer;
@@ -54,6 +55,7 @@ static struct bed *bed_make(uint32_t start)
 	assert_true(b != MAP_FAILED);
 	b->pool = (struct lrp_pool_view){
 		.frame = b->frame,
+		.rest = &b->rest,
 		.frames = FRAMES,
 		.frame_size = 1u << FRAME_SHIFT,
 		.frame_shift = FRAME_SHIFT,
@@ -281,14 +283,43 @@ static void test_settle(void **state)
 	bed_free(b);
 }
 
+/* As many as lrpd wants to rest are not returned, but counted. */
+static void test_rest(void **state)
+{
+	struct bed *b = bed_make((uint32_t)-3);
+	uint32_t frame[6], before = fill_free(b);
+
+	(void)state;
+	b->chan.batch = 100;
+	for (int i = 0; i < 6; i++)
+		frame[i] = receive(b, 1);
+	b->rest.frames = 2;
+	lrp_chan_take(&b->chan, 3);
+	lrp_chan_return(&b->chan);
+	assert_int_equal(b->rest.frames, 0);
+	assert_int_equal(b->user.returned, 3);
+	assert_int_equal(b->consumer, b->producer - 3);
+	assert_int_equal(b->chan.held, 0);
+	assert_int_equal(fill_free(b), before - 6 + 1);
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(b->frame[frame[i]].holder,
+				 i < 2 ? LRP_FRAME_RESTING : LRP_FRAME_FREE);
+	lrp_chan_take(&b->chan, 3);
+	lrp_chan_return(&b->chan);
+	assert_int_equal(b->user.returned, 6);
+	assert_int_equal(fill_free(b), before - 2);
+	bed_free(b);
+}
+
 /* ---- killed at every instruction ------------------------------------------------ */
 
-enum work { WORK_RETURN, WORK_DETACH, WORK_GIVE_BACK };
+enum work { WORK_RETURN, WORK_REST, WORK_DETACH, WORK_GIVE_BACK };
 
 static void work_run(struct bed *b, enum work work)
 {
 	switch (work) {
 	case WORK_RETURN:
+	case WORK_REST:
 		lrp_chan_take(&b->chan, 3);
 		lrp_chan_return(&b->chan);
 		break;
@@ -306,7 +337,7 @@ static void work_run(struct bed *b, enum work work)
 static void check_conserved(struct bed *b, int steps, enum work work, uint32_t *doubts,
 			    uint32_t *uncounted)
 {
-	uint32_t in_fill[FRAMES] = {0}, counted;
+	uint32_t in_fill[FRAMES] = {0}, counted, resting = 0;
 
 	lrp_chan_recover(&b->chan);
 	b->chan.next = b->producer;
@@ -327,15 +358,21 @@ static void check_conserved(struct bed *b, int steps, enum work work, uint32_t *
 			/* Held by the dead: lrpd returns it. */
 			if (in_fill[f] != 0 || work == WORK_RETURN)
 				fail_msg("work %d, step %d: frame %u held", work, steps, f);
+		} else if (holder == LRP_FRAME_RESTING) {
+			resting++;
+			if (in_fill[f] != 0)
+				fail_msg("work %d, step %d: frame %u rests and does not", work,
+					 steps, f);
 		} else if (in_fill[f] != 1) {
 			fail_msg("work %d, step %d: frame %u is there %u times", work, steps, f,
 				 in_fill[f]);
 		}
 	}
 	assert_true(*doubts <= 1);
+	assert_in_range(resting, 0, work == WORK_REST ? 2 : 0);
 	/* All four were received; what is held, or in doubt while it was given back, is not counted. */
 	assert_in_range(counted, 0, 4);
-	*uncounted += counted < (work == WORK_RETURN ? 4 : 3);
+	*uncounted += counted < (work == WORK_RETURN || work == WORK_REST ? 4 : 3);
 }
 
 /* Returns false when the work was done before so many instructions. */
@@ -347,6 +384,7 @@ static bool killed_round(int steps, enum work work, uint32_t *doubts, uint32_t *
 	pid_t pid;
 
 	b->chan.batch = 100;
+	b->rest.frames = work == WORK_REST ? 2 : 0;
 	for (int i = 0; i < 4; i++)
 		receive(b, 1);
 	if (work == WORK_GIVE_BACK)
@@ -384,7 +422,7 @@ static bool killed_round(int steps, enum work work, uint32_t *doubts, uint32_t *
 
 __attribute__((unused)) static void test_killed_anywhere(void **state)
 {
-	static const char *const names[] = {"return", "detach", "give back"};
+	static const char *const names[] = {"return", "rest", "detach", "give back"};
 
 	(void)state;
 	for (enum work work = WORK_RETURN; work <= WORK_GIVE_BACK; work++) {
@@ -447,6 +485,7 @@ int main(void)
 		cmocka_unit_test(test_packets_of_several_frames),
 		cmocka_unit_test(test_detach),
 		cmocka_unit_test(test_settle),
+		cmocka_unit_test(test_rest),
 #ifndef __SANITIZE_THREAD__ /* its bookkeeping takes hundreds of thousands of steps */
 		cmocka_unit_test(test_killed_anywhere),
 #endif
