@@ -3,7 +3,7 @@
  * circulate.c - how many frames of a pool go round.
  *
  * They do so in the order of the fill ring, so all that circulate pass through the caches in
- * turn. Therefore only as many do as are needed: those that are guaranteed; for loans twice what
+ * turn. Therefore only as many do as are needed: those that are guaranteed; for loans what
  * the largest channel may hold, and two for each socket, should all borrow at once. When half of that is
  * lent XDP says so, and they become twice as many. The rest of the UMEM waits.
  *
@@ -98,7 +98,7 @@ static uint32_t wanted(const struct lrp_core *core, const struct lrp_core_pool *
 {
 	uint32_t fixed = pool->guaranteed + pool->state->reserve;
 	uint32_t most = core->demand > pool->guaranteed ? core->demand - pool->guaranteed : 0;
-	uint32_t loans = 2 * core->largest > LOANS_FEW ? 2 * core->largest : LOANS_FEW;
+	uint32_t loans = core->largest > LOANS_FEW ? core->largest : LOANS_FEW;
 
 	loans += core->sockets * 2 * LRP_LOAN_UNIT;
 	if (core->others > SPARES_FREE)
