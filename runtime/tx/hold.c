@@ -13,6 +13,7 @@
 #define ROOM	 ((LRP_TCP_FRAME_MAX + LRP_TX_HOLD_PAYLOAD + 7) & ~7u)
 #define REST	 64u   /* frames that a thread without company sends at once: doubled each time, */
 #define REST_MAX 4096u /* up to here */
+#define YOUNG_NS (int64_t) LRP_NS_PER_S
 #define LATE_NS	 (6 * LRP_TX_HOLD_NS)
 
 /* One thread's. `busy` is what protects it; nobody waits for it. */
@@ -36,6 +37,8 @@ static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool have_key;
 
+static _Atomic int64_t
+	young_ns; /* until then the process is a child that may be gone in a moment */
 static void (*_Atomic wake_guard)(void);
 static atomic_bool guarded;    /* the guard looks again by itself */
 static _Atomic uint32_t turns; /* times that something began to wait */
@@ -44,6 +47,17 @@ static __thread struct held *mine;
 static __thread uint32_t sent; /* frames since it slept */
 static __thread bool company;  /* there were several, last time */
 static __thread bool never;
+
+static bool young(void)
+{
+	int64_t until = atomic_load_explicit(&young_ns, memory_order_relaxed);
+
+	if (until && (int64_t)lrp_now_ns() >= until) {
+		atomic_store(&young_ns, 0);
+		until = 0;
+	}
+	return until;
+}
 
 static bool enter(struct held *h)
 {
@@ -211,7 +225,7 @@ uint8_t *lrp_tx_hold_room(const struct lrp_tx_device *device)
 
 	if (never || !atomic_load_explicit(&wake_guard, memory_order_relaxed))
 		return NULL;
-	if (!sent++ && !company)
+	if ((!sent++ && !company) || young())
 		return NULL;
 	if (!h)
 		h = make();
@@ -332,6 +346,7 @@ void lrp_tx_hold_forked(void)
 	list = h;
 	atomic_store(&wake_guard, NULL);
 	atomic_store(&guarded, false);
+	atomic_store(&young_ns, (int64_t)lrp_now_ns() + YOUNG_NS);
 	if (!h)
 		return;
 	h->next = NULL;

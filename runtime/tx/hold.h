@@ -10,6 +10,9 @@
  * LRP_TX_HOLD_MOST_NS, by the guard: the APP thread. A thread whose frames stay alone, or have to be seen to by the
  * guard, holds none for a while.
  *
+ * A child of fork() holds none in its first second: it may have been made for one connection, and leave by _exit(), which
+ * sends nothing.
+ *
  * TCP takes a held frame for sent. What the device does not take stays held; when no more fits, senders are told that it is
  * full.
  *
