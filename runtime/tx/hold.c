@@ -11,7 +11,8 @@
 
 #define FRAMES	 LRP_TX_HOLD_FRAMES
 #define ROOM	 ((LRP_TCP_FRAME_MAX + LRP_TX_HOLD_PAYLOAD + 7) & ~7u)
-#define REST	 64u   /* frames that a thread without company sends at once: doubled each time, */
+#define REST	 64u /* frames that a thread without company sends at once: doubled each time, */
+#define ALONE	 4u
 #define REST_MAX 4096u /* up to here */
 #define YOUNG_NS (int64_t) LRP_NS_PER_S
 #define LATE_NS	 (6 * LRP_TX_HOLD_NS)
@@ -24,6 +25,8 @@ struct held {
 	bool late;     /* the guard had to come */
 	uint32_t rest; /* frames to be sent at once still */
 	uint32_t penalty;
+	uint32_t
+		alone; /* times in a row that a frame had no company; the scheduler's fault now and then */
 	int64_t since_ns;
 	const struct lrp_tx_device *device;
 	uint32_t ifindex;
@@ -102,6 +105,7 @@ static void send_held(struct held *h)
 
 static void offence(struct held *h)
 {
+	h->alone = 0;
 	h->rest = h->penalty;
 	if (h->penalty < REST_MAX)
 		h->penalty *= 2;
@@ -112,7 +116,8 @@ static void judge(struct held *h, int64_t age_ns)
 {
 	uint32_t count = atomic_load_explicit(&h->count, memory_order_relaxed);
 
-	if (h->late || age_ns > LATE_NS || (count == 1 && age_ns >= LRP_TX_HOLD_NS))
+	h->alone = count == 1 && age_ns >= LRP_TX_HOLD_NS ? h->alone + 1 : 0;
+	if (h->late || age_ns > LATE_NS || h->alone == ALONE)
 		offence(h);
 	else if (count > 3 && h->penalty > REST)
 		h->penalty /= 2;
@@ -185,7 +190,8 @@ void lrp_tx_hold_release(void)
 
 void lrp_tx_hold_sleep(void)
 {
-	company = sent > 1;
+	if (sent)
+		company = sent > 1;
 	sent = 0;
 	lrp_tx_hold_release();
 }
