@@ -118,20 +118,25 @@ static void adjust(struct lrp_core *core, struct lrp_core_pool *pool)
 	uint32_t fixed = pool->guaranteed + pool->state->reserve, want = wanted(core, pool);
 	uint64_t calm_ns = pool->short_ns + CALM_NS, now = lrp_core_now_ns();
 	uint64_t lent = __atomic_load_n(&pool->shared->lent, __ATOMIC_RELAXED);
+	bool fewer;
 
 	if (!pool->goal) /* we have just come */
 		pool->goal = pool->state->circulating - resting(pool);
 	/* Not so few that XDP would complain. */
 	if (want < 2 * lent + fixed)
 		want = (uint32_t)(2 * lent + fixed);
+	fewer = pool->goal / 2 > want;
 	if (pool->goal < want)
 		set_goal(pool, want);
-	else if (pool->goal / 2 > want && now >= calm_ns)
+	else if (fewer && now >= calm_ns)
 		set_goal(pool, want);
-	else if (pool->goal / 2 > want)
+	else if (fewer)
 		look_again(core, calm_ns);
 	__atomic_store_n(&pool->shared->surplus, pool->goal > fixed ? pool->goal - fixed : 0,
 			 __ATOMIC_RELAXED);
+	/* It was left standing when there were no more frames; from now on there are. */
+	if (fewer && now >= calm_ns)
+		__atomic_store_n(&pool->shared->short_of, 0, __ATOMIC_RELEASE);
 }
 
 void lrp_core_pool_short(struct lrp_core *core, struct lrp_core_pool *pool)

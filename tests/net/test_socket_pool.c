@@ -18,9 +18,9 @@
 #include "socket_harness.h"
 
 #define FRAMES	  32768
-#define SOCKETS	  40
+#define SOCKETS	  110  /* all that they may hold is more than half of the frames */
 #define EACH	  180  /* datagrams: less than the limit of a default SO_RCVBUF */
-#define FIRST_MAX 5000 /* of 10,000 that their limits allow */
+#define FIRST_MAX 9000 /* of 28,000 that their limits allow */
 
 static int failures;
 
@@ -66,6 +66,19 @@ static void receive(int fd, int s)
 	}
 }
 
+/* A socket and who sends to it. */
+static void open_pair(struct run *r, int s, int *fd, int *peer)
+{
+	struct sockaddr_storage a;
+	socklen_t len = addr_any(r, &a, PORT + s);
+
+	*fd = new_socket(r);
+	CHECK(!lrp_bind(*fd, (void *)&a, len), "bind: %s", strerror(errno));
+	*peer = client_socket(AF_INET, SOCK_DGRAM, 0);
+	len = addr_server(r, &a, PORT + s);
+	CHECK(!connect(*peer, (void *)&a, len), "connect: %s", strerror(errno));
+}
+
 static void fill_up(const int *peer)
 {
 	for (uint32_t i = 0; i < EACH; i++) {
@@ -100,8 +113,6 @@ int main(int argc, char **argv)
 	struct run r = {.ops = &lrp_ops, .family = AF_INET, .lrp = true, .out = stdout};
 	int fd[SOCKETS], peer[SOCKETS], s;
 	uint32_t grown;
-	struct sockaddr_storage a;
-	socklen_t len;
 
 	(void)argc;
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -109,14 +120,8 @@ int main(int argc, char **argv)
 	bed_needs_lrpd();
 	bed_sh("bash -c '. tools/testbed/bed.sh; set -e; bed_net 1'");
 	bed_sh("${LRP_BIN:-build/bin}/lrp attach s0");
-	for (s = 0; s < SOCKETS; s++) {
-		fd[s] = new_socket(&r);
-		len = addr_any(&r, &a, PORT + s);
-		CHECK(!lrp_bind(fd[s], (void *)&a, len), "bind: %s", strerror(errno));
-		peer[s] = client_socket(AF_INET, SOCK_DGRAM, 0);
-		len = addr_server(&r, &a, PORT + s);
-		CHECK(!connect(peer[s], (void *)&a, len), "connect: %s", strerror(errno));
-	}
+	for (s = 0; s < SOCKETS; s++)
+		open_pair(&r, s, &fd[s], &peer[s]);
 	CHECK(status("surplus") < FIRST_MAX, "%u frames for loans", status("surplus"));
 	fill_up(peer);
 	arrive();
@@ -132,12 +137,12 @@ int main(int argc, char **argv)
 		close(peer[s]);
 		lrp_close(fd[s]);
 	}
-	for (uint32_t i = 0; i < 200 && resting() < grown; i++) {
+	for (uint32_t i = 0; i < 2000 && (i % 20 || resting() < grown); i++) {
 		uint32_t number;
 
 		for (int k = 0; k < 150; k++)
 			send(peer[0], &i, sizeof(i), 0);
-		usleep(50000);
+		usleep(10000);
 		while (lrp_recv(fd[0], &number, sizeof(number), MSG_DONTWAIT) > 0)
 			;
 	}
@@ -145,21 +150,9 @@ int main(int argc, char **argv)
 	CHECK(status("circulating") < FIRST_MAX, "%u circulate", status("circulating"));
 	CHECK(resting() >= grown, "%u rest", resting());
 	bed_sh("${LRP_BIN:-build/bin}/lrp status --audit >/dev/null");
-	/* Another lrpd finds it so. */
-	bed_sh("l=${LRP_BIN:-build/bin}/lrp; old=$($l status --json | jq .pid); kill -9 $old; "
-	       "for i in $(seq 100); do new=$($l status --json 2>/dev/null | jq .pid); "
-	       "test -n \"$new\" && test \"$new\" != $old && exit 0; sleep 0.05; done; exit 1");
-	CHECK(status("circulating") < FIRST_MAX, "%u circulate", status("circulating"));
-	bed_sh("${LRP_BIN:-build/bin}/lrp status --audit >/dev/null");
 	/* And circulate again when they are needed. */
-	for (s = 1; s < SOCKETS; s++) {
-		fd[s] = new_socket(&r);
-		len = addr_any(&r, &a, PORT + s);
-		CHECK(!lrp_bind(fd[s], (void *)&a, len), "bind: %s", strerror(errno));
-		peer[s] = client_socket(AF_INET, SOCK_DGRAM, 0);
-		len = addr_server(&r, &a, PORT + s);
-		CHECK(!connect(peer[s], (void *)&a, len), "connect: %s", strerror(errno));
-	}
+	for (s = 1; s < SOCKETS; s++)
+		open_pair(&r, s, &fd[s], &peer[s]);
 	fill_up(peer);
 	arrive();
 	CHECK(status("drop_surplus") == 0, "%u dropped for want of frames", status("drop_surplus"));
@@ -168,6 +161,10 @@ int main(int argc, char **argv)
 		close(peer[s]);
 		lrp_close(fd[s]);
 	}
+	/* Another lrpd finds all of them. */
+	bed_sh("l=${LRP_BIN:-build/bin}/lrp; old=$($l status --json | jq .pid); kill -9 $old; "
+	       "for i in $(seq 100); do new=$($l status --json 2>/dev/null | jq .pid); "
+	       "test -n \"$new\" && test \"$new\" != $old && exit 0; sleep 0.05; done; exit 1");
 	bed_sh("${LRP_BIN:-build/bin}/lrp status --audit >/dev/null");
 	bed_sh("${LRP_BIN:-build/bin}/lrp stop");
 	printf("%d failures\n", failures);
