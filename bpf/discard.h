@@ -8,8 +8,8 @@
  * the rest.
  *
  * Loans: what a channel holds above its guarantee is borrowed from the pool's
- * surplus, first LRP_LOAN_FIRST frames, then in units of LRP_LOAN_UNIT. Nobody gives back by himself; each time
- * that something is borrowed, and several times when the surplus has run out, the
+ * surplus, first LRP_LOAN_FIRST frames, then in units of LRP_LOAN_UNIT. Nobody
+ * gives back by himself; each time that something is borrowed, and several times when the surplus has run out, the
  * loan of the next channel in turn (the pool's cursor) is recomputed from its
  * occupancy. So the pool's counter is touched once per unit and never on the
  * way back, and a channel that has fallen silent is found as well.

@@ -11,8 +11,8 @@
 
 #define FRAMES	 LRP_TX_HOLD_FRAMES
 #define ROOM	 ((LRP_TCP_FRAME_MAX + LRP_TX_HOLD_PAYLOAD + 7) & ~7u)
-#define REST	 64u /* frames that a thread without company sends at once: doubled each time, */
-#define ALONE	 4u
+#define ALONE	 4u    /* frames in a row without company, and a thread holds none of the next */
+#define REST	 64u   /* frames, and twice as many each time */
 #define REST_MAX 4096u /* up to here */
 #define YOUNG_NS (int64_t) LRP_NS_PER_S
 #define LATE_NS	 (6 * LRP_TX_HOLD_NS)
@@ -25,8 +25,7 @@ struct held {
 	bool late;     /* the guard had to come */
 	uint32_t rest; /* frames to be sent at once still */
 	uint32_t penalty;
-	uint32_t
-		alone; /* times in a row that a frame had no company; the scheduler's fault now and then */
+	uint32_t alone; /* frames in a row without company */
 	int64_t since_ns;
 	const struct lrp_tx_device *device;
 	uint32_t ifindex;
@@ -40,8 +39,7 @@ static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool have_key;
 
-static _Atomic int64_t
-	young_ns; /* until then the process is a child that may be gone in a moment */
+static _Atomic int64_t young_ns; /* until then this is a child that may soon be gone */
 static void (*_Atomic wake_guard)(void);
 static atomic_bool guarded;    /* the guard looks again by itself */
 static _Atomic uint32_t turns; /* times that something began to wait */

