@@ -275,6 +275,12 @@ static int reply_to(const struct connection *c, const struct lrp_reply *reply, c
 	return sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
+static void close_all(const int *fds, int count)
+{
+	for (int i = 0; i < count; i++)
+		close(fds[i]);
+}
+
 static void answer(struct lrp_server *server, struct connection *c,
 		   const struct lrp_request *request, const int *in_fds, int in_count)
 {
@@ -289,6 +295,8 @@ static void answer(struct lrp_server *server, struct connection *c,
 		keep(server, c, c->who.owner);
 		forget(server, c, owner);
 	}
+	/* Who has his answer has his sockets for himself: their ports are free when he closes them. */
+	close_all(in_fds, in_count);
 	err = reply_to(c, &reply, out_fds, out_count);
 	for (int i = 0; i < out_count; i++)
 		if (out_owned[i])
@@ -315,10 +323,9 @@ static void client_event(struct lrp_server *server, struct connection *c)
 		/* Well-formed but refused: the core says why. */
 		answer(server, c, &request, fds, count);
 	} else {
+		close_all(fds, count);
 		end(server, c); /* nobody of ours speaks like this */
 	}
-	for (int i = 0; i < count; i++)
-		close(fds[i]);
 }
 
 void lrp_server_event(struct lrp_server *server, void *data)

@@ -94,6 +94,7 @@ struct lrp_flow_name {
 };
 int lrp_flows_open(void);
 int lrp_flow_set(const struct lrp_flow_name *name, const struct lrp_endpoint *ep);
+int lrp_flow_add(const struct lrp_flow_name *name, const struct lrp_endpoint *ep); /* EEXIST */
 void lrp_flow_clear(const struct lrp_flow_name *name);
 /* These sockets are bound: XDP is to look for the exact entries of their ports. 0 or -errno. */
 int lrp_flows_claim(const int *shadow_fds, uint32_t count);

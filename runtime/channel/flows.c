@@ -74,7 +74,7 @@ static int key_of(const struct lrp_flow_name *name, struct lrp_flow4 *key4, stru
 	return atomic_load(&map6);
 }
 
-int lrp_flow_set(const struct lrp_flow_name *name, const struct lrp_endpoint *ep)
+static int put(const struct lrp_flow_name *name, const struct lrp_endpoint *ep, uint64_t how)
 {
 	struct lrp_flow flow = {.endpoint = ep->id, .owner = atomic_load(&of_owner)};
 	struct lrp_flow4 key4;
@@ -85,7 +85,17 @@ int lrp_flow_set(const struct lrp_flow_name *name, const struct lrp_endpoint *ep
 	if (fd < 0 || ep->id == LRP_ENDPOINT_NONE ||
 	    ep->incarnation != atomic_load(&of_incarnation))
 		return -ENETDOWN;
-	return bpf_map_update_elem(fd, key, &flow, BPF_ANY) ? -errno : 0;
+	return bpf_map_update_elem(fd, key, &flow, how) ? -errno : 0;
+}
+
+int lrp_flow_set(const struct lrp_flow_name *name, const struct lrp_endpoint *ep)
+{
+	return put(name, ep, BPF_ANY);
+}
+
+int lrp_flow_add(const struct lrp_flow_name *name, const struct lrp_endpoint *ep)
+{
+	return put(name, ep, BPF_NOEXIST);
 }
 
 void lrp_flow_clear(const struct lrp_flow_name *name)

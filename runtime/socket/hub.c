@@ -8,7 +8,6 @@
  */
 #include <stdlib.h>
 #include <sys/eventfd.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "../base/clock.h"
@@ -27,21 +26,6 @@
 #define BUFFER	    (64u << 10) /* of each direction, to begin with */
 #define RUNS_FIRST  16u
 #define ROUNDS	    16u /* batches in a call: who is flooded comes to an end */
-
-static uint64_t secret[2];
-static pthread_once_t secret_once = PTHREAD_ONCE_INIT;
-
-static void secret_make(void)
-{
-	if (getrandom(secret, sizeof(secret), 0) != sizeof(secret))
-		abort();
-}
-
-const uint64_t *lrp_secret(void)
-{
-	pthread_once(&secret_once, secret_make);
-	return secret;
-}
 
 /* ---- the lock -------------------------------------------------------------- */
 
@@ -186,6 +170,13 @@ int lrp_flow_expose(const struct lrp_tcp_flow *flow, const struct lrp_hub *hub)
 	struct lrp_flow_name name = name_of(flow);
 
 	return lrp_flow_set(&name, &hub->ep);
+}
+
+int lrp_flow_expose_new(const struct lrp_tcp_flow *flow, const struct lrp_hub *hub)
+{
+	struct lrp_flow_name name = name_of(flow);
+
+	return lrp_flow_add(&name, &hub->ep);
 }
 
 void lrp_flow_hide(const struct lrp_tcp_flow *flow)

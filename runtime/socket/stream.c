@@ -4,7 +4,7 @@
  *
  * A connection is ours if its route leaves through an attached device; else the
  * kernel's socket connects, and all calls are the kernel's from then on. The shadow of a connection
- * of ours is bound to its local address, which reserves the port, and knows nothing of the
+ * of ours is bound to its local address, which reserves the port [ports.c], and knows nothing of the
  * peer; it never enters a kernel epoll, since it would report a hang-up for ever.
  */
 #include <fcntl.h>
@@ -95,8 +95,8 @@ static bool is_any(const union lrp_address *addr, uint8_t family)
 /* ---- connect() ---------------------------------------------------------------- */
 
 /*
- * Both ends of the connection, and its MTU. False: the kernel's to make. The shadow is bound
- * afterwards, to the address that the route has if it was bound to none.
+ * Both ends of the connection but for the local port if the socket is not bound, and the MTU. False:
+ * the kernel's to make.
  */
 static bool choose(struct lrp_view *l, int fd, const struct sockaddr_storage *to, socklen_t len,
 		   struct lrp_tcp_flow *flow, uint32_t *mtu)
@@ -125,15 +125,9 @@ static bool choose(struct lrp_view *l, int fd, const struct sockaddr_storage *to
 	if (lrp_tx_tcp_path(&how, &path) || !path.attached)
 		return false;
 	*mtu = path.mtu;
-	if (port)
-		return true;
-	flow->laddr = path.src;
-	local_len = lrp_stream_address(&local, l->sock->domain, flow->family, &flow->laddr, 0);
-	if (is_any(&flow->laddr, flow->family) || bind(fd, (struct sockaddr *)&local, local_len))
-		return false;
-	local_len = sizeof(local);
-	return !getsockname(fd, (struct sockaddr *)&local, &local_len) &&
-	       read_address(&local, local_len, &family, &flow->laddr, &flow->lport);
+	if (!port)
+		flow->laddr = path.src;
+	return !is_any(&flow->laddr, flow->family);
 }
 
 /* One with channels. NULL: none can be had. */
@@ -152,18 +146,18 @@ static struct lrp_hub *hub_for_one(void)
 	return hub;
 }
 
-/* The hub's connection, and the hub locked; NULL: no memory, and it is not. */
+/* The hub's connection, which XDP knows already, and the hub locked; NULL: no memory, and it is not. */
 static struct lrp_conn *first_of(struct lrp_hub *hub, const struct lrp_tcp_flow *flow,
 				 const struct lrp_tcp_options *o)
 {
-	struct lrp_conn *c = NULL;
+	struct lrp_conn *c;
 
 	/* APP may have it already, as a spare one. */
 	if (!lrp_hub_lock_if(hub, atomic_load(&hub->serial)))
 		return NULL;
 	c = lrp_conn_new(hub, flow, o);
-	if (c && !lrp_conn_expose(c, hub)) {
-		c->held = true;
+	if (c) {
+		c->exact = c->held = true;
 		hub->spare = false;
 		return c;
 	}
@@ -172,9 +166,9 @@ static struct lrp_conn *first_of(struct lrp_hub *hub, const struct lrp_tcp_flow 
 	return NULL;
 }
 
-/* Setup lock held. Sends the SYN; false: the kernel's turn. */
-static bool open_connection(struct lrp_view *l, int fd, const struct sockaddr_storage *to,
-			    socklen_t len)
+/* Setup lock held. Sends the SYN; -ENOTCONN: the kernel's turn; or another error of connect(). */
+static int open_connection(struct lrp_view *l, int fd, const struct sockaddr_storage *to,
+			   socklen_t len)
 {
 	struct lrp_stream *stream = &l->sock->stream;
 	int64_t now = (int64_t)lrp_now_ns();
@@ -182,21 +176,29 @@ static bool open_connection(struct lrp_view *l, int fd, const struct sockaddr_st
 	struct lrp_tcp_flow flow;
 	struct lrp_hub *hub;
 	struct lrp_conn *c;
-	uint32_t mtu;
+	uint32_t mtu, iss;
+	bool given;
+	int error;
 
 	if (!choose(l, fd, to, len, &flow, &mtu))
-		return false;
+		return -ENOTCONN;
 	hub = hub_for_one();
 	if (!hub)
-		return false;
+		return -ENOTCONN;
 	lrp_stream_options(l, fd, &o);
-	c = lrp_flows_claim(&fd, 1) ? NULL : first_of(hub, &flow, &o);
+	given = flow.lport != 0;
+	error = lrp_port_take(hub, fd, l->sock->domain, &flow, &iss);
+	c = error ? NULL : first_of(hub, &flow, &o);
 	if (!c) {
+		if (!error)
+			lrp_flow_hide(&flow);
 		lrp_hub_discard(hub);
-		return false;
+		/* The kernel, which does not know of the other one, would connect. */
+		return given && error == -EEXIST ? -EADDRNOTAVAIL : -ENOTCONN;
 	}
-	lrp_tcp_connect(&c->tcp, now, flow.family, mtu, lrp_tcp_isn(lrp_secret(), &flow, now),
-			lrp_tcp_ts_offset(lrp_secret(), &flow));
+	lrp_tcp_connect(&c->tcp, now, flow.family, mtu,
+			iss ? iss : lrp_tcp_isn(lrp_secret(), &flow, now),
+			lrp_tcp_ts_offset(lrp_secret_of_host(), &flow));
 	lrp_wait_close(l);
 	stream->conn = c;
 	stream->hub = hub;
@@ -205,7 +207,7 @@ static bool open_connection(struct lrp_view *l, int fd, const struct sockaddr_st
 	lrp_app_watch(l);
 	lrp_hub_touch(c);
 	lrp_hub_unlock(hub);
-	return true;
+	return 0;
 }
 
 /* The connection failed, and connect() has said so: another may be made. Hub locked, not after. */
@@ -272,23 +274,24 @@ int lrp_stream_connect(struct lrp_view *l, int fd, const struct sockaddr *addr, 
 	struct lrp_stream *stream = &l->sock->stream;
 	struct sockaddr_storage to = {0};
 	struct lrp_view *locked;
-	int error = lrp_setup_lock(fd, &locked);
-	bool fresh = false;
+	int error = lrp_setup_lock(fd, &locked), opened = -ENOTCONN;
 
 	if (error)
 		return error;
 	if (atomic_load(&stream->mode) == LRP_STREAM_KERNEL && addr &&
 	    addrlen >= sizeof(addr->sa_family) && addrlen <= sizeof(to)) {
 		memcpy(&to, addr, addrlen);
-		fresh = open_connection(l, fd, &to, addrlen);
+		opened = open_connection(l, fd, &to, addrlen);
 	}
 	if (atomic_load(&stream->mode) != LRP_STREAM_CONNECTION) {
 		lrp_setup_unlock(locked);
+		if (opened != -ENOTCONN)
+			return opened;
 		return connect(fd, addr, addrlen) ? -errno : 0;
 	}
 	if (lrp_nonblocking(fd, 0)) {
-		error = fresh ? -EINPROGRESS : -ECONNRESET;
-		if (!fresh && lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
+		error = !opened ? -EINPROGRESS : -ECONNRESET;
+		if (opened && lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
 			int64_t now = (int64_t)lrp_now_ns();
 
 			lrp_hub_input(stream->hub, now, stream->conn, LRP_CONTEXT_CALL);

@@ -160,10 +160,10 @@ bool lrp_hub_move(struct lrp_hub *from, struct lrp_conn *c, struct lrp_hub *to, 
 bool lrp_hub_return(struct lrp_hub *hub, struct lrp_conn *c, int64_t now);
 /* Tells XDP where segments are to go: to this hub. 0 or -errno. */
 int lrp_flow_expose(const struct lrp_tcp_flow *flow, const struct lrp_hub *hub);
+/* The same, and -EEXIST if there is an entry already, of whatever process. */
+int lrp_flow_expose_new(const struct lrp_tcp_flow *flow, const struct lrp_hub *hub);
 void lrp_flow_hide(const struct lrp_tcp_flow *flow);
 int lrp_conn_expose(struct lrp_conn *c, const struct lrp_hub *hub);
-/* Random, the same in all processes of the family: hashes, ISNs. */
-const uint64_t *lrp_secret(void);
 /* NULL: no memory. In the hub's table; CLOSED. */
 struct lrp_conn *lrp_conn_new(struct lrp_hub *hub, const struct lrp_tcp_flow *flow,
 			      const struct lrp_tcp_options *o);
@@ -198,7 +198,8 @@ bool lrp_waits_add(struct lrp_hub *listener, const struct lrp_conn *c, int64_t n
 void lrp_waits_part(struct lrp_hub *listener, int64_t now);
 /* The socket, which holds the port of some, is kept open that long; the descriptor is taken. */
 void lrp_waits_hold(int fd);
-/* May an active open have the flow now, and with which ISN (0: any)? */
+/* True: the flow was this process's in TIME_WAIT, an active open may have it, with this ISN; its entry
+ * has yet to lead elsewhere. */
 bool lrp_waits_reuse(const struct lrp_tcp_flow *flow, int64_t now, uint32_t *iss);
 /* Makes the own hub, if there is none; by the thread that has no lock. */
 void lrp_waits_start(void);
@@ -208,6 +209,27 @@ int lrp_waits_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flo
 void lrp_waits_timers(struct lrp_hub *hub, int64_t now);
 int64_t lrp_waits_deadline(const struct lrp_hub *hub);
 void lrp_waits_forked(void);
+
+/* ---- secret.c --------------------------------------------------------------- */
+
+/* Random, the same in all processes of the family: hashes, ISNs. */
+const uint64_t *lrp_secret(void);
+/* The same in all processes until the host boots anew: timestamps of active opens, which a peer in
+ * TIME_WAIT compares with those of an earlier process on the same port (RFC 6191). */
+const uint64_t *lrp_secret_of_host(void);
+
+/* ---- ports.c ---------------------------------------------------------------- */
+
+/*
+ * The flow of an active open is made its own: XDP's exact entry leads to `hub`, and the shadow is bound
+ * to flow->lport; 0: one is chosen. *iss: the ISN to use, 0: any. May ask lrpd.
+ *
+ * 0 or -errno; then there is no entry. EEXIST: a connection to the same peer has the port, or each that
+ * can be had; EADDRINUSE: there is no other. ENETDOWN, EXDEV, EPERM and others: not to be had here.
+ */
+int lrp_port_take(const struct lrp_hub *hub, int fd, int domain, struct lrp_tcp_flow *flow,
+		  uint32_t *iss);
+void lrp_ports_forked(void);
 
 /* ---- shadow.c --------------------------------------------------------------- */
 

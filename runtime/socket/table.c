@@ -90,6 +90,7 @@ static void fork_child(void)
 	lrp_shadow_fork_child();
 	lrp_spare_fork_child();
 	lrp_waits_forked();
+	lrp_ports_forked();
 	lrp_app_fork_child();
 	pthread_mutex_init(&table_lock, NULL);
 	lrp_sched_fork_child();

@@ -259,9 +259,8 @@ bool lrp_waits_reuse(const struct lrp_tcp_flow *flow, int64_t now, uint32_t *iss
 	struct lrp_hub *hub = own_lock();
 	bool may;
 
-	*iss = 0;
 	if (!hub)
-		return true;
+		return false;
 	may = lrp_tcp_timewait_reuse(&hub->waits->table, now, flow, iss);
 	lrp_hub_unlock(hub);
 	return may;

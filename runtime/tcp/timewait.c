@@ -129,10 +129,7 @@ bool lrp_tcp_timewait_reuse(struct lrp_tcp_timewaits *t, int64_t now,
 {
 	struct lrp_tcp_timewait *w = find(t, now, flow);
 
-	*iss = 0;
-	if (!w)
-		return true;
-	if (!w->timestamps || now - w->began_ns < REUSE_AFTER_NS)
+	if (!w || !w->timestamps || now - w->began_ns < REUSE_AFTER_NS)
 		return false;
 	*iss = next_iss(w);
 	lrp_tcp_flow_remove(&t->table, w);

@@ -50,8 +50,8 @@ enum lrp_tcp_timewait_result lrp_tcp_timewait_input(struct lrp_tcp_timewaits *t,
 						    const struct lrp_tcp_flow *flow,
 						    const struct lrp_tcp_segment *s,
 						    struct lrp_tcp_tx *reply, uint32_t *iss);
-/* True if a new active open may use the flow now: it is not there, or it had timestamps and is a
- * second old (RFC 6191; then the entry is removed). *iss: the ISN to use, 0: any. */
+/* True if the flow is there and a new active open may have it now: it had timestamps and is a second
+ * old (RFC 6191). Then the entry is removed, and *iss is the ISN to use, never 0. */
 bool lrp_tcp_timewait_reuse(struct lrp_tcp_timewaits *t, int64_t now,
 			    const struct lrp_tcp_flow *flow, uint32_t *iss);
 /* Frees what has expired; when to come again, or LRP_TCP_NEVER. */

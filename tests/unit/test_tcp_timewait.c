@@ -199,8 +199,7 @@ static void active_reuse(void **state)
 {
 	(void)state;
 	flow = flow_of(AF_INET, 1);
-	assert_true(lrp_tcp_timewait_reuse(&table, SECOND, &flow, &iss));
-	assert_int_equal(iss, 0);
+	assert_false(lrp_tcp_timewait_reuse(&table, SECOND, &flow, &iss));
 	add(1 * SECOND, 1, true);
 	assert_false(lrp_tcp_timewait_reuse(&table, 2 * SECOND - 1, &flow, &iss));
 	assert_true(lrp_tcp_timewait_reuse(&table, 2 * SECOND, &flow, &iss));
@@ -208,7 +207,9 @@ static void active_reuse(void **state)
 	assert_int_equal(table.table.used, 0);
 	add(1 * SECOND, 1, false);
 	assert_false(lrp_tcp_timewait_reuse(&table, 60 * SECOND, &flow, &iss));
-	assert_true(lrp_tcp_timewait_reuse(&table, 61 * SECOND, &flow, &iss));
+	assert_int_equal(table.table.used, 1);
+	assert_false(lrp_tcp_timewait_reuse(&table, 61 * SECOND, &flow, &iss));
+	assert_int_equal(table.table.used, 0);
 }
 
 /* PAWS in TIME_WAIT: an old duplicate is answered, and does not set the clock back. */
