@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/rseq.h>
 #include <sys/syscall.h>
@@ -357,8 +358,10 @@ static pid_t producer_start(struct lrp_pool_view *pool, struct storm *storm, int
 	pid_t pid = fork();
 
 	assert_true(pid >= 0);
-	if (pid == 0)
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* if a check fails */
 		producer_run(pool, storm, self);
+	}
 	return pid;
 }
 
