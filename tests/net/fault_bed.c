@@ -16,7 +16,6 @@
 
 #define FRAME_COST 832u /* runtime/socket/options.c: of SO_RCVBUF */
 
-int fault_failures;
 static uint64_t seed;
 
 /* ---- small things ---------------------------------------------------------------- */
@@ -93,8 +92,8 @@ void fault_begin(char **argv, const char *attach_options)
 int fault_end(void)
 {
 	CHECK(fault_sh("build/bin/lrp stop >/dev/null") == 0, "lrp stop");
-	printf(fault_failures ? "%d failures\n" : "all well\n", fault_failures);
-	return fault_failures ? 1 : 0;
+	printf(check_failures ? "%d failures\n" : "all well\n", check_failures);
+	return check_failures ? 1 : 0;
 }
 
 /* ---- receivers ---------------------------------------------------------------------- */

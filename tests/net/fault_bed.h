@@ -28,21 +28,11 @@
 
 #include <lrp/lrp.h>
 
+#include "../lib/check.h"
+
 #define FAULT_PORT   5000
 #define FAULT_SEQS   (8u << 20)
 #define FAULT_FAMILY 8 /* processes of a family at most */
-
-extern int fault_failures;
-
-#define CHECK(cond, ...)                                                                           \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			printf("FAIL %s:%d: %s: ", __FILE__, __LINE__, #cond);                     \
-			printf(__VA_ARGS__);                                                       \
-			printf("\n");                                                              \
-			fault_failures++;                                                          \
-		}                                                                                  \
-	} while (0)
 
 /* A receiver: in memory that the test and its processes share. */
 struct fault_app {

@@ -21,18 +21,7 @@
 #include <lrp/control.h>
 
 #include "../lib/bed.h"
-
-static int failures;
-
-#define CHECK(condition, ...)                                                                      \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			printf("FAIL %s:%d: %s: ", __FILE__, __LINE__, #condition);                \
-			printf(__VA_ARGS__);                                                       \
-			putchar('\n');                                                             \
-			failures++;                                                                \
-		}                                                                                  \
-	} while (0)
+#include "../lib/check.h"
 
 static int dial(void)
 {
@@ -362,10 +351,10 @@ static void greedy(void)
 	if (!child) {
 		if (setgid(65534) || setuid(65534))
 			_exit(1);
-		failures = 0;
+		check_failures = 0;
 		as_nobody();
 		fflush(stdout);
-		_exit(failures != 0);
+		_exit(check_failures != 0);
 	}
 	waitpid(child, &status, 0);
 	CHECK(status == 0, "as nobody");
@@ -432,5 +421,5 @@ int main(int argc, char **argv)
 	silent();
 	CHECK(system("$LRP_BUILD/bin/lrp status --audit >/dev/null") == 0, "audit at the end");
 	bed_sh("$LRP_BUILD/bin/lrp stop");
-	return failures != 0;
+	return check_failures != 0;
 }

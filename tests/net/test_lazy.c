@@ -29,6 +29,7 @@
 #include <lrp/lrp.h>
 
 #include "../lib/bed.h"
+#include "../lib/check.h"
 #include "socket_harness.h"
 
 #define PACKETS 150
@@ -37,18 +38,7 @@
 #define WAIT_MS 20000	/* for what takes some ms */
 #define BUSY_NS 500000u /* runtime/sched/helper.c: waited so long, the CPU is busy */
 
-static int failures;
 static struct run sender = {.family = AF_INET};
-
-#define CHECK(cond, ...)                                                                           \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			printf("FAIL %s:%d: %s: ", __func__, __LINE__, #cond);                     \
-			printf(__VA_ARGS__);                                                       \
-			printf("\n");                                                              \
-			failures++;                                                                \
-		}                                                                                  \
-	} while (0)
 
 static void pin(int cpu)
 {
@@ -495,14 +485,15 @@ int main(int argc, char **argv)
 	sender.peer = client_socket(AF_INET, SOCK_DGRAM, 0);
 	bind(sender.peer, (void *)&a, addr_client(&sender, &a, PEER_PORT));
 	connect(sender.peer, (void *)&a, addr_server(&sender, &a, PORT));
-	for (i = 0; i < TRIES && !failures && !lazy_on_a_busy_cpu(embedded); i++)
+	for (i = 0; i < TRIES && !check_failures && !lazy_on_a_busy_cpu(embedded); i++)
 		;
 	CHECK(i < TRIES, "never was all the work done in the calls");
-	for (i = 0; i < TRIES && !failures && !helped_on_an_idle_cpu(embedded, i < 3, &helped); i++)
+	for (i = 0;
+	     i < TRIES && !check_failures && !helped_on_an_idle_cpu(embedded, i < 3, &helped); i++)
 		;
-	CHECK(failures || i < TRIES || helped, "the helper never worked ahead");
+	CHECK(check_failures || i < TRIES || helped, "the helper never worked ahead");
 	helper_turned_off(embedded);
 	eager(embedded);
-	printf("%s: %d failures\n", embedded ? "embedded" : "lrpd", failures);
-	return failures != 0;
+	printf("%s: %d failures\n", embedded ? "embedded" : "lrpd", check_failures);
+	return check_failures != 0;
 }

@@ -14,22 +14,12 @@
 
 #include "../../runtime/base/arena.h"
 #include "../lib/bed.h"
+#include "../lib/check.h"
 #include "socket_harness.h"
 
 #define SOCKETS 1000
 
-static int failures;
 static struct run r = {.ops = &lrp_ops, .family = AF_INET, .lrp = true};
-
-#define CHECK(cond, ...)                                                                           \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			printf("FAIL line %d: %s: ", __LINE__, #cond);                             \
-			printf(__VA_ARGS__);                                                       \
-			printf("\n");                                                              \
-			failures++;                                                                \
-		}                                                                                  \
-	} while (0)
 
 static void command(const char *verb)
 {
@@ -136,6 +126,6 @@ int main(int argc, char **argv)
 	exchange(fd, "attached again", true);
 	lrp_close(fd);
 	memory();
-	printf("%d failures\n", failures);
-	return failures != 0;
+	printf("%d failures\n", check_failures);
+	return check_failures != 0;
 }

@@ -16,24 +16,13 @@
 #include <lrp/lrp.h>
 
 #include "../lib/bed.h"
+#include "../lib/check.h"
 #include "socket_harness.h"
 
 #define QUEUES	4
 #define SENDERS 24
 #define EACH	40 /* datagrams of each sender and size */
 #define LARGEST 8900
-
-static int failures;
-
-#define CHECK(cond, ...)                                                                           \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			printf("FAIL line %d: %s: ", __LINE__, #cond);                             \
-			printf(__VA_ARGS__);                                                       \
-			printf("\n");                                                              \
-			failures++;                                                                \
-		}                                                                                  \
-	} while (0)
 
 struct datagram {
 	uint32_t sender, number;
@@ -160,6 +149,6 @@ int main(int argc, char **argv)
 	exchange(AF_INET6);
 	bed_sh("${LRP_BIN:-build/bin}/lrp status --audit >/dev/null");
 	bed_sh("${LRP_BIN:-build/bin}/lrp stop");
-	printf("%d failures\n", failures);
-	return failures != 0;
+	printf("%d failures\n", check_failures);
+	return check_failures != 0;
 }

@@ -15,24 +15,13 @@
 #include <lrp/lrp.h>
 
 #include "../lib/bed.h"
+#include "../lib/check.h"
 #include "socket_harness.h"
 
 #define FRAMES	  32768
 #define SOCKETS	  110  /* all that they may hold is more than half of the frames */
 #define EACH	  180  /* datagrams: less than the limit of a default SO_RCVBUF */
 #define FIRST_MAX 9000 /* of 28,000 that their limits allow */
-
-static int failures;
-
-#define CHECK(cond, ...)                                                                           \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			printf("FAIL line %d: %s: ", __LINE__, #cond);                             \
-			printf(__VA_ARGS__);                                                       \
-			printf("\n");                                                              \
-			failures++;                                                                \
-		}                                                                                  \
-	} while (0)
 
 /* A line of status that is a number. */
 static uint32_t status(const char *name)
@@ -167,6 +156,6 @@ int main(int argc, char **argv)
 	       "test -n \"$new\" && test \"$new\" != $old && exit 0; sleep 0.05; done; exit 1");
 	bed_sh("${LRP_BIN:-build/bin}/lrp status --audit >/dev/null");
 	bed_sh("${LRP_BIN:-build/bin}/lrp stop");
-	printf("%d failures\n", failures);
-	return failures != 0;
+	printf("%d failures\n", check_failures);
+	return check_failures != 0;
 }

@@ -20,6 +20,7 @@
 
 #include "../../runtime/socket/socket.h"
 #include "../lib/bed.h"
+#include "../lib/check.h"
 #include "socket_harness.h"
 
 #define DATAGRAMS 30000
@@ -28,17 +29,6 @@
 static _Atomic unsigned char *seen; /* shared by all processes: how often each was received */
 static _Atomic int *stop;
 static struct run run4 = {.ops = &lrp_ops, .family = AF_INET, .lrp = true};
-static int failures;
-
-#define CHECK(cond, ...)                                                                           \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			printf("FAIL %s:%d: %s: ", __func__, __LINE__, #cond);                     \
-			printf(__VA_ARGS__);                                                       \
-			printf("\n");                                                              \
-			failures++;                                                                \
-		}                                                                                  \
-	} while (0)
 
 static int open_socket(void)
 {
@@ -396,16 +386,16 @@ int main(int argc, char **argv)
 			_exit(1);
 		}
 		all();
-		printf("embedded: %d failures\n", failures);
-		_exit(failures != 0);
+		printf("embedded: %d failures\n", check_failures);
+		_exit(check_failures != 0);
 	}
 	waitpid(pid, &status, 0);
 	snprintf(command, sizeof(command), "%s/lrp attach s0", bin);
 	bed_sh(command);
 	all();
-	printf("lrpd: %d failures\n", failures);
+	printf("lrpd: %d failures\n", check_failures);
 	snprintf(command, sizeof(command), "%s/lrp status --audit", bin);
 	if (system(command))
-		failures++;
-	return failures || status;
+		check_failures++;
+	return check_failures || status;
 }
