@@ -91,7 +91,7 @@ static void opened(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *
 		lrp_conn_expose(c, hub);
 	else if (hub->settle_ns == LRP_TCP_NEVER)
 		hub->settle_ns = now + SETTLES_NS;
-	c->held = true;
+	c->held = c->news = true;
 	c->later = NULL;
 	*hub->queue_end = c;
 	hub->queue_end = &c->later;

@@ -302,10 +302,21 @@ static void ended(struct lrp_hub *hub, struct lrp_conn *c, int64_t now)
 		hub->ended = c;
 }
 
+__thread uint32_t lrp_hub_counted;
+
+/* Is there news for anyone but the caller? */
+static bool take_news(struct lrp_conn *c, const struct lrp_conn *mine)
+{
+	bool news = c->news && c->held;
+
+	c->news = false;
+	return news && (c != mine || atomic_load(&c->hub->waiters) > lrp_hub_counted);
+}
+
 void lrp_hub_flush(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine)
 {
 	struct lrp_conn *c, *writer = NULL;
-	bool ring = false;
+	bool news = false;
 
 	while ((c = hub->touched)) {
 		hub->touched = c->next_touched;
@@ -316,7 +327,7 @@ void lrp_hub_flush(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine
 		c->touched = false;
 		grow(c);
 		output(c, now);
-		ring |= c != mine && c->held;
+		news |= take_news(c, mine);
 		if (!c->held &&
 		    (c->tcp.state == LRP_TCP_CLOSED || c->tcp.state == LRP_TCP_TIME_WAIT)) {
 			ended(hub, c, now);
@@ -332,7 +343,7 @@ void lrp_hub_flush(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine
 	if (hub->waiting)
 		earlier(hub, lrp_waits_deadline(hub));
 	lrp_app_deadline(hub);
-	if (ring && atomic_load(&hub->sleepers))
+	if (news && atomic_load(&hub->sleepers) > lrp_hub_counted)
 		eventfd_write(hub->bell, 1);
 }
 
@@ -399,6 +410,7 @@ static int icmp(struct lrp_hub *hub, int64_t now, struct lrp_packet *p, bool par
 		lrp_tcp_too_big(&c->tcp, now, seq, e.info);
 	else
 		lrp_tcp_unreachable(&c->tcp, now, seq, e.error, e.fatal);
+	c->news = true;
 	c->processed[context]++;
 	lrp_hub_touch(c);
 	if (c->hub != hub)
@@ -439,6 +451,7 @@ static int segment(struct lrp_hub *hub, int64_t now, struct lrp_packet *p, bool 
 		return LRP_DROPPED(LRP_DROP_STALE);
 	c->tcp.attended = context == LRP_CONTEXT_CALL;
 	dropped = lrp_tcp_input(&c->tcp, now, &s, c == hub->reader ? hub->into : NULL);
+	c->news = true;
 	c->processed[context]++;
 	c->dropped += dropped != 0;
 	lrp_hub_touch(c);
@@ -552,6 +565,7 @@ void lrp_hub_timers(struct lrp_hub *hub, int64_t now)
 		due = lrp_tcp_deadline(&c->tcp);
 		if (due <= now) {
 			lrp_tcp_timer(&c->tcp, now);
+			c->news = true;
 			lrp_hub_touch(c);
 		} else if (due < next) {
 			next = due;
@@ -609,6 +623,7 @@ struct lrp_hub *lrp_hub_new(void)
 	memset(&hub->ep, 0, sizeof(hub->ep));
 	hub->ep.id = LRP_ENDPOINT_NONE;
 	atomic_store(&hub->sleepers, 0);
+	atomic_store(&hub->waiters, 0);
 	reset(hub);
 	hub->pid = lrp_self();
 	hub->spare = hub->tainted = false;

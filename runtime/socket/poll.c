@@ -19,6 +19,12 @@
 #define READ_EVENTS (POLLIN | POLLRDNORM)
 #define ON_STACK    32
 
+/* One of ours in lrp_poll(), counted among those who wait. */
+struct sleep {
+	struct lrp_stream_sleep stream; /* hub NULL: UDP, by the descriptor */
+	int fd;
+};
+
 /* What our side of the socket has, of the events asked for. */
 static short ready_events(struct lrp_view *l, int fd, short events, int64_t now)
 {
@@ -145,9 +151,10 @@ static int add_kernel(struct pollfd *fds, nfds_t count, struct pollfd *set)
 
 /* Adds the wait sets of our sockets behind the kernel's part of `set`. Made before the last look,
  * they miss nothing. *total: entries to undo, also if it fails. */
-static int sets_begin(struct pollfd *fds, nfds_t count, struct pollfd *set, nfds_t *owner,
+static int sets_begin(struct pollfd *fds, nfds_t count, struct pollfd *set, struct sleep *sleep,
 		      nfds_t *total)
 {
+	struct sleep *s;
 	nfds_t i;
 	int error;
 
@@ -157,15 +164,14 @@ static int sets_begin(struct pollfd *fds, nfds_t count, struct pollfd *set, nfds
 
 		set[i] = (struct pollfd){.fd = fds[i].fd, .events = fds[i].events};
 		if (l && lrp_is_stream(l)) {
-			int epfd = lrp_stream_poll_begin(l, fds[i].fd, &error);
-
+			s = &sleep[*total - count];
+			error = lrp_stream_poll_begin(l, fds[i].fd, &s->stream);
 			if (error)
 				return error;
 			set[i].fd = lrp_stream_poll_fd(l, fds[i].fd);
-			if (epfd < 0)
+			if (s->stream.epfd < 0)
 				continue;
-			owner[*total - count] = i;
-			set[(*total)++] = (struct pollfd){.fd = epfd, .events = POLLIN};
+			set[(*total)++] = (struct pollfd){.fd = s->stream.epfd, .events = POLLIN};
 			continue;
 		}
 		if (!l || !(fds[i].events & READ_EVENTS))
@@ -177,52 +183,58 @@ static int sets_begin(struct pollfd *fds, nfds_t count, struct pollfd *set, nfds
 		atomic_fetch_add(&l->sock->waiters, 1);
 		/* Frames that are taken and not returned would make the ring look readable. */
 		lrp_wait_settle(l, fds[i].fd);
-		owner[*total - count] = i;
+		sleep[*total - count] = (struct sleep){.fd = fds[i].fd};
 		set[(*total)++] = (struct pollfd){.fd = atomic_load(&l->epfd), .events = POLLIN};
 	}
 	return 0;
 }
 
-static void sets_end(const struct pollfd *fds, nfds_t count, const struct pollfd *set,
-		     const nfds_t *owner, nfds_t total)
+static void sets_end(nfds_t count, const struct pollfd *set, const struct sleep *sleep,
+		     nfds_t total)
 {
 	struct epoll_event ev[4];
 	uint64_t value;
 	nfds_t i;
 
 	for (i = count; i < total; i++) {
-		struct lrp_view *l = lrp_view_of(fds[owner[i - count]].fd);
+		const struct sleep *s = &sleep[i - count];
+		struct lrp_view *l;
 
-		if (l && lrp_is_stream(l)) {
-			lrp_stream_poll_end(l, set[i].fd, set[i].revents != 0);
-		} else if (l) {
-			atomic_fetch_sub(&l->sock->waiters, 1);
-			/* Eager mode's signal is taken here; all else is level-triggered. */
-			if (l->sock->eager && set[i].revents && epoll_wait(set[i].fd, ev, 4, 0) > 0)
-				(void)!read(l->sock->eventfd, &value, sizeof(value));
+		if (s->stream.hub) {
+			lrp_stream_poll_end(&s->stream, set[i].revents != 0);
+			continue;
 		}
+		l = lrp_view_of(s->fd);
+		if (!l)
+			continue;
+		atomic_fetch_sub(&l->sock->waiters, 1);
+		/* Eager mode's signal is taken here; all else is level-triggered. */
+		if (l->sock->eager && set[i].revents && epoll_wait(set[i].fd, ev, 4, 0) > 0)
+			(void)!read(l->sock->eventfd, &value, sizeof(value));
 	}
 }
 
 /* One sleep, or none if something came before it. -errno; 0: the time is over. */
-static int sleep_many(struct pollfd *fds, nfds_t count, struct pollfd *set, nfds_t *owner,
+static int sleep_many(struct pollfd *fds, nfds_t count, struct pollfd *set, struct sleep *sleep,
 		      uint64_t deadline_ns)
 {
 	nfds_t total;
-	int n = sets_begin(fds, count, set, owner, &total);
+	int n = sets_begin(fds, count, set, sleep, &total);
 
 	if (!n) {
+		lrp_hub_counted = 1;
 		n = look(fds, count);
+		lrp_hub_counted = 0;
 		if (!n) {
 			n = poll_for(set, total, deadline_ns);
 			n = n < 0 ? -errno : n;
 		}
 	}
-	sets_end(fds, count, set, owner, total);
+	sets_end(count, set, sleep, total);
 	return n;
 }
 
-static int poll_many(struct pollfd *fds, nfds_t count, struct pollfd *set, nfds_t *owner,
+static int poll_many(struct pollfd *fds, nfds_t count, struct pollfd *set, struct sleep *sleep,
 		     uint64_t deadline_ns)
 {
 	bool over = deadline_ns == 1, kernel = false;
@@ -235,7 +247,7 @@ static int poll_many(struct pollfd *fds, nfds_t count, struct pollfd *set, nfds_
 			if (n || over)
 				return n;
 		}
-		n = sleep_many(fds, count, set, owner, deadline_ns);
+		n = sleep_many(fds, count, set, sleep, deadline_ns);
 		if (n < 0)
 			return n;
 		over = n == 0;
@@ -247,7 +259,7 @@ static int poll_many(struct pollfd *fds, nfds_t count, struct pollfd *set, nfds_
 LRP_API int lrp_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
 	struct pollfd stack_set[2 * ON_STACK], *set = stack_set;
-	nfds_t stack_owner[ON_STACK], *owner = stack_owner;
+	struct sleep stack_sleep[ON_STACK], *sleep = stack_sleep;
 	uint64_t deadline_ns = 0;
 	void *heap = NULL;
 	int n;
@@ -265,15 +277,15 @@ LRP_API int lrp_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 				errno = EINVAL;
 				return -1;
 			}
-			heap = calloc(count, 2 * sizeof(*set) + sizeof(*owner));
+			heap = calloc(count, 2 * sizeof(*set) + sizeof(*sleep));
 			if (!heap) {
 				errno = ENOMEM;
 				return -1;
 			}
-			owner = heap;
-			set = (struct pollfd *)(owner + count);
+			sleep = heap;
+			set = (struct pollfd *)(sleep + count);
 		}
-		n = poll_many(fds, count, set, owner, deadline_ns);
+		n = poll_many(fds, count, set, sleep, deadline_ns);
 		free(heap);
 	}
 	if (n >= 0)

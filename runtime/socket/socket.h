@@ -198,6 +198,7 @@ struct lrp_view {
 	_Atomic int sleepers;	   /* threads in lrp_wait() */
 	_Atomic int epfd;	   /* made at the first wait; -1 */
 	bool borrowed;		   /* it is the hub's */
+	atomic_bool asleep;	   /* a thread sleeps on it: stream_wait.c */
 	uint32_t serial;	   /* sock->serial of which this process has the mappings */
 	uint32_t wait_serial;	   /* sock->serial that epfd watches */
 	_Atomic bool shadow_ready; /* the last wait said so */

@@ -412,6 +412,7 @@ int lrp_stream_shutdown(struct lrp_view *l, int fd, int how)
 			error = -ENOTCONN;
 		else
 			lrp_tcp_shutdown(tcp, now, how != SHUT_WR, how != SHUT_RD);
+		stream->conn->news = true;
 		lrp_hub_touch(stream->conn);
 		lrp_hub_flush(stream->hub, now, NULL);
 		lrp_hub_unlock(stream->hub);
@@ -503,7 +504,7 @@ static struct lrp_hub *go_home(struct lrp_view *l, int fd, int64_t now)
 	if (!lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION))
 		return NULL;
 	hub = stream->hub;
-	hub->tainted |= !hub->shared && atomic_load(&l->sleepers) > 0;
+	hub->tainted |= !hub->shared && atomic_load(&hub->sleepers) > 0;
 	/* What has arrived and was not read decides between FIN and reset. */
 	lrp_hub_input(hub, now, stream->conn, LRP_CONTEXT_CALL);
 	parent = hub->pid == lrp_self() ? hub->parent : NULL;

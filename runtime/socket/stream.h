@@ -46,6 +46,7 @@ struct lrp_conn {
 	bool touched;
 	bool held;  /* a socket has it, or the accept queue */
 	bool exact; /* XDP's map has an entry for it */
+	bool news;  /* something came for it since the last lrp_hub_flush(): who sleeps is woken */
 	int64_t born_ns;
 	uint32_t dropped;
 	uint64_t processed[LRP_CONTEXT_COUNT]; /* its segments: where */
@@ -60,7 +61,8 @@ struct lrp_hub {
 	struct lrp_lock lock;
 	_Atomic uint32_t serial;     /* changes when the hub is closed: see lrp_hub_lock_if() */
 	_Atomic uint32_t options;    /* changes when one is set that accepted sockets inherit */
-	_Atomic uint32_t sleepers;   /* threads that wait for something of the hub */
+	_Atomic uint32_t sleepers;   /* threads that wait for something of the hub; */
+	_Atomic uint32_t waiters;    /* those of them that wait for a connection, not a listener */
 	_Atomic int64_t deadline_ns; /* of its connections and its listener, or earlier */
 	_Atomic bool called;	     /* drained in a call since the APP thread looked last */
 	int64_t armed_ns;	     /* the deadline that an APP thread knows; */
@@ -127,8 +129,12 @@ bool lrp_hub_lock_if(struct lrp_hub *hub, uint32_t serial);
  * it. */
 void lrp_hub_unlock(struct lrp_hub *hub);
 
+/* The calling thread is among the sleepers of what it looks at: it need not wake itself. */
+extern __thread uint32_t lrp_hub_counted;
+
 /* Lock held, all below. */
-/* Drains the channels: all that has arrived is processed. `mine`: nobody need be told about it. */
+/* Drains the channels: all that has arrived is processed. `mine`: the caller's, who is told of it by
+ * the call, so that only other threads that wait for it are woken; or NULL. */
 void lrp_hub_input(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine,
 		   enum lrp_context context);
 /* Of a port that nobody listens on: forgets connections that only wait for their end. */
@@ -137,6 +143,7 @@ void lrp_hub_forget(struct lrp_hub *hub, int64_t now);
 void lrp_hub_timers(struct lrp_hub *hub, int64_t now);
 /* Something was asked of the connection: lrp_hub_flush() sends what follows from it. */
 void lrp_hub_touch(struct lrp_conn *c);
+/* `mine`: as for lrp_hub_input(). */
 void lrp_hub_flush(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine);
 /* Gives frames back; true if nothing new has arrived. */
 bool lrp_hub_settle(struct lrp_hub *hub);
@@ -318,10 +325,19 @@ void lrp_stream_accepting(struct lrp_view *l, int fd);
  * (deadline; 0: none), -EINTR, -EBADF. */
 int lrp_stream_wait(struct lrp_view *l, int fd, uint64_t deadline_ns);
 short lrp_stream_events(struct lrp_view *l, int fd, short events, int64_t now);
-/* For lrp_poll(): the descriptor to sleep on, -1 if the kernel's alone will do, -errno. Then done.
- */
-int lrp_stream_poll_begin(struct lrp_view *l, int fd, int *error);
-void lrp_stream_poll_end(struct lrp_view *l, int epfd, bool woken);
+/* In the child of fork: the set is the parent's. */
+void lrp_stream_forked(struct lrp_view *l);
+/* One sleep: on what, counted where, and what is to be undone after it. */
+struct lrp_stream_sleep {
+	struct lrp_view *l;
+	struct lrp_hub *hub;
+	int fd, epfd;
+	bool waiter;	  /* for a connection */
+	bool taken, made; /* the view's set, or one of its own */
+};
+/* For lrp_poll(): what to sleep on; epfd -1: the kernel's alone will do. 0 or -errno. Then done. */
+int lrp_stream_poll_begin(struct lrp_view *l, int fd, struct lrp_stream_sleep *s);
+void lrp_stream_poll_end(const struct lrp_stream_sleep *s, bool woken);
 /* What lrp_poll() asks the kernel about the descriptor: nothing if it is a connection of ours. */
 static inline int lrp_stream_poll_fd(const struct lrp_view *l, int fd)
 {

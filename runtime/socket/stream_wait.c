@@ -10,6 +10,7 @@
 
 #include "../base/clock.h"
 #include "../base/fd.h"
+#include "../base/self.h"
 #include "../sched/app.h"
 #include "../sched/sched.h"
 #include "../tx/hold.h"
@@ -84,7 +85,7 @@ static int make_set(struct lrp_view *l, int fd)
 	int epfd;
 
 	own_channels(l, fd);
-	epfd = stream->hub->set;
+	epfd = stream->hub->pid == lrp_self() ? stream->hub->set : -1;
 	l->borrowed = epfd >= 0;
 	if (!l->borrowed) {
 		epfd = lrp_stream_set(stream->hub, listens ? fd : -1);
@@ -111,6 +112,70 @@ static int have_set(struct lrp_view *l, int fd)
 		error = make_set(l, fd);
 	lrp_setup_unlock(locked);
 	return error;
+}
+
+void lrp_stream_forked(struct lrp_view *l)
+{
+	int epfd = atomic_exchange(&l->epfd, -1);
+
+	/* That of a hub is closed with its other descriptors. */
+	if (epfd >= 0 && !l->borrowed)
+		close(epfd);
+	l->borrowed = false;
+	atomic_store(&l->asleep, false);
+}
+
+/*
+ * A set has one sleeper: the bell is an edge, and of those who sleep on one set only one hears it. Who
+ * comes second makes a set of his own for this sleep, with the bell, and with the first one for the rest.
+ */
+static int second_set(const struct lrp_hub *hub, int first)
+{
+	struct epoll_event ev = {.events = EPOLLIN};
+	int epfd = lrp_fd_aside(epoll_create1(EPOLL_CLOEXEC));
+
+	if (epfd < 0)
+		return -1;
+	if (!epoll_ctl(epfd, EPOLL_CTL_ADD, first, &ev)) {
+		ev.events = EPOLLIN | EPOLLET;
+		if (!epoll_ctl(epfd, EPOLL_CTL_ADD, hub->bell, &ev))
+			return epfd;
+	}
+	close(epfd);
+	return -1;
+}
+
+static void sleep_begin(struct lrp_stream_sleep *s, struct lrp_view *l, int fd, int epfd)
+{
+	int second;
+
+	*s = (struct lrp_stream_sleep){
+		.l = l,
+		.hub = l->sock->stream.hub,
+		.fd = fd,
+		.epfd = epfd,
+		.waiter = atomic_load(&l->sock->stream.mode) == LRP_STREAM_CONNECTION,
+	};
+	atomic_fetch_add(&s->hub->sleepers, 1);
+	if (s->waiter)
+		atomic_fetch_add(&s->hub->waiters, 1);
+	s->taken = !atomic_exchange(&l->asleep, true);
+	second = s->taken ? -1 : second_set(s->hub, epfd);
+	if (second >= 0) {
+		s->made = true;
+		s->epfd = second;
+	}
+}
+
+static void sleep_end(const struct lrp_stream_sleep *s)
+{
+	if (s->made)
+		close(s->epfd);
+	if (s->taken && lrp_likely(lrp_view_of(s->fd) == s->l))
+		atomic_store(&s->l->asleep, false);
+	if (s->waiter)
+		atomic_fetch_sub(&s->hub->waiters, 1);
+	atomic_fetch_sub(&s->hub->sleepers, 1);
 }
 
 /*
@@ -207,9 +272,11 @@ static void turn_away(struct lrp_conn *c)
 
 int lrp_stream_wait(struct lrp_view *l, int fd, uint64_t deadline_ns)
 {
-	struct lrp_hub *hub = l->sock->stream.hub;
+	struct lrp_stream *stream = &l->sock->stream;
+	struct lrp_hub *hub = stream->hub;
 	int epfd = atomic_load(&l->epfd), error = 0;
 	struct pollfd set[1 + LRP_MAX_POOLS];
+	struct lrp_stream_sleep s;
 	bool empty;
 
 	if (epfd < 0) {
@@ -217,16 +284,16 @@ int lrp_stream_wait(struct lrp_view *l, int fd, uint64_t deadline_ns)
 		lrp_hub_unlock(hub);
 		return have_set(l, fd);
 	}
+	if (stream->conn)
+		turn_away(stream->conn);
 	atomic_fetch_add(&l->sleepers, 1);
-	atomic_fetch_add(&hub->sleepers, 1);
-	if (l->sock->stream.conn)
-		turn_away(l->sock->stream.conn);
+	sleep_begin(&s, l, fd, epfd);
 	empty = lrp_hub_settle(hub);
 	lrp_hub_unlock(hub);
 	lrp_helper_pass();
 	if (empty && lrp_view_of(fd) == l)
-		error = sleep_until(epfd, set, add_listener(l, set + 1), deadline_ns);
-	atomic_fetch_sub(&hub->sleepers, 1);
+		error = sleep_until(s.epfd, set, add_listener(l, set + 1), deadline_ns);
+	sleep_end(&s);
 	if (atomic_fetch_sub(&l->sleepers, 1) == 1 && lrp_unlikely(lrp_view_of(fd) != l) &&
 	    atomic_load(&l->refs) == 0)
 		lrp_wait_close(l);
@@ -300,26 +367,26 @@ short lrp_stream_events(struct lrp_view *l, int fd, short events, int64_t now)
 	return (short)(revents & (events | POLLERR | POLLHUP));
 }
 
-int lrp_stream_poll_begin(struct lrp_view *l, int fd, int *error)
+int lrp_stream_poll_begin(struct lrp_view *l, int fd, struct lrp_stream_sleep *s)
 {
-	*error = 0;
+	int error, epfd;
+
+	*s = (struct lrp_stream_sleep){.epfd = -1};
 	if (atomic_load(&l->sock->stream.mode) == LRP_STREAM_KERNEL)
-		return -1;
-	*error = have_set(l, fd);
-	if (*error || atomic_load(&l->epfd) < 0)
-		return -1;
-	atomic_fetch_add(&l->sock->stream.hub->sleepers, 1);
-	return atomic_load(&l->epfd);
+		return 0;
+	error = have_set(l, fd);
+	epfd = atomic_load(&l->epfd);
+	if (!error && epfd >= 0)
+		sleep_begin(s, l, fd, epfd);
+	return error;
 }
 
-void lrp_stream_poll_end(struct lrp_view *l, int epfd, bool woken)
+void lrp_stream_poll_end(const struct lrp_stream_sleep *s, bool woken)
 {
-	struct lrp_hub *hub = l->sock->stream.hub;
 	struct epoll_event ev[4];
 
-	if (hub)
-		atomic_fetch_sub(&hub->sleepers, 1);
 	/* The bell's edge is taken; the rest is level-triggered. */
-	if (woken)
-		epoll_wait(epfd, ev, 4, 0);
+	if (woken && !s->made)
+		epoll_wait(s->epfd, ev, 4, 0);
+	sleep_end(s);
 }

@@ -82,6 +82,8 @@ static void fork_child(void)
 		atomic_store(&l->sleepers, 0);
 		l->helped = false;
 		l->app = false;
+		if (lrp_is_stream(l))
+			lrp_stream_forked(l);
 	}
 	/* What is free belongs to the parent; it would come out of both lists. */
 	free_socks = NULL;
@@ -179,6 +181,7 @@ int lrp_table_add(int fd, struct lrp_sock *s, struct lrp_view **local)
 		l->deferred = NULL;
 		atomic_store(&l->epfd, -1);
 		atomic_store(&l->sleepers, 0);
+		atomic_store(&l->asleep, false);
 		atomic_store(&l->refs, 1);
 		atomic_store(&l->shadow_ready, true);
 		l->prev = NULL;
