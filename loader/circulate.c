@@ -125,6 +125,8 @@ static void adjust(struct lrp_core *core, struct lrp_core_pool *pool)
 	/* Not so few that XDP would complain. */
 	if (want < 2 * lent + fixed)
 		want = (uint32_t)(2 * lent + fixed);
+	if (want > pool->state->frames)
+		want = pool->state->frames;
 	fewer = pool->goal / 2 > want;
 	if (pool->goal < want)
 		set_goal(pool, want);

@@ -372,9 +372,9 @@ void lrp_app_turn(int64_t most_ns)
 	if (most_ns && next - most_ns > now)
 		next = now + most_ns;
 	n = sleep_until(next, now < standby_until, ev);
+	mirror();
 	if (n <= 0)
 		return;
-	mirror();
 	pause = lrp_eager() ? 0 : lrp_share_wait_ns();
 	for (i = 0; i < n; i++) {
 		if (!ev[i].data.ptr)

@@ -26,7 +26,6 @@
 #define LIMIT	   1024u /* frames of a listener's channel */
 #define COOKIES	   64u	 /* in an interval, while nobody calls */
 #define COOKIES_NS (20 * (int64_t)LRP_NS_PER_MS)
-#define SETTLES_NS (20 * (int64_t)LRP_NS_PER_MS)
 
 /* ---- segments ------------------------------------------------------------- */
 
@@ -90,7 +89,7 @@ static void opened(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *
 		/* Who comes or goes on the port must not take over its segments. */
 		lrp_conn_expose(c, hub);
 	else if (hub->settle_ns == LRP_TCP_NEVER)
-		hub->settle_ns = now + SETTLES_NS;
+		hub->settle_ns = now + LRP_SETTLES_NS;
 	c->held = c->news = true;
 	c->later = NULL;
 	*hub->queue_end = c;
@@ -143,12 +142,12 @@ static void settle(struct lrp_hub *hub, int64_t now)
 
 	hub->settle_ns = LRP_TCP_NEVER;
 	for (c = hub->conns; c; c = c->next) {
-		if (c->exact || !c->held)
+		if (c->exact)
 			continue;
-		if (c->born_ns + SETTLES_NS <= now)
+		if (c->born_ns + LRP_SETTLES_NS <= now)
 			lrp_conn_expose(c, hub);
-		else if (c->born_ns + SETTLES_NS < hub->settle_ns)
-			hub->settle_ns = c->born_ns + SETTLES_NS;
+		else if (c->born_ns + LRP_SETTLES_NS < hub->settle_ns)
+			hub->settle_ns = c->born_ns + LRP_SETTLES_NS;
 	}
 }
 
@@ -216,6 +215,7 @@ static struct lrp_hub *make_hub(struct lrp_view *l, int fd, uint32_t backlog)
 	    getrandom(secret, sizeof(secret), 0) != sizeof(secret) || lrp_hub_open(hub, LIMIT))
 		goto fail;
 	lrp_stream_options(l, fd, &o);
+	o.ecn = lrp_stream_ecn() > 0;
 	lrp_tcp_listen_init(&hub->listener, &o, hub->half, HALVES, HALVES / 4 * 3, secret);
 	hub->listener.rcv_wscale = o.wscale ? lrp_tcp_wscale(o.rcv_max) : 0;
 	hub->listener.mtu = hub->ep.channels ? hub->ep.chan[0].pool->mtu : 1500;
@@ -318,8 +318,14 @@ static int socket_for(struct lrp_view *listener, int listener_fd, int fd, bool k
 	return 0;
 }
 
+/* Whose connection was accepted; it may have been reset since. */
+struct peer {
+	struct sockaddr_storage addr;
+	socklen_t len;
+};
+
 /* From the kernel's queue: -EAGAIN if it is empty. Our other acceptors wait for the lock. */
-static int accept_kernel(struct lrp_view *l, int fd, int flags)
+static int accept_kernel(struct lrp_view *l, int fd, int flags, struct peer *from)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	struct lrp_hub *hub = l->sock->stream.hub;
@@ -331,7 +337,7 @@ static int accept_kernel(struct lrp_view *l, int fd, int flags)
 	if (!lrp_hub_lock(l, fd, LRP_STREAM_LISTENER))
 		return -EAGAIN;
 	if (poll(&p, 1, 0) > 0) {
-		n = accept4(fd, NULL, NULL, flags);
+		n = accept4(fd, (struct sockaddr *)&from->addr, &from->len, flags);
 		n = n < 0 ? -errno : n;
 	}
 	lrp_hub_unlock(hub);
@@ -370,7 +376,7 @@ static struct lrp_conn *take_first(struct lrp_hub *hub)
 }
 
 /* From ours. */
-static int accept_ours(struct lrp_view *l, int fd, int flags)
+static int accept_ours(struct lrp_view *l, int fd, int flags, struct peer *from)
 {
 	struct lrp_hub *hub = l->sock->stream.hub;
 	struct lrp_conn *c = NULL;
@@ -396,6 +402,8 @@ static int accept_ours(struct lrp_view *l, int fd, int flags)
 			made->sock->stream.conn = c;
 			made->sock->stream.hub = c->hub;
 			made->sock->stream.told = true;
+			from->len = lrp_stream_address(&from->addr, l->sock->domain, c->flow.family,
+						       &c->flow.raddr, c->flow.rport);
 			atomic_store(&made->sock->stream.mode, LRP_STREAM_CONNECTION);
 			lrp_stream_accepting(l, fd);
 			error = 0;
@@ -410,7 +418,7 @@ static int accept_ours(struct lrp_view *l, int fd, int flags)
 	return error;
 }
 
-static int accept_any(struct lrp_view *l, int fd, int flags)
+static int accept_any(struct lrp_view *l, int fd, int flags, struct peer *from)
 {
 	int64_t timeo = atomic_load(&l->sock->rcvtimeo_ns);
 	uint64_t deadline = timeo ? lrp_now_ns() + (uint64_t)timeo : 0;
@@ -421,14 +429,14 @@ static int accept_any(struct lrp_view *l, int fd, int flags)
 		if (lrp_view_of(fd) != l)
 			return -EBADF;
 		if (atomic_load(&l->sock->stream.mode) != LRP_STREAM_LISTENER) {
-			n = accept4(fd, NULL, NULL, flags);
+			n = accept4(fd, (struct sockaddr *)&from->addr, &from->len, flags);
 			if (n < 0)
 				return -errno;
 			return socket_for(l, fd, n, false, &made) ? -ENOMEM : n;
 		}
-		n = accept_ours(l, fd, flags);
+		n = accept_ours(l, fd, flags, from);
 		if (n == -EAGAIN)
-			n = accept_kernel(l, fd, flags);
+			n = accept_kernel(l, fd, flags, from);
 		if (n != -EAGAIN)
 			return n;
 		if (lrp_nonblocking(fd, 0))
@@ -452,24 +460,27 @@ static int accept_any(struct lrp_view *l, int fd, int flags)
 
 LRP_API int lrp_accept4(int fd, struct sockaddr *addr, socklen_t *addrlen, int flags)
 {
+	struct peer from = {.len = sizeof(from.addr)};
 	struct lrp_view *l = lrp_view_of(fd);
 	int n;
 
 	if (!l)
 		n = -EBADF;
+	else if (addr && (int)*addrlen < 0)
+		n = -EINVAL;
 	else if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
 		n = -EINVAL;
 	else if (!lrp_is_stream(l))
 		n = -EOPNOTSUPP;
 	else
-		n = accept_any(l, fd, flags);
+		n = accept_any(l, fd, flags, &from);
 	if (n < 0) {
 		errno = -n;
 		return -1;
 	}
-	if (addr && lrp_getpeername(n, addr, addrlen)) {
-		/* Gone already: it says so when it is read. */
-		*addrlen = 0;
+	if (addr) {
+		memcpy(addr, &from.addr, *addrlen < from.len ? *addrlen : from.len);
+		*addrlen = from.len;
 	}
 	return n;
 }

@@ -816,8 +816,22 @@ bool lrp_hub_return(struct lrp_hub *hub, struct lrp_conn *c, int64_t now)
 	list_add(to, c);
 	hub->parent = NULL;
 	to->children--;
+	/* It may take long to end. */
+	c->born_ns = now;
+	if (to->settle_ns > now + LRP_SETTLES_NS)
+		to->settle_ns = now + LRP_SETTLES_NS;
 	lrp_hub_touch(c);
 	return true;
+}
+
+uint64_t lrp_hub_discarded(const struct lrp_hub *hub)
+{
+	uint64_t n = 0;
+	uint32_t i;
+
+	for (i = 0; i < hub->ep.channels; i++)
+		n += lrp_chan_discarded(&hub->ep.chan[i]);
+	return n - hub->discarded_before;
 }
 
 int lrp_hub_open(struct lrp_hub *hub, uint32_t limit)
@@ -828,6 +842,7 @@ int lrp_hub_open(struct lrp_hub *hub, uint32_t limit)
 	/* Flags that an earlier owner of the channel has left. */
 	for (i = 0; !error && i < hub->ep.channels; i++)
 		__atomic_store_n(&hub->ep.chan[i].user->flags, 0, __ATOMIC_RELEASE);
+	hub->discarded_before += error ? 0 : lrp_hub_discarded(hub);
 	return error;
 }
 

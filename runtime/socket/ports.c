@@ -169,14 +169,11 @@ static int bind_shared(int fd, int domain, const struct lrp_tcp_flow *flow)
 {
 	struct sockaddr_storage local;
 	socklen_t len = lrp_stream_address(&local, domain, flow->family, &flow->laddr, flow->lport);
-	int was = 0, on = 1, error;
-	socklen_t size = sizeof(was);
+	int on = 1;
 
-	getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &was, &size);
+	/* It stays set: a bind of another address on the port makes the kernel look at each. */
 	setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
-	error = bind(fd, (struct sockaddr *)&local, len) ? -errno : 0;
-	setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &was, sizeof(was));
-	return error;
+	return bind(fd, (struct sockaddr *)&local, len) ? -errno : 0;
 }
 
 /* -EEXIST: a connection to this peer has it; -EADDRINUSE: it is another's by now. */
@@ -213,6 +210,7 @@ static void look(void)
 	for (i = 0; i < n; i++)
 		if (lrp_hub_lock_if(list[i].hub, list[i].serial)) {
 			lrp_hub_input(list[i].hub, now, NULL, LRP_CONTEXT_APP);
+			lrp_hub_settle(list[i].hub);
 			lrp_hub_unlock(list[i].hub);
 		}
 	free(list);
@@ -231,13 +229,13 @@ static int choose(const struct lrp_hub *hub, int fd, int domain, struct lrp_tcp_
 	if (!is_taken(error))
 		return error;
 	n = block(fd, domain, flow, more);
-	if (n < 0 && n != -EADDRINUSE)
+	if (n == -EXDEV || n == -EPERM)
 		return n;
 	for (i = 0; i < n && is_taken(error); i++)
 		error = try(hub, fd, domain, more[i], flow, iss);
 	if (!is_taken(error))
 		return error;
-	/* The kernel has no more: each of those that are known. */
+	/* No more can be had: each of those that are known. */
 	look();
 	for (n = how_many(); n && is_taken(error) && (port = pick(offset)); n--)
 		error = try(hub, fd, domain, port, flow, iss);

@@ -198,6 +198,7 @@ void lrp_spare_put(struct lrp_hub *hub)
 		}
 		hub->pid = lrp_self();
 		hub->spare = true;
+		hub->discarded_before += lrp_hub_discarded(hub);
 		lrp_hub_unlock(hub);
 	}
 	pthread_mutex_lock(&lock);

@@ -45,6 +45,9 @@ static void stream_stats(struct lrp_view *l, int fd, struct lrp_stats *now)
 	now->call = processed[LRP_CONTEXT_CALL];
 	now->eager = processed[LRP_CONTEXT_EAGER];
 	now->app = processed[LRP_CONTEXT_APP];
+	/* What is discarded on its listener's channels nobody can tell apart. */
+	if (hub->listening || !hub->shared)
+		now->discarded = lrp_hub_discarded(hub);
 	now->channels = hub->ep.channels;
 	if (hub->ep.channels)
 		now->channel_fd = (uint64_t)hub->ep.chan[0].fd;

@@ -115,7 +115,7 @@ static bool choose(struct lrp_view *l, int fd, const struct sockaddr_storage *to
 	    getsockname(fd, (struct sockaddr *)&local, &local_len) ||
 	    !read_address(&local, local_len, &family, &flow->laddr, &port))
 		return false;
-	if (l->sock->v6only && flow->family == AF_INET)
+	if ((l->sock->v6only && flow->family == AF_INET) || lrp_stream_on_device(l, fd))
 		return false;
 	if (port && is_any(&flow->laddr, family))
 		return false; /* bound to a port of all addresses: lrpd publishes no such end */
@@ -177,8 +177,8 @@ static int open_connection(struct lrp_view *l, int fd, const struct sockaddr_sto
 	struct lrp_hub *hub;
 	struct lrp_conn *c;
 	uint32_t mtu, iss;
+	int error, ecn;
 	bool given;
-	int error;
 
 	if (!choose(l, fd, to, len, &flow, &mtu))
 		return -ENOTCONN;
@@ -186,6 +186,8 @@ static int open_connection(struct lrp_view *l, int fd, const struct sockaddr_sto
 	if (!hub)
 		return -ENOTCONN;
 	lrp_stream_options(l, fd, &o);
+	ecn = lrp_stream_ecn();
+	o.ecn = ecn == 1 || ecn == 3 || ecn == 4;
 	given = flow.lport != 0;
 	error = lrp_port_take(hub, fd, l->sock->domain, &flow, &iss);
 	c = error ? NULL : first_of(hub, &flow, &o);

@@ -35,6 +35,8 @@
 struct lrp_hub;
 struct lrp_waits;
 
+#define LRP_SETTLES_NS (20 * (int64_t)LRP_NS_PER_MS) /* what lasts as long gets an exact entry */
+
 struct lrp_conn {
 	struct lrp_tcp tcp;
 	struct lrp_tcp_flow flow;
@@ -114,6 +116,7 @@ struct lrp_hub {
 	uint32_t queued, backlog;
 	uint64_t processed[LRP_CONTEXT_COUNT];
 	uint64_t dropped;
+	uint64_t discarded_before; /* by XDP on its channels, for whoever had them earlier */
 	struct lrp_hub *next_free;
 };
 
@@ -149,6 +152,8 @@ void lrp_hub_flush(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine
 bool lrp_hub_settle(struct lrp_hub *hub);
 /* Channels for it, of `limit` frames each. -errno. */
 int lrp_hub_open(struct lrp_hub *hub, uint32_t limit);
+/* By XDP, since it has its channels; any time. */
+uint64_t lrp_hub_discarded(const struct lrp_hub *hub);
 /* Of a hub that no other thread has seen. */
 void lrp_hub_discard(struct lrp_hub *hub);
 /* In the child of fork: what is free is the parent's. */
@@ -297,6 +302,9 @@ int lrp_stream_getsockopt(struct lrp_view *l, int fd, int level, int name, void 
 /* What the shadow has been told. */
 void lrp_stream_options(struct lrp_view *l, int fd, struct lrp_tcp_options *o);
 int64_t lrp_stream_defer(int fd); /* TCP_DEFER_ACCEPT */
+/* SO_BINDTODEVICE: the kernel's, for demultiplexing knows no device. */
+bool lrp_stream_on_device(const struct lrp_view *l, int fd);
+int lrp_stream_ecn(void); /* net.ipv4.tcp_ecn: 0, else accepted; 1, 3 and 4: offered, too */
 int lrp_stream_somaxconn(void);
 /* SO_LINGER; asks the shadow only if it was ever set. */
 void lrp_stream_linger(struct lrp_view *l, int fd, struct linger *on);

@@ -6,12 +6,14 @@
  */
 #include <fcntl.h>
 #include <linux/tcp.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include "../base/clock.h"
+#include "../base/fd.h"
 #include "stream.h"
 
 #define CC_NAME 16
@@ -148,6 +150,33 @@ void lrp_stream_options(struct lrp_view *l, int fd, struct lrp_tcp_options *o)
 	o->ttl[1] = (uint8_t)if_set(stream, fd, SOL_IPV6, IPV6_UNICAST_HOPS, 0);
 }
 
+bool lrp_stream_on_device(const struct lrp_view *l, int fd)
+{
+	char name[IFNAMSIZ] = "";
+	socklen_t len = sizeof(name);
+
+	return l->sock->stream.set >> find(SOL_SOCKET, SO_BINDTODEVICE) & 1 &&
+	       !getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &len) && len && name[0];
+}
+
+int lrp_stream_ecn(void)
+{
+	static _Atomic int file = -1;
+	char text[4] = "";
+	int fd = atomic_load(&file), made;
+
+	if (fd < 0) {
+		made = lrp_fd_aside(open("/proc/sys/net/ipv4/tcp_ecn", O_RDONLY | O_CLOEXEC));
+		if (made < 0)
+			return 0;
+		if (atomic_compare_exchange_strong(&file, &fd, made))
+			fd = made;
+		else
+			close(made);
+	}
+	return pread(fd, text, sizeof(text) - 1, 0) > 0 ? atoi(text) : 0;
+}
+
 int64_t lrp_stream_defer(int fd)
 {
 	return get(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, 0) * (int64_t)LRP_NS_PER_S;
@@ -181,6 +210,7 @@ static void apply(struct lrp_view *l, int fd)
 		lrp_hub_touch(stream->conn);
 		lrp_hub_unlock(stream->hub);
 	} else if (lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {
+		o.ecn = stream->hub->listener.opt.ecn;
 		stream->hub->listener.opt = o;
 		stream->hub->listener.defer_ns = lrp_stream_defer(fd);
 		lrp_hub_unlock(stream->hub);
@@ -354,10 +384,24 @@ static int get_ours(struct lrp_view *l, int level, int name, void *value, sockle
 	return -ENOPROTOOPT;
 }
 
+/* Of a listener: how many wait to be accepted, with those of the shadow. */
+static void add_queue(struct lrp_view *l, int fd, void *value, socklen_t len)
+{
+	struct tcp_info *info = value;
+
+	if (len < offsetof(struct tcp_info, tcpi_unacked) + sizeof(info->tcpi_unacked) ||
+	    !lrp_hub_lock(l, fd, LRP_STREAM_LISTENER))
+		return;
+	lrp_hub_input(l->sock->stream.hub, (int64_t)lrp_now_ns(), NULL, LRP_CONTEXT_CALL);
+	info->tcpi_unacked += l->sock->stream.hub->queued;
+	lrp_hub_unlock(l->sock->stream.hub);
+}
+
 int lrp_stream_getsockopt(struct lrp_view *l, int fd, int level, int name, void *value,
 			  socklen_t *len)
 {
 	int i = find(level, name), error = -ENOPROTOOPT;
+	const int off = 0;
 
 	if (i < 0)
 		return -ENOPROTOOPT;
@@ -365,7 +409,12 @@ int lrp_stream_getsockopt(struct lrp_view *l, int fd, int level, int name, void 
 		error = get_ours(l, level, name, value, len);
 		lrp_hub_unlock(l->sock->stream.hub);
 	}
+	/* The shadow's port is shared: that is not the application's doing [ports.c]. */
+	if (level == SOL_SOCKET && name == SO_REUSEPORT && !(l->sock->stream.set >> i & 1))
+		error = put(value, len, &off, sizeof(off));
 	if (error == -ENOPROTOOPT)
 		error = getsockopt(fd, level, name, value, len) ? -errno : 0;
+	if (!error && level == IPPROTO_TCP && name == TCP_INFO)
+		add_queue(l, fd, value, *len);
 	return error;
 }

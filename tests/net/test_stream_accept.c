@@ -358,6 +358,35 @@ static void workers(struct run *r)
 	r->ops->close(lfd);
 }
 
+/* A connection that was reset while it waited: accept() gives it, and says whose it was. */
+static void reset_in_the_queue(struct run *r)
+{
+	struct linger now = {.l_onoff = 1};
+	int lfd = listener(r, 5), peer = peer_connect(r), fd, port;
+	struct sockaddr_storage a = {0};
+	socklen_t len = sizeof(a);
+	char byte;
+
+	getsockname(peer, (void *)&a, &len);
+	port = ntohs(((struct sockaddr_in *)&a)->sin_port);
+	arrive();
+	setsockopt(peer, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	close(peer);
+	arrive();
+	len = sizeof(a);
+	memset(&a, 0, sizeof(a));
+	fd = r->ops->accept(lfd, (void *)&a, &len);
+	note(r, "accepted %d, len %u, its port %d", fd >= 0, len,
+	     ntohs(((struct sockaddr_in *)&a)->sin_port) == port);
+	note_result(r, "recv", r->ops->recv(fd, &byte, 1, 0));
+	len = 4;
+	peer = peer_connect(r);
+	note(r, "in little room %d, len %u", r->ops->accept(lfd, (void *)&a, &len) >= 0, len);
+	close(peer);
+	r->ops->close(fd);
+	r->ops->close(lfd);
+}
+
 static const struct test_case cases[] = {
 	CASE(own_channels, 600),
 	CASE(few_descriptors, 0),
@@ -367,6 +396,7 @@ static const struct test_case cases[] = {
 	CASE(reuseport, 40),
 	CASE(comes_back, 20),
 	CASE(workers, 0),
+	CASE(reset_in_the_queue, 1),
 };
 
 int main(int argc, char **argv)

@@ -220,11 +220,67 @@ static void values_connected(struct run *r)
 
 static void values_listening(struct run *r)
 {
-	int fd = listener(r, 5);
+	int fd = listener(r, 5), peer[3], i;
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
 
 	congestion_of(r, fd);
 	values_of(r, fd);
 	lengths_of(r, fd);
+	for (i = 0; i < 3; i++)
+		peer[i] = peer_connect(r);
+	arrive();
+	note_result(r, "info", r->ops->getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len));
+	note(r, "state %u, %u of %u wait", info.tcpi_state, info.tcpi_unacked, info.tcpi_sacked);
+	r->ops->close(fd);
+	for (i = 0; i < 3; i++)
+		close(peer[i]);
+}
+
+/* Offered, accepted or neither, as the administrator says. */
+static void ecn(struct run *r)
+{
+	const char *const modes[] = {"0", "1", "2"};
+	int fd, peer, i, k;
+	char command[64];
+	FILE *f;
+
+	for (i = 0; i < 3; i++) {
+		f = fopen("/proc/sys/net/ipv4/tcp_ecn", "w");
+		if (!f || fputs(modes[i], f) < 0 || fclose(f))
+			exit(1);
+		for (k = 1; k <= 2; k++) {
+			snprintf(command, sizeof(command), "sysctl -qw net.ipv4.tcp_ecn=%d", k);
+			if (client_run(command))
+				exit(1);
+			fd = opened_socket(r, &peer);
+			note(r, "here %s, there %d: opened %x", modes[i], k,
+			     peer_info(peer).tcpi_options & TCPI_OPT_ECN);
+			r->ops->close(fd);
+			close(peer);
+			fd = accepted_socket(r, &peer);
+			note(r, "accepted %x", peer_info(peer).tcpi_options & TCPI_OPT_ECN);
+			r->ops->close(fd);
+			close(peer);
+		}
+	}
+}
+
+/* Demultiplexing knows no device: the kernel's connection. */
+static void on_a_device(struct run *r)
+{
+	int lfd = peer_listen(r), fd = stream_socket(r, 0), peer;
+	struct sockaddr_storage a;
+	socklen_t len = addr_client(r, &a, SERVICE_PORT);
+
+	note_result(r, "set", r->ops->setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "s0", 2));
+	note_result(r, "connect", r->ops->connect(fd, (void *)&a, len));
+	note_result(r, "the kernel's", getpeername(fd, (void *)&a, &len));
+	peer = accept(lfd, NULL, NULL);
+	note_result(r, "send", r->ops->send(fd, "x", 1, 0));
+	note_result(r, "peer", peer_reads(peer, 1));
+	close(peer);
+	close(lfd);
 	r->ops->close(fd);
 }
 
@@ -806,7 +862,9 @@ static void header_accepted(struct run *r)
 static const struct test_case cases[] = {
 	CASE(values_fresh, 0),
 	CASE(values_connected, 1),
-	CASE(values_listening, 0),
+	CASE(values_listening, 3),
+	CASE(ecn, 6),
+	CASE(on_a_device, 0),
 	CASE(inherited, 0),
 	CASE(nodelay, 2),
 	CASE(cork, 2),

@@ -176,6 +176,33 @@ static void shared(struct run *r)
 	}
 }
 
+/* Both families take from the same ports, and share each of their own. */
+static void families(struct run *r)
+{
+	enum { PORTS = 6 };
+	int lfd[2][2], pair[2][2][PORTS][2], f, i, k;
+	struct run of[2] = {*r, *r};
+
+	range(PORTS);
+	for (f = 0; f < 2; f++) {
+		of[f].family = f ? AF_INET6 : AF_INET;
+		for (i = 0; i < 2; i++)
+			lfd[f][i] = peer_number(&of[f], f * 2 + i);
+	}
+	for (i = 0; i < 2; i++)
+		for (k = 0; k < PORTS; k++)
+			for (f = 0; f < 2; f++)
+				must(open_pair(&of[f], lfd[f][i], f * 2 + i, pair[f][i][k]),
+				     "connect");
+	for (f = 0; f < 2; f++)
+		for (i = 0; i < 2; i++) {
+			for (k = 0; k < PORTS; k++)
+				close_pair(&of[f], pair[f][i][k]);
+			close(lfd[f][i]);
+		}
+	note(r, "done");
+}
+
 /* The application's own port: to other peers, not to the same. */
 static void given(struct run *r)
 {
@@ -395,9 +422,9 @@ static void elsewhere(struct run *r)
 }
 
 static const struct test_case cases[] = {
-	CASE(shared, 48),   CASE(given, 2),	   CASE(waiting, 8),
-	CASE(taken, 2),	    CASE(nobody_asked, 4), CASE(hurried, 300),
-	CASE(successor, 8), CASE(forked, 8),	   CASE(elsewhere, 1),
+	CASE(shared, 48), CASE4(families, 24),	 CASE(given, 2),     CASE(waiting, 8),
+	CASE(taken, 2),	  CASE(nobody_asked, 4), CASE(hurried, 300), CASE(successor, 8),
+	CASE(forked, 8),  CASE(elsewhere, 1),
 };
 
 int main(int argc, char **argv)
