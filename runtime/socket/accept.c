@@ -418,6 +418,29 @@ static int accept_ours(struct lrp_view *l, int fd, int flags, struct peer *from)
 	return error;
 }
 
+void lrp_listen_abandon(struct lrp_view *l, int fd)
+{
+	struct lrp_stream *stream = &l->sock->stream;
+	struct lrp_view *locked;
+
+	if (lrp_setup_lock(fd, &locked))
+		return;
+	if (locked == l && atomic_load(&stream->mode) == LRP_STREAM_LISTENER &&
+	    stream->hub->broken) {
+		lrp_endpoint_withdraw(&stream->hub->ep);
+		atomic_store(&stream->mode, LRP_STREAM_KERNEL);
+		lrp_log_once(LRP_LOG_WARN, "a process was killed while it received for a listening "
+					   "socket: the kernel serves it from now on");
+	}
+	lrp_setup_unlock(locked);
+}
+
+static bool is_broken(const struct lrp_view *l)
+{
+	return atomic_load(&l->sock->stream.mode) == LRP_STREAM_LISTENER &&
+	       l->sock->stream.hub->broken;
+}
+
 static int accept_any(struct lrp_view *l, int fd, int flags, struct peer *from)
 {
 	int64_t timeo = atomic_load(&l->sock->rcvtimeo_ns);
@@ -439,13 +462,14 @@ static int accept_any(struct lrp_view *l, int fd, int flags, struct peer *from)
 			n = accept_kernel(l, fd, flags, from);
 		if (n != -EAGAIN)
 			return n;
-		if (lrp_nonblocking(fd, 0))
-			return -EAGAIN;
-		if (!lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {
-			if (l->sock->stream.hub->broken)
-				return -ECONNABORTED;
+		if (is_broken(l)) {
+			lrp_listen_abandon(l, fd);
 			continue;
 		}
+		if (lrp_nonblocking(fd, 0))
+			return -EAGAIN;
+		if (!lrp_hub_lock(l, fd, LRP_STREAM_LISTENER))
+			continue;
 		if (l->sock->stream.hub->queue) {
 			lrp_hub_unlock(l->sock->stream.hub);
 			continue;

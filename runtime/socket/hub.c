@@ -29,15 +29,18 @@
 
 /* ---- the lock -------------------------------------------------------------- */
 
-/* Whatever the dead holder was changing cannot be trusted: connections fail, the port is given up,
- * and the kernel resets the peers when they ask. */
+/* Whatever the dead holder was changing cannot be trusted: connections fail, and the kernel resets
+ * their peers when they ask; its socket goes on listening for a listener's [lrp_listen_abandon()]. */
 static void recover(struct lrp_hub *hub)
 {
 	uint32_t i;
 
 	for (i = 0; i < hub->ep.channels; i++)
 		lrp_chan_recover(&hub->ep.chan[i]);
+	if (!hub->shared && hub->conns)
+		lrp_flow_hide(&hub->conns->flow);
 	hub->broken = true;
+	eventfd_write(hub->bell, 1);
 }
 
 static void lock(struct lrp_hub *hub)

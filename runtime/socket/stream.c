@@ -25,11 +25,12 @@
 
 int lrp_stream_changed(struct lrp_view *l, int fd)
 {
-	struct lrp_hub *hub = l->sock->stream.hub;
+	const struct lrp_stream *stream = &l->sock->stream;
 
 	if (lrp_view_of(fd) != l)
 		return -EBADF;
-	return hub && hub->broken ? -ECONNRESET : 0;
+	return atomic_load(&stream->mode) != LRP_STREAM_KERNEL && stream->hub->broken ? -ECONNRESET
+										      : 0;
 }
 
 /* ---- addresses -------------------------------------------------------------- */

@@ -191,6 +191,8 @@ void lrp_listen_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_f
 void lrp_listen_attend(struct lrp_hub *hub);
 void lrp_listen_timers(struct lrp_hub *hub, int64_t now);
 int64_t lrp_listen_deadline(const struct lrp_hub *hub);
+/* The hub is broken: the kernel's socket, which listens, too, takes over the port. Setup lock not held. */
+void lrp_listen_abandon(struct lrp_view *l, int fd);
 /* Resets what was not accepted; no more is taken. */
 void lrp_listen_stop(struct lrp_hub *hub, int64_t now);
 

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../../runtime/socket/stream.h"
 #include "stream_peer.h"
 
 static void must(bool ok, const char *what)
@@ -387,6 +388,74 @@ static void reset_in_the_queue(struct run *r)
 	r->ops->close(lfd);
 }
 
+/* A worker is killed in the midst of receiving for the listener: another goes on accepting. */
+static void worker_killed(struct run *r)
+{
+	struct pollfd p = {.events = POLLIN};
+	int lfd = listener(r, 5), fd, status, k;
+	struct sockaddr_storage a;
+	pid_t worker, client;
+	socklen_t len;
+	char byte;
+
+	for (k = 0; k < 2; k++) {
+		worker = fork();
+		if (!worker) {
+			if (r->lrp && k == 0)
+				lrp_hub_lock(lrp_view_of(lfd), lfd, LRP_STREAM_LISTENER);
+			raise(SIGKILL);
+		}
+		waitpid(worker, &status, 0);
+		client = fork();
+		if (!client) {
+			fd = peer_connect(r);
+			_exit(send(fd, "x", 1, 0) == 1 && recv(fd, &byte, 1, 0) == 1 ? 0 : 1);
+		}
+		usleep(100000);
+		p.fd = lfd;
+		if (k == 1)
+			note_result(r, "poll", r->ops->poll(&p, 1, 2000));
+		fd = r->ops->accept(lfd, NULL, NULL);
+		note(r, "accepted: %d", fd >= 0);
+		note_result(r, "recv", r->ops->recv(fd, &byte, 1, 0));
+		note_result(r, "send", r->ops->send(fd, "y", 1, 0));
+		waitpid(client, &status, 0);
+		note(r, "client: %d", status);
+		r->ops->close(fd);
+		len = sizeof(a);
+		note_result(r, "name", r->ops->getsockname(lfd, (void *)&a, &len));
+	}
+	r->ops->close(lfd);
+}
+
+/* The same, and the one who goes on polls. */
+static void worker_killed_poll(struct run *r)
+{
+	int lfd = listener(r, 5), fd, status;
+	struct pollfd p = {.fd = lfd, .events = POLLIN};
+	pid_t worker = fork(), client;
+
+	if (!worker) {
+		if (r->lrp)
+			lrp_hub_lock(lrp_view_of(lfd), lfd, LRP_STREAM_LISTENER);
+		raise(SIGKILL);
+	}
+	waitpid(worker, &status, 0);
+	client = fork();
+	if (!client) {
+		fd = peer_connect(r);
+		_exit(0);
+	}
+	note_result(r, "poll", r->ops->poll(&p, 1, 2000));
+	note(r, "events %x", (unsigned int)p.revents);
+	fd = r->ops->accept(lfd, NULL, NULL);
+	note(r, "accepted: %d", fd >= 0);
+	waitpid(client, &status, 0);
+	note(r, "client: %d", status);
+	r->ops->close(fd);
+	r->ops->close(lfd);
+}
+
 static const struct test_case cases[] = {
 	CASE(own_channels, 600),
 	CASE(few_descriptors, 0),
@@ -397,6 +466,8 @@ static const struct test_case cases[] = {
 	CASE(comes_back, 20),
 	CASE(workers, 0),
 	CASE(reset_in_the_queue, 1),
+	CASE(worker_killed, 0),
+	CASE(worker_killed_poll, 0),
 };
 
 int main(int argc, char **argv)
