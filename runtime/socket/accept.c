@@ -435,12 +435,6 @@ void lrp_listen_abandon(struct lrp_view *l, int fd)
 	lrp_setup_unlock(locked);
 }
 
-static bool is_broken(const struct lrp_view *l)
-{
-	return atomic_load(&l->sock->stream.mode) == LRP_STREAM_LISTENER &&
-	       l->sock->stream.hub->broken;
-}
-
 static int accept_any(struct lrp_view *l, int fd, int flags, struct peer *from)
 {
 	int64_t timeo = atomic_load(&l->sock->rcvtimeo_ns);
@@ -462,7 +456,7 @@ static int accept_any(struct lrp_view *l, int fd, int flags, struct peer *from)
 			n = accept_kernel(l, fd, flags, from);
 		if (n != -EAGAIN)
 			return n;
-		if (is_broken(l)) {
+		if (lrp_stream_broken(l)) {
 			lrp_listen_abandon(l, fd);
 			continue;
 		}

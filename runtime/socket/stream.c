@@ -25,12 +25,9 @@
 
 int lrp_stream_changed(struct lrp_view *l, int fd)
 {
-	const struct lrp_stream *stream = &l->sock->stream;
-
 	if (lrp_view_of(fd) != l)
 		return -EBADF;
-	return atomic_load(&stream->mode) != LRP_STREAM_KERNEL && stream->hub->broken ? -ECONNRESET
-										      : 0;
+	return lrp_stream_broken(l) ? -ECONNRESET : 0;
 }
 
 /* ---- addresses -------------------------------------------------------------- */

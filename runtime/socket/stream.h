@@ -120,6 +120,14 @@ struct lrp_hub {
 	struct lrp_hub *next_free;
 };
 
+/* A holder of the lock died. Any time: closing takes the hub away first. */
+static inline bool lrp_stream_broken(const struct lrp_view *l)
+{
+	const struct lrp_hub *hub = l->sock->stream.hub;
+
+	return atomic_load(&l->sock->stream.mode) != LRP_STREAM_KERNEL && hub && hub->broken;
+}
+
 /* ---- hub.c ---------------------------------------------------------------- */
 
 struct lrp_hub *lrp_hub_new(void);

@@ -361,12 +361,12 @@ short lrp_stream_events(struct lrp_view *l, int fd, short events, int64_t now)
 			revents = POLLIN | POLLRDNORM;
 		lrp_hub_settle(stream->hub);
 		lrp_hub_unlock(stream->hub);
-	} else if (lrp_view_of(fd) == l && atomic_load(&stream->mode) == LRP_STREAM_LISTENER) {
-		/* Broken: the kernel's socket says what it has. */
-		lrp_listen_abandon(l, fd);
-	} else if (lrp_view_of(fd) == l && atomic_load(&stream->mode) == LRP_STREAM_CONNECTION &&
-		   stream->hub->broken) {
-		revents = POLLIN | POLLOUT | POLLERR | POLLHUP;
+	} else if (lrp_view_of(fd) == l && lrp_stream_broken(l)) {
+		/* Of a listener the kernel's socket says what it has. */
+		if (atomic_load(&stream->mode) == LRP_STREAM_LISTENER)
+			lrp_listen_abandon(l, fd);
+		else
+			revents = POLLIN | POLLOUT | POLLERR | POLLHUP;
 	}
 	return (short)(revents & (events | POLLERR | POLLHUP));
 }
