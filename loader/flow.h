@@ -15,8 +15,8 @@ void lrp_core_withdraw(struct lrp_core *core, uint32_t endpoint);
 
 /*
  * LRP_REQ_CLAIM: the owner has these TCP sockets, bound, so the kernel gave it their ports: XDP looks
- * for the exact entries that the owner writes. Good until the owner is gone; a claim of a port that is
- * no longer used costs its packets one look-up. 0, or -errno of the first that cannot be, as
+ * for the exact entries that the owner writes. Good until the owner is gone, or, of a port that several
+ * owners have claimed, for good; a claim of a port that is no longer used costs its packets one look-up. 0, or -errno of the first that cannot be, as
  * lrp_core_shadow_read() says, EPROTONOSUPPORT: not TCP.
  */
 int lrp_core_claim(struct lrp_core *core, uint32_t owner, const int *fds, int count);

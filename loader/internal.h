@@ -232,7 +232,7 @@ struct lrp_core {
 	uint32_t closing;	/* endpoints in LRP_ENDPOINT_CLOSING */
 	uint32_t demand;  /* frames that all channels of a queue may hold together: sum of limits */
 	uint32_t largest; /* of the limits */
-	uint32_t sockets, others;   /* endpoints, by their guarantee: see endpoint.c */
+	uint32_t sockets, others;   /* endpoints, by their guarantee: see circulate.c */
 	struct ring_buffer *events; /* XDP's, NULL until the first device is attached */
 	int epoll_fd;
 	struct lrp_core_local *local;

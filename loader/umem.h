@@ -8,7 +8,7 @@
 
 #include "internal.h"
 
-/* Makes the pool in slot `index`, all frames on the fill ring. Nothing is left on failure. */
+/* Makes the pool in slot `index`; no frame circulates yet. Nothing is left on failure. */
 int lrp_core_pool_create(struct lrp_core *core, struct lrp_core_device *device, uint32_t index,
 			 uint32_t queue, uint32_t frames, uint32_t frame_size, bool sg,
 			 uint32_t driver_ring, char *text);

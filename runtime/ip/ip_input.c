@@ -17,7 +17,6 @@
 #define OPT6_PAD1	  0
 #define OPT6_PADN	  1
 #define OPT6_ROUTER_ALERT 5
-#define OPT6_JUMBO	  0xc2
 
 static inline uint16_t get16(const uint8_t *p)
 {

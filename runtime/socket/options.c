@@ -23,11 +23,10 @@
 #include "stream.h"
 
 #ifndef SO_TIMESTAMP_NEW
-#define SO_TIMESTAMP_NEW    63
-#define SO_TIMESTAMPNS_NEW  64
-#define SO_TIMESTAMPING_NEW 65
-#define SO_RCVTIMEO_NEW	    66
-#define SO_SNDTIMEO_NEW	    67
+#define SO_TIMESTAMP_NEW   63
+#define SO_TIMESTAMPNS_NEW 64
+#define SO_RCVTIMEO_NEW	   66
+#define SO_SNDTIMEO_NEW	   67
 #endif
 #ifndef SO_BINDTOIFINDEX
 #define SO_BINDTOIFINDEX 62

@@ -16,8 +16,6 @@
 #include "../base/fd.h"
 #include "stream.h"
 
-#define CC_NAME 16
-
 enum way {
 	TCP,	/* a connection's behaviour: read again from the shadow after it was set */
 	SHADOW, /* the kernel's alone, or of the time before connect() and listen() */
@@ -99,7 +97,7 @@ static uint32_t positive(int value, uint32_t fallback)
 
 static void from_shadow(int fd, struct lrp_tcp_options *o)
 {
-	char name[CC_NAME] = "";
+	char name[LRP_TCP_CC_NAME] = "";
 	socklen_t len = sizeof(name) - 1;
 	const struct lrp_tcp_cc_ops *cc;
 
@@ -257,7 +255,7 @@ static void set_ours(struct lrp_view *l, int fd, const struct option *o, const v
 /* An algorithm that the kernel may have, but a connection of ours has not. */
 static bool unknown_cc(const struct lrp_view *l, const void *value, socklen_t len)
 {
-	char name[CC_NAME] = "";
+	char name[LRP_TCP_CC_NAME] = "";
 
 	memcpy(name, value, len < sizeof(name) - 1 ? len : sizeof(name) - 1);
 	return atomic_load(&l->sock->stream.mode) != LRP_STREAM_KERNEL && !lrp_tcp_cc_find(name);
@@ -376,7 +374,7 @@ static int get_ours(struct lrp_view *l, int level, int name, void *value, sockle
 		return put(value, len, &v, sizeof(v));
 	}
 	if (name == TCP_CONGESTION) {
-		char cc[CC_NAME] = "";
+		char cc[LRP_TCP_CC_NAME] = "";
 
 		strncpy(cc, tcp->opt.cc->name, sizeof(cc) - 1);
 		return put(value, len, cc, sizeof(cc));
