@@ -70,6 +70,18 @@ int peer_connect(struct run *r)
 	return fd;
 }
 
+/* Else kernel is compared with kernel. */
+static void must_be_ours(const struct run *r, int fd)
+{
+	struct sockaddr_storage a;
+	socklen_t len = sizeof(a);
+
+	if (!r->lrp || getpeername(fd, (void *)&a, &len))
+		return;
+	fprintf(stderr, "the connection is the kernel's\n");
+	exit(1);
+}
+
 int opened_socket(struct run *r, int *peer)
 {
 	int lfd = peer_listen(r), fd = stream_socket(r, 0);
@@ -77,6 +89,7 @@ int opened_socket(struct run *r, int *peer)
 	socklen_t len = addr_client(r, &a, SERVICE_PORT);
 
 	must(!r->ops->connect(fd, (void *)&a, len), "connect");
+	must_be_ours(r, fd);
 	*peer = accept(lfd, NULL, NULL);
 	must(*peer >= 0, "peer's accept");
 	timeouts(&kernel_ops, *peer);
@@ -91,6 +104,7 @@ int accepted_socket(struct run *r, int *peer)
 	*peer = peer_connect(r);
 	fd = r->ops->accept(lfd, NULL, NULL);
 	must(fd >= 0, "accept");
+	must_be_ours(r, fd);
 	timeouts(r->ops, fd);
 	r->ops->close(lfd);
 	return fd;
