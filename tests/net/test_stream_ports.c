@@ -282,11 +282,12 @@ static void taken(struct run *r)
 	close(lfd);
 }
 
-/* lrpd does not answer: who knows ports and has channels ready connects. */
+/* lrpd does not answer: who knows ports and has channels ready connects, and who listens accepts. */
 static void nobody_asked(struct run *r)
 {
 	uint32_t lrpd = r->lrp ? lrp_broker_status()->lrpd_pid : 0;
-	int lfd, pair[4][2], k;
+	int lfd, pair[4][2], own = listener(r, 5), fd, peer, k;
+	char byte = 0;
 
 	range(64);
 	lfd = peer_number(r, 0);
@@ -298,8 +299,20 @@ static void nobody_asked(struct run *r)
 		kill((pid_t)lrpd, SIGSTOP);
 	for (k = 2; k < 4; k++)
 		note(r, "%d", open_pair(r, lfd, 0, pair[k]));
+	peer = peer_connect(r);
+	fd = r->ops->accept(own, NULL, NULL);
+	note(r, "accepted: %d", fd >= 0);
+	/* Nothing is there yet: it waits on channels of its own. */
+	note_result(r, "poll", r->ops->poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 50));
+	must(send(peer, "y", 1, 0) == 1, "send");
+	note_result(r, "recv", r->ops->recv(fd, &byte, 1, 0));
+	if (r->lrp && lrp_view_of(fd)->sock->stream.hub->shared)
+		note(r, "no channels of its own");
 	if (lrpd && (pid_t)lrpd != getpid())
 		kill((pid_t)lrpd, SIGCONT);
+	r->ops->close(fd);
+	close(peer);
+	r->ops->close(own);
 	for (k = 0; k < 4; k++)
 		close_pair(r, pair[k]);
 	close(lfd);
