@@ -74,6 +74,32 @@ static bool is_tcp(const uint8_t *frame, size_t len)
 	       frame[14 + 6] == IPPROTO_TCP;
 }
 
+/* Congestion was experienced [RFC 3168 5]. False: it cannot be told. */
+static bool mark(uint8_t *frame)
+{
+	uint8_t *ip = frame + 14;
+	uint32_t sum = 0;
+	size_t i;
+
+	if (((const struct ether_header *)frame)->ether_type == htons(ETHERTYPE_IPV6)) {
+		if (!(ip[1] & 0x30))
+			return false;
+		ip[1] |= 0x30;
+		return true;
+	}
+	if (!(ip[1] & 3))
+		return false;
+	ip[1] |= 3;
+	ip[10] = ip[11] = 0;
+	for (i = 0; i < (size_t)(ip[0] & 15) * 4; i += 2)
+		sum += (uint32_t)(ip[i] << 8 | ip[i + 1]);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = ~(sum + (sum >> 16)) & 0xffff;
+	ip[10] = (uint8_t)(sum >> 8);
+	ip[11] = (uint8_t)sum;
+	return true;
+}
+
 /* False: no room to hold it. */
 static bool hold(struct relay *r, int fd, const uint8_t *frame, size_t len)
 {
@@ -112,6 +138,8 @@ static void forward(struct relay *r, int fd, uint8_t *frame, size_t len)
 		r->lost++;
 		return;
 	}
+	if (chance(r, 1000) < net.mark)
+		r->marked += mark(frame);
 	if (chance(r, 1000) < net.corrupt) {
 		frame[14 + chance(r, len - 14)] ^= (uint8_t)(1 << chance(r, 8));
 		r->corrupted++;

@@ -13,7 +13,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/tcp.h>
+#include <linux/tcp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +40,10 @@ static const struct network {
 	{"reordering", {.reorder = 100}, 1 << 20},
 	{"duplicates", {.duplicate = 100}, 2 << 20},
 	{"corruption", {.corrupt = 20}, 1 << 20},
-	{"all at once", {.loss = 30, .reorder = 50, .duplicate = 30, .corrupt = 10}, 600 << 10},
+	{"marks", {.mark = 30}, 1 << 20},
+	{"all at once",
+	 {.loss = 30, .reorder = 50, .duplicate = 30, .corrupt = 10, .mark = 20},
+	 600 << 10},
 };
 
 /* One exchange, as one end has it. */
@@ -54,6 +57,7 @@ struct order {
 struct report {
 	char failure[200]; /* empty: none */
 	uint64_t processed;
+	uint32_t marked; /* of what it sent, as the peer has said */
 };
 
 static double seconds(void)
@@ -184,6 +188,8 @@ static void one(const struct ops *ops, const struct order *o, int lfd, struct re
 	static struct end e;
 	struct run r = {.ops = ops};
 	struct lrp_stats st = {.sz = sizeof(st)};
+	struct tcp_info info = {0};
+	socklen_t len = sizeof(info);
 
 	memset(report, 0, sizeof(*report));
 	e = (struct end){.ops = ops, .o = *o, .r = report, .random = o->seed};
@@ -197,6 +203,8 @@ static void one(const struct ops *ops, const struct order *o, int lfd, struct re
 	}
 	ops->fcntl(e.fd, F_SETFL, O_NONBLOCK);
 	exchange(&e);
+	ops->getsockopt(e.fd, IPPROTO_TCP, TCP_INFO, &info, &len);
+	report->marked = info.tcpi_delivered_ce;
 	if (ops == &lrp_ops && !lrp_stats(e.fd, &st))
 		report->processed = st.call + st.app;
 	ops->close(e.fd);
@@ -295,6 +303,7 @@ static void build(void)
 	       "done; "
 	       "sysctl -qw net.ipv6.conf.s0.accept_dad=0; "
 	       "ip netns exec client sysctl -qw net.ipv6.conf.c0.accept_dad=0; "
+	       "sysctl -qw net.ipv4.tcp_ecn=1; ip netns exec client sysctl -qw net.ipv4.tcp_ecn=1; "
 	       "ethtool -K s0 tx off gro off >/dev/null; "
 	       "ip netns exec client ethtool -K c0 tx off gro off >/dev/null; "
 	       "for d in r0 r1; do ip netns exec relay ethtool -K $d gro off >/dev/null; done; "
@@ -317,6 +326,7 @@ static void set_mtu(int mtu)
 }
 
 static int failures;
+static uint64_t marked[2]; /* of what we sent, of what the kernel sent */
 
 /* One exchange; false: it failed. */
 static bool run(struct relay *relay, const struct child ends[2], int mtu, int family, uint64_t seed)
@@ -347,6 +357,8 @@ static bool run(struct relay *relay, const struct child ends[2], int mtu, int fa
 	for (i = 0; i < 2; i++)
 		r[i] = hear(&ends[i]);
 	relay->net = networks[0].net;
+	for (i = 0; i < 2; i++)
+		marked[i] += r[i].marked;
 	if (getenv("V") || r[0].failure[0] || r[1].failure[0])
 		printf("MTU %d, IPv%d, %s, we %s; %u bytes out, %u in: %.1f s\n", mtu,
 		       family == AF_INET ? 4 : 6, net->name, o.active ? "connect" : "accept", o.out,
@@ -407,12 +419,18 @@ int main(int argc, char **argv)
 	for (i = 0; i < sizeof(configs) / sizeof(configs[0]); i++)
 		config(relay, configs[i].mtu, configs[i].family, seed + i * 1000000, length);
 	printf("the relay passed %lu segments, lost %lu, reordered %lu, duplicated %lu, corrupted "
-	       "%lu\n",
+	       "%lu, marked %lu; told of it: we %lu, the kernel %lu\n",
 	       (unsigned long)relay->passed, (unsigned long)relay->lost,
 	       (unsigned long)relay->reordered, (unsigned long)relay->duplicated,
-	       (unsigned long)relay->corrupted);
-	if (!relay->lost || !relay->reordered || !relay->duplicated || !relay->corrupted) {
+	       (unsigned long)relay->corrupted, (unsigned long)relay->marked,
+	       (unsigned long)marked[0], (unsigned long)marked[1]);
+	if (!relay->lost || !relay->reordered || !relay->duplicated || !relay->corrupted ||
+	    !relay->marked) {
 		printf("FAIL the wire was too good\n");
+		failures++;
+	}
+	if (!marked[0] || !marked[1]) {
+		printf("FAIL no mark was told to %s\n", marked[0] ? "the kernel" : "us");
 		failures++;
 	}
 	if (failures)
