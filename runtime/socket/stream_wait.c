@@ -145,13 +145,14 @@ static int second_set(const struct lrp_hub *hub, int first)
 	return -1;
 }
 
-static void sleep_begin(struct lrp_stream_sleep *s, struct lrp_view *l, int fd, int epfd)
+static void sleep_begin(struct lrp_stream_sleep *s, struct lrp_view *l, int fd, struct lrp_hub *hub,
+			int epfd)
 {
 	int second;
 
 	*s = (struct lrp_stream_sleep){
 		.l = l,
-		.hub = l->sock->stream.hub,
+		.hub = hub,
 		.fd = fd,
 		.epfd = epfd,
 		.waiter = atomic_load(&l->sock->stream.mode) == LRP_STREAM_CONNECTION,
@@ -287,7 +288,7 @@ int lrp_stream_wait(struct lrp_view *l, int fd, uint64_t deadline_ns)
 	if (stream->conn)
 		turn_away(stream->conn);
 	atomic_fetch_add(&l->sleepers, 1);
-	sleep_begin(&s, l, fd, epfd);
+	sleep_begin(&s, l, fd, hub, epfd);
 	empty = lrp_hub_settle(hub);
 	lrp_hub_unlock(hub);
 	lrp_helper_pass();
@@ -373,15 +374,17 @@ short lrp_stream_events(struct lrp_view *l, int fd, short events, int64_t now)
 
 int lrp_stream_poll_begin(struct lrp_view *l, int fd, struct lrp_stream_sleep *s)
 {
+	struct lrp_hub *hub;
 	int error, epfd;
 
 	*s = (struct lrp_stream_sleep){.epfd = -1};
 	if (atomic_load(&l->sock->stream.mode) == LRP_STREAM_KERNEL)
 		return 0;
 	error = have_set(l, fd);
+	hub = l->sock->stream.hub;
 	epfd = atomic_load(&l->epfd);
-	if (!error && epfd >= 0)
-		sleep_begin(s, l, fd, epfd);
+	if (!error && hub && epfd >= 0)
+		sleep_begin(s, l, fd, hub, epfd);
 	return error;
 }
 

@@ -229,8 +229,10 @@ uint8_t *lrp_tx_hold_room(const struct lrp_tx_device *device)
 
 	if (never || !atomic_load_explicit(&wake_guard, memory_order_relaxed))
 		return NULL;
-	if ((!sent++ && !company) || young())
+	if ((!sent++ && !company) || young()) {
+		lrp_tx_hold_release(); /* what the device refused before the sleep */
 		return NULL;
+	}
 	if (!h)
 		h = make();
 	if (!h || !enter(h))

@@ -40,8 +40,8 @@ void lrp_tx_hold_never(void);
 int64_t lrp_tx_hold_guard(int64_t now_ns);
 
 /* Room of LRP_TCP_FRAME_MAX + LRP_TX_HOLD_PAYLOAD bytes, 8-byte aligned, for a frame to `device`
- * without a virtio_net_hdr; it begins LRP_TCP_FRAME_VNET from the start. NULL: it is to be sent at once; what was held has left then, but for
- * what the device refused, which it overtakes. */
+ * without a virtio_net_hdr; it begins LRP_TCP_FRAME_VNET from the start. NULL: it is to be sent at
+ * once; what was held has left then, but for what the device still refuses. */
 uint8_t *lrp_tx_hold_room(const struct lrp_tx_device *device);
 /* The frame is there. Only after lrp_tx_hold_room(). */
 void lrp_tx_hold_done(uint32_t len);
