@@ -152,7 +152,7 @@ struct lrp_conn *lrp_conn_new(struct lrp_hub *hub, const struct lrp_tcp_flow *fl
 	c->flow = *flow;
 	lrp_tcp_init(&c->tcp, o, &m);
 	/* What the channel takes, in full segments. */
-	lrp_tcp_quota(&c->tcp, hub->ep.limit * 1024u);
+	lrp_tcp_quota(&c->tcp, hub->ep.limit * LRP_TCP_FRAME_BYTES);
 	list_add(hub, c);
 	if (hub->table.slots)
 		((struct lrp_hub_slot *)lrp_tcp_flow_insert(&hub->table, flow, 0))->conn = c;
@@ -794,7 +794,7 @@ bool lrp_hub_move(struct lrp_hub *from, struct lrp_conn *c, struct lrp_hub *to, 
 		to->spare = false;
 		to->parent = from;
 		from->children++;
-		lrp_tcp_quota(&c->tcp, to->ep.limit * 1024u);
+		lrp_tcp_quota(&c->tcp, to->ep.limit * LRP_TCP_FRAME_BYTES);
 		atomic_store(&to->deadline_ns, lrp_tcp_deadline(&c->tcp));
 	}
 	unlock(to);

@@ -190,7 +190,7 @@ struct lrp_tcp {
 	uint32_t irs;
 	uint32_t rcv_up;    /* sequence number of the urgent byte */
 	uint32_t rcv_fin;   /* of the FIN, with fin_early */
-	uint32_t rcv_quota; /* bytes that the channel can still take in full segments */
+	uint32_t rcv_quota; /* bytes that the channel can still take: lrp_tcp_quota() */
 	uint8_t oob_byte;
 	/* received out of order: latest first, disjoint */
 	struct lrp_tcp_sack range[LRP_TCP_RANGES_MAX];
@@ -328,7 +328,9 @@ void lrp_tcp_unattended(struct lrp_tcp *c);
 
 /* ---- the host; user.c --------------------------------------------------- */
 
-/* How many bytes in full segments the channel can still take: the window never offers more. */
+/* How many bytes the channel can still take if each frame brings LRP_TCP_FRAME_BYTES: the window never
+ * offers more, and less to a peer whose segments have been smaller. */
+#define LRP_TCP_FRAME_BYTES 1024u
 void lrp_tcp_quota(struct lrp_tcp *c, uint32_t bytes);
 /* Exchanges buffers; contents move. A smaller one must hold what is there and what was
  * advertised: else -EBUSY. */

@@ -16,10 +16,20 @@ static uint32_t room(const struct lrp_tcp *c)
 	return used < c->rcv.size ? c->rcv.size - used : 0;
 }
 
+/* What the channel takes, in segments as the peer sends them. */
+static uint32_t quota(const struct lrp_tcp *c)
+{
+	uint64_t frames = c->rcv_quota / LRP_TCP_FRAME_BYTES;
+
+	if (c->rcv_quota == UINT32_MAX || c->rcv_mss >= LRP_TCP_FRAME_BYTES)
+		return c->rcv_quota;
+	return (uint32_t)(frames * c->rcv_mss);
+}
+
 /* What could be offered, in whole units. */
 static uint32_t offer(const struct lrp_tcp *c)
 {
-	uint32_t most = 0xffffu << c->rcv_wscale, bytes = lrp_tcp_min(room(c), c->rcv_quota);
+	uint32_t most = 0xffffu << c->rcv_wscale, bytes = lrp_tcp_min(room(c), quota(c));
 
 	return lrp_tcp_min(bytes, most) >> c->rcv_wscale << c->rcv_wscale;
 }

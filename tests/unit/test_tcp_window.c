@@ -71,6 +71,28 @@ static void quota(void **state)
 	expect_nothing();
 }
 
+/* A frame is used up by a small segment, too: ten of them, and the peer has sent no larger ones. */
+static void quota_of_small_segments(void **state)
+{
+	(void)state;
+	open_plain();
+	lrp_tcp_quota(&conn, 10 * LRP_TCP_FRAME_BYTES);
+	for (uint32_t seq = 1; seq < 70000; seq += 500) {
+		in(ACK, seq, 1, 500);
+		assert_int_equal(read_io(BUFFER, 0), 500);
+		while (out())
+			assert_true(edge() <= 65536 || edge() - conn.rcv_nxt + IRS <= 10 * 536);
+	}
+	assert_true(edge() > 65536);
+	/* A larger one comes: frames bring more. */
+	in(ACK, conn.rcv_nxt - IRS, 1, 1000);
+	assert_int_equal(read_io(BUFFER, 0), 1000);
+	in(ACK, conn.rcv_nxt - IRS, 1, 1000);
+	while (out())
+		;
+	assert_in_range(edge() - conn.rcv_nxt + IRS, 9 * 1000, 10 * 1000);
+}
+
 /* RFC 7323 2.3: units; never beyond the buffer, nor left by more than one unit. */
 static void scaled(void **state)
 {
@@ -237,6 +259,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(closes_and_opens),
 		cmocka_unit_test(quota),
+		cmocka_unit_test(quota_of_small_segments),
 		cmocka_unit_test(scaled),
 		cmocka_unit_test(resized),
 		cmocka_unit_test(tuned),
