@@ -126,7 +126,8 @@ struct lrp_stats {
 	uint64_t dropped;    /* dropped by the runtime after demultiplexing */
 	uint64_t channels;   /* channels that the socket has */
 	uint64_t channel_fd; /* AF_XDP descriptor of the first channel, or -1 */
-	uint64_t discarded;  /* early, by the interface's program: channel full, or no surplus */
+	uint64_t
+		discarded; /* early, by the interface's program: channel full, no surplus, SYN over the backlog */
 };
 LRP_API int lrp_stats(int fd, struct lrp_stats *stats);
 

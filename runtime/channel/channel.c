@@ -225,7 +225,7 @@ uint64_t lrp_chan_discarded(const struct lrp_chan *chan)
 	if (chan->pool->records_fd < 0 ||
 	    bpf_map_lookup_elem(chan->pool->records_fd, &chan->id, &record))
 		return 0;
-	return record.drop_full + record.drop_surplus;
+	return record.drop_full + record.drop_surplus + record.drop_backlog;
 }
 
 bool lrp_chan_settle(struct lrp_chan *chan)

@@ -11,8 +11,8 @@
  * exact entry in XDP's map. Segments that were on their way meanwhile come to the listener's hub, whose table has the
  * connection until it ends: they are handed on. Without a spare hub it stays where it is.
  *
- * A socket is in one of three modes, which never go back but from CONNECTION to KERNEL when
- * a connect() failed:
+ * A socket is in one of three modes, which never go back but to KERNEL: when a connect() failed, and when
+ * a listener was shut down or its hub is broken:
  *   KERNEL      not connected yet, or served by the kernel: calls go to the descriptor
  *   LISTENER    the hub's; the kernel's socket listens, too, for all other interfaces
  *   CONNECTION  one of the hub's

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * stream_wait.c - sleeping until something of a hub changes: one epoll instance per
- * socket and process, as in wait.c, with the hub's channels, and its bell, which another
- * thread rings that took our segments from the channels. Readiness for lrp_poll().
+ * socket and process, as in wait.c, and one more for each further thread that sleeps, with the
+ * hub's channels, and its bell, which another thread rings that took our segments from the
+ * channels. Readiness for lrp_poll().
  */
 #include <sys/epoll.h>
 #include <sys/syscall.h>

@@ -6,13 +6,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-static void must(bool ok, const char *what)
-{
-	if (ok)
-		return;
-	perror(what);
-	exit(1);
-}
+#include "../lib/check.h"
 
 static void timeouts(const struct ops *ops, int fd)
 {

@@ -14,15 +14,8 @@
 #include <unistd.h>
 
 #include "../../runtime/socket/stream.h"
+#include "../lib/check.h"
 #include "stream_peer.h"
-
-static void must(bool ok, const char *what)
-{
-	if (ok)
-		return;
-	perror(what);
-	exit(1);
-}
 
 /* Of ours, the descriptor of its first channel. */
 static long channel_of(int fd)
@@ -388,24 +381,31 @@ static void reset_in_the_queue(struct run *r)
 	r->ops->close(lfd);
 }
 
+/* Whether or not it has the listener's lock. */
+static void kill_worker(int lfd, bool locked)
+{
+	pid_t worker = fork();
+
+	if (!worker) {
+		if (locked)
+			lrp_hub_lock(lrp_view_of(lfd), lfd, LRP_STREAM_LISTENER);
+		raise(SIGKILL);
+	}
+	must(waitpid(worker, NULL, 0) == worker, "worker");
+}
+
 /* A worker is killed in the midst of receiving for the listener: another goes on accepting. */
 static void worker_killed(struct run *r)
 {
 	struct pollfd p = {.events = POLLIN};
 	int lfd = listener(r, 5), fd, status, k;
 	struct sockaddr_storage a;
-	pid_t worker, client;
+	pid_t client;
 	socklen_t len;
 	char byte;
 
 	for (k = 0; k < 2; k++) {
-		worker = fork();
-		if (!worker) {
-			if (r->lrp && k == 0)
-				lrp_hub_lock(lrp_view_of(lfd), lfd, LRP_STREAM_LISTENER);
-			raise(SIGKILL);
-		}
-		waitpid(worker, &status, 0);
+		kill_worker(lfd, r->lrp && k == 0);
 		client = fork();
 		if (!client) {
 			fd = peer_connect(r);
@@ -433,14 +433,9 @@ static void worker_killed_poll(struct run *r)
 {
 	int lfd = listener(r, 5), fd, status;
 	struct pollfd p = {.fd = lfd, .events = POLLIN};
-	pid_t worker = fork(), client;
+	pid_t client;
 
-	if (!worker) {
-		if (r->lrp)
-			lrp_hub_lock(lrp_view_of(lfd), lfd, LRP_STREAM_LISTENER);
-		raise(SIGKILL);
-	}
-	waitpid(worker, &status, 0);
+	kill_worker(lfd, r->lrp);
 	client = fork();
 	if (!client) {
 		fd = peer_connect(r);

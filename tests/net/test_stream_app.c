@@ -20,14 +20,6 @@
 #define OTHERS_NICE (-10) /* as this test: other work on the machine disturbs less */
 #define IDLE	    200	  /* connections */
 
-static void must(bool ok, const char *what)
-{
-	if (ok)
-		return;
-	perror(what);
-	exit(1);
-}
-
 static void on_cpu(int cpu)
 {
 	cpu_set_t set;

@@ -17,16 +17,8 @@
 
 #define BACKLOG 2
 
-static void must(bool ok, const char *what)
-{
-	if (ok)
-		return;
-	perror(what);
-	exit(1);
-}
-
 /* A server that does what it is told: 'a': accept one and echo on it in a process of its own, 'f': accept for
- * ever; any other time it makes no call. */
+ * ever, 'd': say whether XDP has discarded anything; any other time it makes no call. */
 struct server {
 	struct run run;
 	pid_t pid;
@@ -62,7 +54,8 @@ static _Noreturn void serve(struct server *s, int backlog)
 	struct sockaddr_storage a;
 	socklen_t len = addr_any(&s->run, &a, PORT);
 	int lfd = lrp_socket(s->run.family, SOCK_STREAM, 0), on = 1;
-	char c = 0;
+	struct lrp_stats st = {.sz = sizeof(st)};
+	char c = 0, reply;
 
 	signal(SIGCHLD, SIG_IGN);
 	close(s->order[1]); /* it ends with us */
@@ -74,7 +67,9 @@ static _Noreturn void serve(struct server *s, int backlog)
 			accept_one(lfd);
 		while (c == 'f')
 			accept_one(lfd);
-		if (write(s->answer[1], "", 1) != 1)
+		lrp_stats(lfd, &st);
+		reply = c == 'd' && st.discarded;
+		if (write(s->answer[1], &reply, 1) != 1)
 			break;
 	} while (read(s->order[0], &c, 1) == 1);
 	_exit(0);
@@ -85,6 +80,14 @@ static void tell(struct server *s, char c)
 	must(write(s->order[1], &c, 1) == 1, "order");
 	if (c == 'a')
 		must(read(s->answer[0], &c, 1) == 1, "answer");
+}
+
+static bool discards(struct server *s)
+{
+	char c;
+
+	must(write(s->order[1], "d", 1) == 1 && read(s->answer[0], &c, 1) == 1, "order");
+	return c;
 }
 
 static void spawn(struct server *s, int family, int backlog)
@@ -169,9 +172,11 @@ static void queue_full(int family)
 	}
 	shutdown(fd[1], SHUT_WR);
 	fault_sleep_ms(50); /* the last ones are in the queue */
+	CHECK(!discards(&s), "discarded before there were too many");
 	late = begin_connect(&s);
 	CHECK(connected(late, 300) < 0, "a connection more than the queue takes");
 	CHECK(fault_reason("s0", "drop_backlog") > dropped, "its SYN did not die in XDP");
+	CHECK(discards(&s), "and the listener's socket does not say so");
 	ping(established, "established, while the queue is full");
 	dropped = fault_reason("s0", "drop_backlog");
 	/* Room for one: its next SYN comes a second after the first. */

@@ -17,17 +17,10 @@
 #include <unistd.h>
 
 #include "../lib/bed.h"
+#include "../lib/check.h"
 #include "stream_peer.h"
 
 #define BYTES 60000
-
-static void must(bool ok, const char *what)
-{
-	if (ok)
-		return;
-	perror(what);
-	exit(1);
-}
 
 static void build(void)
 {

@@ -21,14 +21,6 @@ struct victim {
 	int peer[2 * PEERS], peers; /* kernel sockets */
 };
 
-static void must(bool ok, const char *what)
-{
-	if (ok)
-		return;
-	perror(what);
-	exit(1);
-}
-
 static int peer_listener(const struct run *r, int port)
 {
 	int fd = client_socket(r->family, SOCK_STREAM, 0), on = 1;

@@ -19,14 +19,6 @@
 #define REQUESTS 2000
 #define IDLE	 50
 
-static void must(bool ok, const char *what)
-{
-	if (ok)
-		return;
-	perror(what);
-	exit(1);
-}
-
 /* A process with connections to us, which does what it is told. */
 struct client {
 	pid_t pid;

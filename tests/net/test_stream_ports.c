@@ -17,20 +17,13 @@
 
 #include "../../runtime/channel/broker.h"
 #include "../../runtime/socket/stream.h"
+#include "../lib/check.h"
 #include "stream_peer.h"
 
 #define PEERS 4
 #define RANGE "/proc/sys/net/ipv4/ip_local_port_range"
 
 static int first_port;
-
-static void must(bool ok, const char *what)
-{
-	if (ok)
-		return;
-	perror(what);
-	exit(1);
-}
 
 static void write_file(const char *path, const char *text)
 {
@@ -231,6 +224,34 @@ static void given(struct run *r)
 		r->ops->close(fd[i]);
 	close(lfd[0]);
 	close(lfd[1]);
+}
+
+/* The application's own port, over and over, to a peer that closes first. */
+static void given_again(struct run *r)
+{
+	int lfd, fd, peer, on = 1, k;
+	struct sockaddr_storage a, from;
+	socklen_t len, from_len;
+	char byte;
+
+	range(4);
+	from_len = addr_server(r, &from, first_port + 50);
+	len = addr_client(r, &a, SERVICE_PORT);
+	lfd = peer_number(r, 0);
+	for (k = 0; k < 100; k++) {
+		fd = stream_socket(r, 0);
+		r->ops->setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+		if (r->ops->bind(fd, (void *)&from, from_len) ||
+		    r->ops->connect(fd, (void *)&a, len))
+			break;
+		peer = accept(lfd, NULL, NULL);
+		close(peer);
+		r->ops->recv(fd, &byte, 1, 0);
+		r->ops->close(fd);
+		usleep(3000); /* until the peer has acknowledged the end */
+	}
+	note(r, "%d connections: %s", k, k < 100 ? strerror(errno) : "all");
+	close(lfd);
 }
 
 /* What waits after its close is used again after a second [RFC 6191], not before. */
@@ -435,9 +456,9 @@ static void elsewhere(struct run *r)
 }
 
 static const struct test_case cases[] = {
-	CASE(shared, 48), CASE4(families, 24),	 CASE(given, 2),     CASE(waiting, 8),
-	CASE(taken, 2),	  CASE(nobody_asked, 4), CASE(hurried, 300), CASE(successor, 8),
-	CASE(forked, 8),  CASE(elsewhere, 1),
+	CASE(shared, 48),   CASE4(families, 24), CASE(given, 2),	CASE(given_again, 100),
+	CASE(waiting, 8),   CASE(taken, 2),	 CASE(nobody_asked, 4), CASE(hurried, 300),
+	CASE(successor, 8), CASE(forked, 8),	 CASE(elsewhere, 1),
 };
 
 int main(int argc, char **argv)

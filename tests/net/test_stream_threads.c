@@ -14,18 +14,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../lib/check.h"
 #include "stream_peer.h"
 
 #define ROUNDS	8
 #define THREADS 5
-
-static void must(bool ok, const char *what)
-{
-	if (ok)
-		return;
-	perror(what);
-	exit(1);
-}
 
 /* This thread, and all that it makes. */
 static void one_cpu(bool on)
@@ -119,6 +112,15 @@ static void start(pthread_t *thread, struct call *call, struct run *r, int fd, e
 	must(!pthread_create(thread, NULL, make_call, call), "thread");
 }
 
+static void start_all(pthread_t thread[THREADS], struct call call[THREADS], struct run *r, int fd,
+		      const enum what what[THREADS])
+{
+	for (int i = 0; i < THREADS; i++) {
+		start(&thread[i], &call[i], r, fd, what[i]);
+		arrive();
+	}
+}
+
 /* The peer reads, and says nothing: who writes goes on, though others read. */
 static void window_opens(struct run *r)
 {
@@ -128,10 +130,7 @@ static void window_opens(struct run *r)
 	int peer, fd = full_socket(r, &peer), i;
 
 	one_cpu(true);
-	for (i = 0; i < THREADS; i++) {
-		start(&thread[i], &call[i], r, fd, what[i]);
-		arrive();
-	}
+	start_all(thread, call, r, fd, what);
 	drain(peer);
 	for (i = 3; i < THREADS; i++) {
 		pthread_join(thread[i], NULL);
@@ -156,10 +155,7 @@ static void peer_resets(struct run *r)
 	int peer, fd = full_socket(r, &peer), i, errors = 0, ends = 0;
 
 	one_cpu(true);
-	for (i = 0; i < THREADS; i++) {
-		start(&thread[i], &call[i], r, fd, what[i]);
-		arrive();
-	}
+	start_all(thread, call, r, fd, what);
 	reset(peer);
 	for (i = 0; i < THREADS; i++) {
 		pthread_join(thread[i], NULL);
