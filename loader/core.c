@@ -153,6 +153,11 @@ struct lrp_core *lrp_core_new(const struct lrp_core_opts *opts, char *error, siz
 		err = lrp_core_error(text, -errno, "epoll_create1: %s", strerror(errno));
 		goto fail;
 	}
+	err = lrp_core_grace_open(core);
+	if (err) {
+		lrp_core_error(text, err, "RCU grace periods: %s", strerror(-err));
+		goto fail;
+	}
 	err = lrp_core_local_open(core);
 	if (err) {
 		lrp_core_error(text, err, "rtnetlink: %s", strerror(-err));
@@ -261,6 +266,7 @@ void lrp_core_free(struct lrp_core *core)
 	lrp_core_resets_close(core);
 	lrp_core_strays_close(core);
 	lrp_core_local_close(core);
+	lrp_core_grace_close(core);
 	ring_buffer__free(core->events);
 	if (core->ports)
 		munmap(core->ports, LRP_PORT_ENTRIES * sizeof(*core->ports));

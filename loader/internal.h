@@ -19,6 +19,7 @@
 
 #include "../runtime/channel/fill.h"
 #include "core.h"
+#include "grace.h"
 
 #define LRP_CORE_STATE_VERSION 3u
 #define LRP_MAX_POOLS_TOTAL    (LRP_MAX_DEVICES * 4u) /* as in struct lrp_status_page */
@@ -235,6 +236,7 @@ struct lrp_core {
 	uint32_t sockets, others;   /* endpoints, by their guarantee: see circulate.c */
 	struct ring_buffer *events; /* XDP's, NULL until the first device is attached */
 	int epoll_fd;
+	struct lrp_core_grace *grace;
 	struct lrp_core_local *local;
 	struct lrp_core_strays *strays;
 	struct lrp_core_resets *resets; /* NULL: nobody is to be reset */
