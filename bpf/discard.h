@@ -116,7 +116,8 @@ static __always_inline bool lrp_loan_borrow(struct lrp_pool *pool, struct lrp_ch
 static __always_inline void lrp_loan_warn(const struct lrp_device *device, struct lrp_pool *pool,
 					  __u32 queue)
 {
-	struct lrp_event event = {.ifindex = device->ifindex, .queue = queue};
+	struct lrp_event event = {
+		.kind = LRP_EVENT_SHORT, .index = device->ifindex, .queue = queue};
 	__u32 surplus = pool->surplus;
 
 	if (*(volatile __u32 *)&pool->lent <= surplus / 2 || *(volatile __u32 *)&pool->short_of ||

@@ -264,6 +264,18 @@ static __always_inline enum lrp_xdp_reason lrp_membership_find(const struct lrp_
 	return LRP_XDP_ENQUEUED;
 }
 
+/* Does the entry still count: somebody of its family has the local end. */
+static __always_inline bool lrp_flow_counts(const struct lrp_flow *flow)
+{
+	__u32 index = flow->end;
+	struct lrp_end *end;
+
+	if (!index)
+		return true;
+	end = bpf_map_lookup_elem(&lrp_ends, &index);
+	return end && *(volatile __u32 *)&end->generation == flow->generation;
+}
+
 /* The connected socket with this tuple, as its owner sees it. */
 static __always_inline bool lrp_flow4_find(__be32 laddr, __be32 raddr, __be16 lport, __be16 rport,
 					   __u8 proto, struct lrp_target *target)
@@ -277,7 +289,7 @@ static __always_inline bool lrp_flow4_find(__be32 laddr, __be32 raddr, __be16 lp
 	};
 	struct lrp_flow *flow = bpf_map_lookup_elem(&lrp_flows4, &key);
 
-	if (!flow)
+	if (!flow || !lrp_flow_counts(flow))
 		return false;
 	target->endpoint = flow->endpoint;
 	target->owner = flow->owner;
@@ -299,12 +311,42 @@ static __always_inline bool lrp_flow6_find(const struct in6_addr *laddr,
 	key.rport = rport;
 	key.proto = proto;
 	flow = bpf_map_lookup_elem(&lrp_flows6, &key);
-	if (!flow)
+	if (!flow || !lrp_flow_counts(flow))
 		return false;
 	target->endpoint = flow->endpoint;
 	target->owner = flow->owner;
 	target->found |= LRP_FOUND_EXACT | LRP_FOUND_OWNED;
 	return true;
+}
+
+/* A connection of the kernel's. Asked only on ports that have LRP_PORT_KERNEL, and before any entry
+ * that a process has made. */
+static __noinline bool lrp_kernel4_has(__be32 laddr, __be32 raddr, __be16 lport, __be16 rport)
+{
+	struct lrp_flow4 key = {
+		.laddr = laddr,
+		.raddr = raddr,
+		.lport = lport,
+		.rport = rport,
+		.proto = IPPROTO_TCP,
+	};
+
+	return bpf_map_lookup_elem(&lrp_kernel4, &key);
+}
+
+static __always_inline bool lrp_kernel6_has(const struct in6_addr *laddr,
+					    const struct in6_addr *raddr, __be16 lport,
+					    __be16 rport)
+{
+	struct lrp_flow6 key;
+
+	__builtin_memset(&key, 0, sizeof(key));
+	__builtin_memcpy(&key.laddr, laddr, sizeof(key.laddr));
+	__builtin_memcpy(&key.raddr, raddr, sizeof(key.raddr));
+	key.lport = lport;
+	key.rport = rport;
+	key.proto = IPPROTO_TCP;
+	return bpf_map_lookup_elem(&lrp_kernel6, &key);
 }
 
 /*
@@ -336,6 +378,9 @@ static __always_inline enum lrp_xdp_reason lrp_flow_find4(const struct lrp_devic
 		__builtin_memcpy(&key.group.byte[12], &ip->daddr, 4);
 		return lrp_membership_find(device, &key, target);
 	}
+	if (port.flags & LRP_PORT_KERNEL &&
+	    lrp_kernel4_has(ip->daddr, ip->saddr, tuple->dport, tuple->sport))
+		return LRP_XDP_PASS_KERNEL;
 	if (port.flags & LRP_PORT_FLOWS && tuple->cast == LRP_CAST_UNICAST &&
 	    lrp_flow4_find(ip->daddr, ip->saddr, tuple->dport, tuple->sport, tuple->proto, target))
 		return LRP_XDP_ENQUEUED;
@@ -379,6 +424,9 @@ static __always_inline enum lrp_xdp_reason lrp_flow_find6(const struct lrp_devic
 		__builtin_memcpy(&key.group, &ip->daddr, sizeof(key.group));
 		return lrp_membership_find(device, &key, target);
 	}
+	if (port.flags & LRP_PORT_KERNEL &&
+	    lrp_kernel6_has(&ip->daddr, &ip->saddr, tuple->dport, tuple->sport))
+		return LRP_XDP_PASS_KERNEL;
 	if (port.flags & LRP_PORT_FLOWS && lrp_flow6_find(&ip->daddr, &ip->saddr, tuple->dport,
 							  tuple->sport, tuple->proto, target))
 		return LRP_XDP_ENQUEUED;
@@ -416,7 +464,7 @@ __noinline int lrp_icmp4(struct xdp_md *ctx, __u32 l3, __u32 offset, __u32 room,
 	void *data = lrp_data(ctx), *data_end = lrp_data_end(ctx);
 	struct iphdr *outer, *ip;
 	struct lrp_ports_header *ports;
-	__u32 header_len;
+	__u32 header_len, flags;
 	__u8 *icmp;
 
 	if (!target || l3 > LRP_OFFSET_MAX || offset > LRP_OFFSET_MAX)
@@ -443,7 +491,11 @@ __noinline int lrp_icmp4(struct xdp_md *ctx, __u32 l3, __u32 offset, __u32 room,
 	ports = (void *)ip + header_len;
 	if ((void *)(ports + 1) > data_end)
 		return LRP_XDP_PASS_MALFORMED;
-	if (!(lrp_port_get(false, ip->protocol, ports->source).flags & LRP_PORT_FLOWS) ||
+	flags = lrp_port_get(false, ip->protocol, ports->source).flags;
+	if (flags & LRP_PORT_KERNEL &&
+	    lrp_kernel4_has(ip->saddr, ip->daddr, ports->source, ports->dest))
+		return LRP_XDP_PASS_KERNEL;
+	if (!(flags & LRP_PORT_FLOWS) ||
 	    !lrp_flow4_find(ip->saddr, ip->daddr, ports->source, ports->dest, ip->protocol, target))
 		return LRP_XDP_PASS_PORT;
 	return LRP_XDP_ENQUEUED;
@@ -458,6 +510,7 @@ __noinline int lrp_icmp6(struct xdp_md *ctx, __u32 l3, __u32 offset, __u32 room,
 	__u32 need = LRP_ICMP_HEADER + sizeof(*ip) + sizeof(*ports);
 	void *header;
 	__u8 *icmp, proto;
+	__u32 flags;
 
 	if (!target || l3 > LRP_OFFSET_MAX || offset > LRP_OFFSET_MAX)
 		return LRP_XDP_PASS_TUNNEL;
@@ -494,7 +547,11 @@ __noinline int lrp_icmp6(struct xdp_md *ctx, __u32 l3, __u32 offset, __u32 room,
 	ports = header;
 	if ((void *)(ports + 1) > data_end)
 		return LRP_XDP_PASS_MALFORMED;
-	if (!(lrp_port_get(true, proto, ports->source).flags & LRP_PORT_FLOWS) ||
+	flags = lrp_port_get(true, proto, ports->source).flags;
+	if (flags & LRP_PORT_KERNEL &&
+	    lrp_kernel6_has(&ip->saddr, &ip->daddr, ports->source, ports->dest))
+		return LRP_XDP_PASS_KERNEL;
+	if (!(flags & LRP_PORT_FLOWS) ||
 	    !lrp_flow6_find(&ip->saddr, &ip->daddr, ports->source, ports->dest, proto, target))
 		return LRP_XDP_PASS_PORT;
 	return LRP_XDP_ENQUEUED;

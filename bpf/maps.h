@@ -20,6 +20,8 @@
 
 #include <lrp/abi.h>
 
+#include "authority.h"
+
 /* ---- one set for each attached device ---------------------------------- */
 
 struct {
@@ -164,5 +166,86 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, LRP_EVENT_BYTES);
 } lrp_events SEC(".maps");
+
+/* ---- authority over local ends: see authority.h ------------------------- */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2 * LRP_ENDS);
+	__type(key, struct lrp_end_key);
+	__type(value, __u32);
+} lrp_end_index SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, LRP_ENDS);
+	__type(key, __u32);
+	__type(value, struct lrp_end);
+} lrp_ends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, LRP_PORTS);
+	__type(key, __u32);
+	__type(value, __u32);
+} lrp_end_heads SEC(".maps");
+
+/* The loader sets max_entries to the number of endpoints. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, LRP_ENDPOINTS);
+	__type(key, __u32);
+	__type(value, __u32);
+} lrp_endpoint_owners SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, LRP_OWNERS);
+	__type(key, __u32);
+	__type(value, struct lrp_family);
+} lrp_families SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, LRP_QUOTAS);
+	__type(key, __u32);
+	__type(value, struct lrp_quota);
+} lrp_quotas SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, LRP_SHADOWS);
+	__type(key, __u64);
+	__type(value, struct lrp_shadow);
+} lrp_shadows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, LRP_KERNELS);
+	__type(key, struct lrp_flow4);
+	__type(value, __u64);
+} lrp_kernel4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, LRP_KERNELS);
+	__type(key, struct lrp_flow6);
+	__type(value, __u64);
+} lrp_kernel6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, LRP_LEFT_ENTRIES);
+	__type(key, __u32);
+	__type(value, __u32);
+} lrp_left SEC(".maps");
 
 #endif

@@ -4,7 +4,7 @@
  *
  * Runs at the tc ingress of the TAP device of one process family, on each frame
  * that the process wrote. Lets through a whole UDP or TCP packet whose source
- * address and port belong to a socket of that family, as PUBLISH proved it:
+ * address and port belong to a socket of that family, as lrpd has seen it:
  * by the same maps that demultiplex what arrives. All else is dropped and
  * counted. The frame's link header is not looked at: the kernel itself finds the
  * next hop on the real device and fills it in, so that a route, a neighbour or
@@ -79,31 +79,52 @@ static __always_inline bool local_on(const struct lrp_local *local, __u32 ifinde
 	       (!local->ifindex || local->ifindex == ifindex);
 }
 
+enum verdict { UNKNOWN, MINE, OTHERS };
+
+/* What the exact entry of a four-tuple says. */
+static __always_inline enum verdict flow_verdict(const struct lrp_flow *flow, __u32 owner)
+{
+	struct lrp_end *end;
+	__u32 index;
+
+	if (!flow)
+		return UNKNOWN;
+	index = flow->end;
+	end = bpf_map_lookup_elem(&lrp_ends, &index);
+	if (index && (!end || end->generation != flow->generation))
+		return UNKNOWN;
+	return flow->owner == owner && endpoint_of(flow->endpoint, owner) ? MINE : OTHERS;
+}
+
+/*
+ * In the order in which XDP looks: connections of the kernel and of other families are out of bounds, whatever
+ * wildcard socket the sender has. No source but an address of this host passes.
+ */
 static __always_inline bool source4(const struct lrp_tx_tap *tap, const struct iphdr *ip,
 				    const struct ports *ports)
 {
 	struct lrp_port *port = port_of(false, ip->protocol, ports->source);
+	struct lrp_flow4 key = {.laddr = ip->saddr,
+				.raddr = ip->daddr,
+				.lport = ports->source,
+				.rport = ports->dest,
+				.proto = ip->protocol};
+	enum verdict verdict = UNKNOWN;
 	__be32 saddr = ip->saddr;
 
-	if (!port || !port->flags)
+	if (!port || !port->flags ||
+	    !local_on(bpf_map_lookup_elem(&lrp_local4, &saddr), tap->ifindex))
 		return false;
-	if (port->flags & LRP_PORT_FLOWS) {
-		struct lrp_flow4 key = {.laddr = saddr,
-					.raddr = ip->daddr,
-					.lport = ports->source,
-					.rport = ports->dest,
-					.proto = ip->protocol};
-		struct lrp_flow *flow = bpf_map_lookup_elem(&lrp_flows4, &key);
-
-		if (flow && flow->owner == tap->owner && endpoint_of(flow->endpoint, tap->owner))
-			return true;
-	}
-	if (!local_on(bpf_map_lookup_elem(&lrp_local4, &saddr), tap->ifindex))
+	if (port->flags & LRP_PORT_KERNEL && bpf_map_lookup_elem(&lrp_kernel4, &key))
 		return false;
+	if (port->flags & LRP_PORT_FLOWS)
+		verdict = flow_verdict(bpf_map_lookup_elem(&lrp_flows4, &key), tap->owner);
+	if (verdict)
+		return verdict == MINE;
 	if (port->flags & LRP_PORT_BINDS) {
-		struct lrp_bind4 key = {
+		struct lrp_bind4 bind = {
 			.addr = saddr, .port = ports->source, .proto = ip->protocol};
-		__u32 *target = bpf_map_lookup_elem(&lrp_binds4, &key);
+		__u32 *target = bpf_map_lookup_elem(&lrp_binds4, &bind);
 
 		if (target && target_of(*target, tap->owner))
 			return true;
@@ -115,28 +136,24 @@ static __always_inline bool source6(const struct lrp_tx_tap *tap, const struct i
 				    const struct ports *ports)
 {
 	struct lrp_port *port = port_of(true, ip->nexthdr, ports->source);
-	struct lrp_addr6 saddr;
+	struct lrp_flow6 key = {.lport = ports->source, .rport = ports->dest, .proto = ip->nexthdr};
+	enum verdict verdict = UNKNOWN;
 
-	if (!port || !port->flags)
+	__builtin_memcpy(&key.laddr, &ip->saddr, sizeof(key.laddr));
+	__builtin_memcpy(&key.raddr, &ip->daddr, sizeof(key.raddr));
+	if (!port || !port->flags ||
+	    !local_on(bpf_map_lookup_elem(&lrp_local6, &key.laddr), tap->ifindex))
 		return false;
-	__builtin_memcpy(&saddr, &ip->saddr, sizeof(saddr));
-	if (port->flags & LRP_PORT_FLOWS) {
-		struct lrp_flow6 key = {.laddr = saddr,
-					.lport = ports->source,
-					.rport = ports->dest,
-					.proto = ip->nexthdr};
-		struct lrp_flow *flow;
-
-		__builtin_memcpy(&key.raddr, &ip->daddr, sizeof(key.raddr));
-		flow = bpf_map_lookup_elem(&lrp_flows6, &key);
-		if (flow && flow->owner == tap->owner && endpoint_of(flow->endpoint, tap->owner))
-			return true;
-	}
-	if (!local_on(bpf_map_lookup_elem(&lrp_local6, &saddr), tap->ifindex))
+	if (port->flags & LRP_PORT_KERNEL && bpf_map_lookup_elem(&lrp_kernel6, &key))
 		return false;
+	if (port->flags & LRP_PORT_FLOWS)
+		verdict = flow_verdict(bpf_map_lookup_elem(&lrp_flows6, &key), tap->owner);
+	if (verdict)
+		return verdict == MINE;
 	if (port->flags & LRP_PORT_BINDS) {
-		struct lrp_bind6 key = {.addr = saddr, .port = ports->source, .proto = ip->nexthdr};
-		__u32 *target = bpf_map_lookup_elem(&lrp_binds6, &key);
+		struct lrp_bind6 bind = {
+			.addr = key.laddr, .port = ports->source, .proto = ip->nexthdr};
+		__u32 *target = bpf_map_lookup_elem(&lrp_binds6, &bind);
 
 		if (target && target_of(*target, tap->owner))
 			return true;

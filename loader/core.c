@@ -13,13 +13,16 @@
 #include <unistd.h>
 
 #include "../runtime/base/log.h"
+#include "end.h"
 #include "flow.h"
 #include "fragment.h"
+#include "kernel.h"
 #include "local.h"
 #include "pin.h"
 #include "reset.h"
 #include "state.h"
 #include "tap.h"
+#include "watch.h"
 
 uint64_t lrp_core_now_ns(void)
 {
@@ -101,6 +104,8 @@ static void init_fds(struct lrp_core *core)
 		core->map_fd[m] = -1;
 	for (uint32_t i = 0; i < LRP_USER_PAGES; i++)
 		core->page_map_fd[i] = -1;
+	for (uint32_t o = 0; o < LRP_OWNERS; o++)
+		core->family_prog[o] = -1;
 	for (uint32_t i = 0; i < LRP_MAX_DEVICES; i++) {
 		core->device[i].prog_fd = core->device[i].link_fd = -1;
 		for (int m = 0; m < LRP_MAP_PER_DEVICE; m++)
@@ -198,6 +203,11 @@ struct lrp_core *lrp_core_new(const struct lrp_core_opts *opts, char *error, siz
 		core->pool[i].state = &core->state->pool[i];
 	if (core->map_fd[LRP_MAP_PORTS] >= 0) {
 		lrp_core_local_sync(core);
+		err = lrp_core_watch_open(core, text);
+		if (err && !opts->embedded)
+			goto fail;
+		lrp_core_ends_adopt(core);
+		lrp_core_kernel_sync(core);
 		lrp_core_flows_rebuild(core);
 		lrp_core_quarantine_adopt(core);
 		lrp_core_reclaim(core);
@@ -225,6 +235,7 @@ void lrp_core_store_all(struct lrp_core *core)
 		lrp_core_put(core, core->map_fd[m], "map:%s", lrp_shared_map_name[m]);
 	for (uint32_t i = 0; i < LRP_USER_PAGES; i++)
 		lrp_core_put(core, core->page_map_fd[i], "page:%u", i);
+	lrp_core_watch_store(core);
 	for (uint32_t i = 0; i < LRP_MAX_DEVICES; i++) {
 		struct lrp_core_device *device = &core->device[i];
 
@@ -268,8 +279,10 @@ void lrp_core_free(struct lrp_core *core)
 	lrp_core_local_close(core);
 	lrp_core_grace_close(core);
 	ring_buffer__free(core->events);
-	if (core->ports)
-		munmap(core->ports, LRP_PORT_ENTRIES * sizeof(*core->ports));
+	lrp_core_watch_close(core);
+	lrp_core_unmap_shared(core);
+	for (uint32_t o = 0; o < LRP_OWNERS; o++)
+		close_fd(&core->family_prog[o]);
 	for (int m = 0; m < LRP_MAP_SHARED; m++)
 		close_fd(&core->map_fd[m]);
 	lrp_core_pin_clean(core);
@@ -281,6 +294,7 @@ void lrp_core_free(struct lrp_core *core)
 	close_fd(&core->epoll_fd);
 	free(core->by_port);
 	free(core->next_on_port);
+	free(core->left_seen);
 	free(core);
 }
 
@@ -314,6 +328,8 @@ int lrp_core_run(struct lrp_core *core)
 	if (core->events)
 		ring_buffer__consume(core->events);
 	timeout = lrp_core_strays_run(core);
+	timeout = sooner(timeout, lrp_core_ends_run(core));
+	timeout = sooner(timeout, lrp_core_kernel_run(core));
 	lrp_core_sweep(core);
 	if (core->closing && lrp_core_now_ns() >= core->reclaim_at_ns)
 		lrp_core_reclaim(core);

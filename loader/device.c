@@ -14,6 +14,7 @@
 
 #include "../runtime/base/log.h"
 #include "../runtime/channel/ring_map.h"
+#include "family.h"
 #include "flow.h"
 #include "fragment.h"
 #include "device.h"
@@ -22,6 +23,7 @@
 #include "pin.h"
 #include "tap.h"
 #include "umem.h"
+#include "watch.h"
 #include "xdp.h"
 
 #define LINK_HEADERS 22u /* Ethernet and two VLAN tags */
@@ -43,17 +45,34 @@ static int map_array(int fd, size_t size, void **map)
 	return -errno;
 }
 
+static void pool_short(struct lrp_core *core, const struct lrp_event *event)
+{
+	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++) {
+		struct lrp_core_pool *pool = &core->pool[i];
+
+		if (lrp_core_pool_on(pool) && pool->state->queue == event->queue &&
+		    pool->device->state->ifindex == event->index)
+			lrp_core_pool_short(core, pool);
+	}
+}
+
 static int on_event(void *arg, void *data, size_t size)
 {
 	const struct lrp_event *event = data;
 	struct lrp_core *core = arg;
 
-	for (uint32_t i = 0; size >= sizeof(*event) && i < LRP_MAX_POOLS_TOTAL; i++) {
-		struct lrp_core_pool *pool = &core->pool[i];
-
-		if (lrp_core_pool_on(pool) && pool->state->queue == event->queue &&
-		    pool->device->state->ifindex == event->ifindex)
-			lrp_core_pool_short(core, pool);
+	if (size < sizeof(*event))
+		return 0;
+	switch (event->kind) {
+	case LRP_EVENT_SHORT:
+		pool_short(core, event);
+		break;
+	case LRP_EVENT_LEFT:
+		lrp_core_port_left(core, event->index);
+		break;
+	case LRP_EVENT_EVICT:
+		core->claims_look = true;
+		break;
 	}
 	return 0;
 }
@@ -72,15 +91,51 @@ static int open_events(struct lrp_core *core)
 
 int lrp_core_map_shared(struct lrp_core *core)
 {
+	const struct {
+		enum lrp_shared_map map;
+		size_t value, entries;
+		void **at;
+	} array[] = {
+		{LRP_MAP_PORTS, sizeof(struct lrp_port), LRP_PORT_ENTRIES, (void **)&core->ports},
+		{LRP_MAP_ENDS, sizeof(struct lrp_end), LRP_ENDS, (void **)&core->ends},
+		{LRP_MAP_END_HEADS, sizeof(__u32), LRP_PORTS, (void **)&core->end_heads},
+		{LRP_MAP_ENDPOINT_OWNERS, sizeof(__u32), core->state->endpoints,
+		 (void **)&core->endpoint_owners},
+		{LRP_MAP_FAMILIES, sizeof(struct lrp_family), LRP_OWNERS, (void **)&core->families},
+		{LRP_MAP_QUOTAS, sizeof(struct lrp_quota), LRP_QUOTAS, (void **)&core->quotas},
+		{LRP_MAP_LEFT, sizeof(__u32), LRP_LEFT_ENTRIES, (void **)&core->left},
+	};
 	int err = 0;
 
-	if (!core->ports)
-		err = map_array(core->map_fd[LRP_MAP_PORTS],
-				array_size(sizeof(struct lrp_port), LRP_PORT_ENTRIES),
-				(void **)&core->ports);
-	if (!err && !core->events)
-		err = open_events(core);
-	return err;
+	for (size_t i = 0; i < sizeof(array) / sizeof(array[0]) && !err; i++)
+		if (!*array[i].at)
+			err = map_array(core->map_fd[array[i].map],
+					array_size(array[i].value, array[i].entries), array[i].at);
+	if (err)
+		return err;
+	lrp_core_families_sync(core);
+	return core->events ? 0 : open_events(core);
+}
+
+void lrp_core_unmap_shared(struct lrp_core *core)
+{
+	const struct {
+		size_t size;
+		void *at;
+	} array[] = {
+		{array_size(sizeof(struct lrp_port), LRP_PORT_ENTRIES), core->ports},
+		{array_size(sizeof(struct lrp_end), LRP_ENDS), core->ends},
+		{array_size(sizeof(__u32), LRP_PORTS), core->end_heads},
+		{core->state ? array_size(sizeof(__u32), core->state->endpoints) : 0,
+		 core->endpoint_owners},
+		{array_size(sizeof(struct lrp_family), LRP_OWNERS), core->families},
+		{array_size(sizeof(struct lrp_quota), LRP_QUOTAS), core->quotas},
+		{array_size(sizeof(__u32), LRP_LEFT_ENTRIES), core->left},
+	};
+
+	for (size_t i = 0; i < sizeof(array) / sizeof(array[0]); i++)
+		if (array[i].at)
+			munmap(array[i].at, array[i].size);
 }
 
 static int map_device(struct lrp_core *core, struct lrp_core_device *device)
@@ -329,6 +384,11 @@ static int attach_new(struct lrp_core *core, struct lrp_core_device *device,
 		lrp_core_error(text, err, "%s: mapping the maps: %s", info->ifname, strerror(-err));
 		goto fail;
 	}
+	err = lrp_core_watch_open(core, text);
+	if (err && !core->opts.embedded)
+		goto fail;
+	if (err) /* one family, which would only fool itself: it sweeps */
+		lrp_log_once(LRP_LOG_WARN, "%s: sockets are not followed at once", text);
 	if (first)
 		lrp_core_pin_shared(core);
 	err = make_pools(core, device, info, &plan, slots, text);
@@ -454,6 +514,9 @@ int lrp_core_device_tap(struct lrp_core *core, uint32_t ifindex, uint32_t owner)
 		.flows4 = core->map_fd[LRP_MAP_FLOWS4],
 		.flows6 = core->map_fd[LRP_MAP_FLOWS6],
 		.groups = core->map_fd[LRP_MAP_GROUPS],
+		.ends = core->map_fd[LRP_MAP_ENDS],
+		.kernel4 = core->map_fd[LRP_MAP_KERNEL4],
+		.kernel6 = core->map_fd[LRP_MAP_KERNEL6],
 	};
 	char text[LRP_ERROR_SIZE] = "";
 	int fd;

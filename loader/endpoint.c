@@ -16,6 +16,7 @@
 
 #include "../runtime/base/log.h"
 #include "../runtime/channel/fill.h"
+#include "family.h"
 #include "umem.h"
 
 static uint32_t power_of_two_above(uint32_t n)
@@ -331,6 +332,7 @@ static int endpoint_make(struct lrp_core *core, const struct lrp_core_client *cl
 	ep->generation++;
 	memset(&ep->pub, 0, sizeof(ep->pub));
 	ep->use = LRP_ENDPOINT_USED;
+	lrp_core_family_endpoint(core, e, owner);
 	lrp_core_guarantee_add(core, ep);
 	core->state->owner[owner].endpoints++;
 	err = open_channels(core, e);

@@ -9,8 +9,13 @@
  * address, before one on the wildcard. Of several sockets on one address the
  * last that was bound receives, or, with SO_REUSEPORT, all of them in turn.
  *
- * The exact entries of TCP are not in the table: the processes that have the connections write them. Here
- * they are only taken away when their owner is gone, and the peers are told.
+ * The exact entries of TCP are not in the table: the processes that have the connections make them through
+ * their family's program. Here they are only taken away when their owner, endpoint or local end
+ * is gone, and the peers are told.
+ *
+ * A socket that has left its port is out at once: the watcher shuts the port's entries in the maps and counts in
+ * lrp_left. Before an entry is computed, sockets that have left are looked for if the count has
+ * changed; after it was written, the count is read again.
  */
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -20,9 +25,13 @@
 #include <string.h>
 
 #include "../runtime/base/log.h"
+#include "end.h"
+#include "family.h"
 #include "flow.h"
+#include "kernel.h"
 #include "reset.h"
 #include "shadow.h"
+#include "watch.h"
 
 struct port_key {
 	bool v6;
@@ -33,6 +42,11 @@ struct port_key {
 static struct lrp_published *published(struct lrp_core *core, uint32_t endpoint)
 {
 	return &core->state->endpoint[endpoint].pub;
+}
+
+static bool is_on(const struct lrp_published *pub)
+{
+	return pub->on && !pub->left;
 }
 
 static bool same_addr(const struct lrp_addr6 *a, const struct lrp_addr6 *b)
@@ -104,7 +118,7 @@ static struct lrp_group_state *find_group(struct lrp_core *core, const struct po
 static bool wants(const struct lrp_published *pub, const struct port_key *key,
 		  const struct lrp_addr6 *addr)
 {
-	if (!pub->on || pub->connected || pub->proto != key->proto || !in_family(pub, key->v6))
+	if (!is_on(pub) || pub->connected || pub->proto != key->proto || !in_family(pub, key->v6))
 		return false;
 	return addr ? !pub->wildcard && same_addr(&pub->laddr, addr) : pub->wildcard;
 }
@@ -150,9 +164,43 @@ static bool target_of(struct lrp_core *core, const struct port_key *key,
 
 /* ---- one key each -------------------------------------------------------------------------- */
 
-static void sync_port(struct lrp_core *core, const struct port_key *key)
+static uint32_t left_index(const struct port_key *key)
 {
-	uint32_t index = LRP_PORT_INDEX(key->v6, key->proto == IPPROTO_TCP, ntohs(key->port));
+	return LRP_LEFT_INDEX(key->proto == IPPROTO_TCP, ntohs(key->port));
+}
+
+/* True if none has left its port since the last time that we looked. */
+static bool left_look(struct lrp_core *core, uint32_t index)
+{
+	__be16 port = htons((uint16_t)index);
+	uint32_t count = (uint32_t)__atomic_load_n(&core->left[index], __ATOMIC_ACQUIRE);
+
+	if (count == core->left_seen[index])
+		return true;
+	core->left_seen[index] = count;
+	for_each_on_port(core, port, e)
+	{
+		struct lrp_published *pub = published(core, e);
+
+		if (pub->on && LRP_LEFT_INDEX(pub->proto == IPPROTO_TCP, ntohs(port)) == index)
+			pub->left |= !lrp_core_watched(core, pub->cookie);
+	}
+	return false;
+}
+
+/* One store: XDP reads target and flags as one word. LRP_PORT_KERNEL is kernel.c's and the watcher's. */
+static void port_store(struct lrp_core *core, uint32_t index, uint64_t word)
+{
+	const uint64_t kernel = (uint64_t)LRP_PORT_KERNEL << 32;
+	uint64_t *at = (uint64_t *)&core->ports[index], was = __atomic_load_n(at, __ATOMIC_ACQUIRE);
+
+	while (!__atomic_compare_exchange_n(at, &was, word | (was & kernel), false,
+					    __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		;
+}
+
+static uint64_t port_word(struct lrp_core *core, const struct port_key *key)
+{
 	union {
 		struct lrp_port port;
 		uint64_t word;
@@ -164,19 +212,34 @@ static void sync_port(struct lrp_core *core, const struct port_key *key)
 	{
 		const struct lrp_published *pub = published(core, e);
 
-		if (!pub->on || pub->proto != key->proto || !in_family(pub, key->v6))
+		if (!is_on(pub) || pub->proto != key->proto || !in_family(pub, key->v6))
 			continue;
-		if (pub->connected || pub->proto == IPPROTO_TCP)
+		if (pub->connected)
 			entry.port.flags |= LRP_PORT_FLOWS;
 		if (!pub->connected && !pub->wildcard)
 			entry.port.flags |= LRP_PORT_BINDS;
 		if (pub->membership_count)
 			entry.port.flags |= LRP_PORT_MULTICAST;
 	}
-	if (key->proto == IPPROTO_TCP && core->state->claim[key->port])
+	if (key->proto == IPPROTO_TCP && lrp_core_port_watched(core, key->port))
 		entry.port.flags |= LRP_PORT_FLOWS;
-	/* One store: XDP reads target and flags as one word. */
-	__atomic_store_n((uint64_t *)&core->ports[index], entry.word, __ATOMIC_RELEASE);
+	return entry.word;
+}
+
+/* Sockets that leave while we look are the rule under nobody: after so many rounds the kernel serves them. */
+#define ROUNDS 8
+
+static void sync_port(struct lrp_core *core, const struct port_key *key)
+{
+	uint32_t index = LRP_PORT_INDEX(key->v6, key->proto == IPPROTO_TCP, ntohs(key->port));
+
+	left_look(core, left_index(key));
+	for (int i = 0; i < ROUNDS; i++) {
+		port_store(core, index, port_word(core, key));
+		if (left_look(core, left_index(key)))
+			return;
+	}
+	port_store(core, index, 0);
 }
 
 static void update_or_delete(struct lrp_core *core, int fd, const void *key, const void *value,
@@ -215,9 +278,9 @@ static void sync_flow(struct lrp_core *core, const struct lrp_published *like, b
 	{
 		const struct lrp_published *pub = published(core, e);
 
-		if (pub->on && pub->connected && pub->proto == like->proto && in_family(pub, v6) &&
-		    pub->rport == like->rport && same_addr(&pub->laddr, &like->laddr) &&
-		    same_addr(&pub->raddr, &like->raddr) &&
+		if (is_on(pub) && pub->connected && pub->proto == like->proto &&
+		    in_family(pub, v6) && pub->rport == like->rport &&
+		    same_addr(&pub->laddr, &like->laddr) && same_addr(&pub->raddr, &like->raddr) &&
 		    (!newest || (int32_t)(pub->sequence - published(core, newest)->sequence) > 0))
 			newest = e;
 	}
@@ -259,7 +322,7 @@ static bool sync_membership(struct lrp_core *core, const struct lrp_membership *
 	{
 		const struct lrp_published *pub = published(core, e);
 
-		if (!pub->on || pub->connected || pub->proto != key->proto ||
+		if (!is_on(pub) || pub->connected || pub->proto != key->proto ||
 		    !(pub->wildcard || same_addr(&pub->laddr, &key->group)))
 			continue;
 		for (uint32_t m = 0; m < pub->membership_count; m++) {
@@ -320,36 +383,58 @@ static uint32_t sync_socket(struct lrp_core *core, const struct lrp_published *p
 /* ---- publishing ---------------------------------------------------------------------------------
  */
 
+#define PREDECESSORS 256u
+
+static int by_cookie(const void *a, const void *b)
+{
+	uint64_t x = (*(const struct lrp_published *const *)a)->cookie;
+	uint64_t y = (*(const struct lrp_published *const *)b)->cookie;
+
+	return x < y ? -1 : x > y;
+}
+
 /* Endpoints that earlier sockets on this address left behind: the kernel let ours bind, so they
  * are gone, unless both reuse it. */
 static void reclaim_predecessors(struct lrp_core *core, uint32_t endpoint,
 				 const struct lrp_published *new)
 {
-	uint64_t cookie[256];
-	uint32_t found[256];
-	bool alive[256];
+	const struct lrp_published *found[PREDECESSORS];
+	bool alive[PREDECESSORS];
 	size_t count = 0;
 
 	for_each_on_port(core, new->lport, e)
 	{
 		const struct lrp_published *pub = published(core, e);
-		size_t i;
 
-		if (e == endpoint || pub->proto != new->proto || count == 256 ||
-		    !lrp_core_shadow_visible(pub))
-			continue;
-		for (i = count++; i && cookie[i - 1] > pub->cookie; i--) {
-			cookie[i] = cookie[i - 1];
-			found[i] = found[i - 1];
-		}
-		cookie[i] = pub->cookie;
-		found[i] = e;
+		if (e != endpoint &&
+		    pub->proto == new->proto &&count < PREDECESSORS &&lrp_core_shadow_visible(pub))
+			found[count++] = pub;
 	}
-	if (!count || lrp_core_shadows_find(cookie, alive, count, new->lport))
+	if (!count)
+		return;
+	qsort(found, count, sizeof(found[0]), by_cookie);
+	if (lrp_core_shadows_find(found, alive, count, new->lport))
 		return;
 	for (size_t i = 0; i < count; i++)
-		if (!alive[i])
-			lrp_core_release(core, found[i]);
+		if (!alive[i]) {
+			const char *at =
+				(const char *)found[i] - offsetof(struct lrp_endpoint_state, pub);
+
+			lrp_core_release(core, (uint32_t)((const struct lrp_endpoint_state *)at -
+							  core->state->endpoint));
+		}
+}
+
+/* The memberships that the shadow has, of those that were named. */
+static uint32_t read_memberships(int fd, const struct lrp_request *request,
+				 struct lrp_published *pub)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < request->count; i++)
+		if (lrp_core_shadow_member(fd, &request->publish.membership[i]))
+			pub->membership[count++] = request->publish.membership[i];
+	return count;
 }
 
 int lrp_core_publish(struct lrp_core *core, const struct lrp_request *request, int shadow_fd,
@@ -372,29 +457,29 @@ int lrp_core_publish(struct lrp_core *core, const struct lrp_request *request, i
 				published(core, e)->cookie ==
 					new.cookie) return -EEXIST; /* one socket, one endpoint */
 	reclaim_predecessors(core, endpoint, &new);
-	new.membership_count = count;
-	memcpy(new.membership, request->publish.membership, count * sizeof(*new.membership));
+	new.membership_count = read_memberships(shadow_fd, request, &new);
 	new.sequence = ++core->state->sequence;
 	old = *pub;
-	if (old.on) {
-		/* The order of binding is kept when a socket is published again. */
-		if (old.cookie == new.cookie &&
-		    old.lport == new.lport &&old.connected == new.connected)
-			new.sequence = old.sequence;
-		index_remove(core, endpoint);
-	}
-	pub->on = 0;
-	atomic_signal_fence(memory_order_seq_cst);
+	/* The order of binding is kept when a socket is published again. */
+	if (old.on &&
+	    old.cookie == new.cookie &&old.lport == new.lport &&old.connected == new.connected)
+		new.sequence = old.sequence;
+	if (old.on)
+		lrp_core_withdraw(core, endpoint);
+	err = lrp_core_watch(core, shadow_fd, core->state->endpoint[endpoint].owner, &new,
+			     LRP_SHADOW_PUBLISHED);
+	if (err)
+		return err;
 	*pub = new;
 	atomic_signal_fence(memory_order_seq_cst);
 	pub->on = 1;
 	core->state->endpoint[endpoint].missing = 0;
 	lrp_core_sweep_in(core, 400);
 	index_add(core, endpoint);
+	if (new.proto == IPPROTO_TCP)
+		lrp_core_kernel_sync(core);
 	core->sync_error = 0;
-	*refused = sync_socket(core, pub);
-	if (old.on)
-		sync_socket(core, &old);
+	*refused = sync_socket(core, pub) + count - new.membership_count;
 	if (!core->sync_error)
 		return 0;
 	/* Half in the maps is worse than not: the shadow serves it. */
@@ -410,7 +495,35 @@ void lrp_core_withdraw(struct lrp_core *core, uint32_t endpoint)
 		return;
 	index_remove(core, endpoint);
 	pub->on = 0;
+	lrp_core_unwatch(core, old.cookie, LRP_SHADOW_PUBLISHED);
 	sync_socket(core, &old);
+}
+
+void lrp_core_port_left(struct lrp_core *core, uint32_t index)
+{
+	__be16 port = htons((uint16_t)index);
+
+	if (index >= LRP_LEFT_ENTRIES)
+		return;
+	left_look(core, index);
+	for_each_on_port(core, port, e) if (published(core, e)->on && published(core, e)->left)
+		sync_socket(core, published(core, e));
+	for (int v6 = 0; v6 <= 1; v6++)
+		sync_port(core, &(struct port_key){.v6 = v6,
+						   .proto = index >= LRP_PORTS ? IPPROTO_TCP
+									       : IPPROTO_UDP,
+						   .port = port});
+	core->claims_look |= index >= LRP_PORTS;
+	/* Who has died is reclaimed, who has moved is not. */
+	lrp_core_sweep_in(core, 0);
+}
+
+/* Events may be lost; the counts are not. */
+void lrp_core_ports_left(struct lrp_core *core)
+{
+	for (uint32_t index = 0; core->left && index < LRP_LEFT_ENTRIES; index++)
+		if ((uint32_t)core->left[index] != core->left_seen[index])
+			lrp_core_port_left(core, index);
 }
 
 /* ---- the whole -------------------------------------------------------- */
@@ -495,14 +608,15 @@ static void from_flow6(struct lrp_core *core, const void *data)
 
 #define FLOW_BATCH 4096u /* more than ever are in one bucket */
 
-/* The process that wrote it has the endpoint still, or one that it forked. */
+/* The process that made it has the endpoint still, or one that it forked, and the local end. */
 static bool lives(const struct lrp_core *core, const struct lrp_flow *flow)
 {
 	const struct lrp_endpoint_state *ep = &core->state->endpoint[flow->endpoint];
 
-	return flow->endpoint < core->state->endpoints && ep->use == LRP_ENDPOINT_USED &&
-	       ep->owner == flow->owner && core->state->owner[flow->owner].used &&
-	       !core->state->owner[flow->owner].gone;
+	return flow->endpoint < core->state->endpoints && flow->owner < LRP_OWNERS &&
+	       ep->use == LRP_ENDPOINT_USED && ep->owner == flow->owner &&
+	       core->state->owner[flow->owner].used && !core->state->owner[flow->owner].gone &&
+	       lrp_core_end_counts(core, flow);
 }
 
 static void peer4(const void *key, struct lrp_core_reset *peer)
@@ -589,13 +703,16 @@ static void purge(struct lrp_core *core, const struct flow_map *m, const uint8_t
 	if (lives(core, flow) || bpf_map_lookup_elem(fd, key, &now) || lives(core, &now) ||
 	    bpf_map_delete_elem(fd, key))
 		return;
+	lrp_core_family_purged(core, &now);
 	m->peer(key, &peer);
 	lrp_core_reset(core, &peer);
 }
 
 void lrp_core_flows_purge(struct lrp_core *core)
 {
-	walk_all(core, purge, NULL);
+	if (core->quotas &&
+	    (core->quotas[LRP_QUOTA_ALL].flows || core->quotas[LRP_QUOTA_ROOT].flows))
+		walk_all(core, purge, NULL);
 }
 
 static void note(struct lrp_core *core, const struct flow_map *m, const uint8_t *key,
@@ -616,44 +733,10 @@ struct lrp_core_reset *lrp_core_flows_ends(struct lrp_core *core)
 	return ends;
 }
 
-static void sync_tcp_port(struct lrp_core *core, __be16 port)
+void lrp_core_sync_tcp_port(struct lrp_core *core, __be16 port)
 {
 	for (int v6 = 0; v6 <= 1; v6++)
 		sync_port(core, &(struct port_key){.v6 = v6, .proto = IPPROTO_TCP, .port = port});
-}
-
-int lrp_core_claim(struct lrp_core *core, uint32_t owner, const int *fds, int count)
-{
-	struct lrp_published pub;
-
-	if (core->map_fd[LRP_MAP_PORTS] < 0)
-		return -ENETDOWN;
-	for (int i = 0; i < count; i++) {
-		int err = lrp_core_shadow_read(core, fds[i], &pub);
-		uint16_t *claim;
-
-		if (!err && pub.proto != IPPROTO_TCP)
-			err = -EPROTONOSUPPORT;
-		if (err)
-			return err;
-		claim = &core->state->claim[pub.lport];
-		*claim = *claim && *claim != owner ? LRP_CLAIM_SHARED : (uint16_t)owner;
-		sync_tcp_port(core, pub.lport);
-	}
-	return 0;
-}
-
-void lrp_core_flows_owner_gone(struct lrp_core *core, uint32_t owner)
-{
-	if (core->map_fd[LRP_MAP_PORTS] < 0)
-		return;
-	lrp_core_flows_purge(core);
-	for (uint32_t port = 0; port < 65536; port++) {
-		if (core->state->claim[port] != owner)
-			continue;
-		core->state->claim[port] = 0;
-		sync_tcp_port(core, (__be16)port);
-	}
 }
 
 static void from_membership(struct lrp_core *core, const void *data)
@@ -674,7 +757,8 @@ int lrp_core_flows_index(struct lrp_core *core)
 {
 	core->by_port = calloc(65536, sizeof(*core->by_port));
 	core->next_on_port = calloc(core->state->endpoints, sizeof(*core->next_on_port));
-	if (!core->by_port || !core->next_on_port)
+	core->left_seen = calloc(LRP_LEFT_ENTRIES, sizeof(*core->left_seen));
+	if (!core->by_port || !core->next_on_port || !core->left_seen)
 		return -ENOMEM;
 	for (uint32_t e = LRP_ENDPOINT_FIRST; e < core->state->endpoints; e++)
 		if (published(core, e)->on && core->state->endpoint[e].use == LRP_ENDPOINT_USED)
@@ -694,7 +778,7 @@ void lrp_core_flows_rebuild(struct lrp_core *core)
 		};
 
 		if (core->ports[index].flags ||
-		    (key.proto == IPPROTO_TCP && core->state->claim[key.port]))
+		    (key.proto == IPPROTO_TCP && lrp_core_port_watched(core, key.port)))
 			sync_port(core, &key);
 	}
 	lrp_core_flows_purge(core);

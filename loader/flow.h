@@ -13,18 +13,16 @@ int lrp_core_publish(struct lrp_core *core, const struct lrp_request *request, i
 		     uint32_t *refused);
 void lrp_core_withdraw(struct lrp_core *core, uint32_t endpoint);
 
-/*
- * LRP_REQ_CLAIM: the owner has these TCP sockets, bound, so the kernel gave it their ports: XDP looks
- * for the exact entries that the owner writes. Good until the owner is gone, or, of a port that several
- * owners have claimed, for good; a claim of a port that is no longer used costs its packets one look-up. 0, or -errno of the first that cannot be, as
- * lrp_core_shadow_read() says, EPROTONOSUPPORT: not TCP.
- */
-int lrp_core_claim(struct lrp_core *core, uint32_t owner, const int *fds, int count);
-/* Its endpoints have been released: entries of TCP that lead to them go, and the peers are reset
+/* The watcher says that a socket has left a port, by LRP_LEFT_INDEX(). */
+void lrp_core_port_left(struct lrp_core *core, uint32_t index);
+/* The same for all ports of which we have not heard, should an event have been lost. */
+void lrp_core_ports_left(struct lrp_core *core);
+
+/* Entries of TCP whose endpoint, owner or end is gone; a grace period after that they go, and the peers are reset
  * [reset.h]. */
 void lrp_core_flows_purge(struct lrp_core *core);
-/* The same, and its claims go. */
-void lrp_core_flows_owner_gone(struct lrp_core *core, uint32_t owner);
+/* A TCP port has been watched, or is no longer. */
+void lrp_core_sync_tcp_port(struct lrp_core *core, __be16 port);
 
 int lrp_core_flows_index(struct lrp_core *core); /* once, when the state is there */
 void lrp_core_flows_rebuild(

@@ -17,23 +17,25 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "../bpf/authority.h"
 #include "../runtime/channel/fill.h"
 #include "core.h"
 #include "grace.h"
 
-#define LRP_CORE_STATE_VERSION 3u
-#define LRP_MAX_POOLS_TOTAL    (LRP_MAX_DEVICES * 4u) /* as in struct lrp_status_page */
-#define LRP_DEFAULT_FRAMES     32768u
-#define LRP_DEFAULT_GUARANTEE  4u
-#define LRP_DEFAULT_RING       256u
-#define LRP_MAX_RING	       32768u
-#define LRP_FRAGMENT_RING      1024u
-#define LRP_FRAGMENT_GUARANTEE 64u
-#define LRP_DEFAULT_QUOTA      1024u
-#define LRP_MEMBERSHIPS_MAX    16u
-#define LRP_QUARANTINE	       256u
-#define LRP_NO_POOL	       UINT32_MAX
-#define LRP_CLAIM_SHARED       0xffffu /* several owners have claimed it */
+#define LRP_CORE_STATE_VERSION	4u
+#define LRP_MAX_POOLS_TOTAL	(LRP_MAX_DEVICES * 4u) /* as in struct lrp_status_page */
+#define LRP_DEFAULT_FRAMES	32768u
+#define LRP_DEFAULT_GUARANTEE	4u
+#define LRP_DEFAULT_RING	256u
+#define LRP_MAX_RING		32768u
+#define LRP_FRAGMENT_RING	1024u
+#define LRP_FRAGMENT_GUARANTEE	64u
+#define LRP_DEFAULT_QUOTA	1024u
+#define LRP_MEMBERSHIPS_MAX	16u
+#define LRP_QUARANTINE		256u
+#define LRP_NO_POOL		UINT32_MAX
+#define LRP_CLAIMS		16384u /* bound TCP sockets of connections, see LRP_REQ_CLAIM */
+#define LRP_DEFAULT_CONNECTIONS (LRP_FLOWS / 4) /* exact entries of one user other than root */
 
 #ifndef XDP_USE_SG
 #define XDP_USE_SG (1 << 4) /* Linux 6.6 */
@@ -60,7 +62,8 @@ struct lrp_published {
 	__u8 connected;
 	__u8 reuseport;
 	__u8 listens; /* TCP */
-	__u8 pad;
+	__u8 left;    /* it has left this address: the kernel's, until it is published again */
+	__u32 end[2]; /* TCP: index into lrp_ends, of IPv4 and IPv6; 0: none */
 	__u32 membership_count;
 	struct lrp_membership_request membership[LRP_MEMBERSHIPS_MAX];
 };
@@ -83,9 +86,10 @@ struct lrp_owner_state {
 	__u32 uid;
 	__u32 pid; /* the family's first process */
 	__u32 endpoints;
-	__u32 gone; /* the whole family; its endpoints are being reclaimed */
-	__u32 pad;
-	__u64 token;
+	__u32 gone;  /* the whole family; its endpoints are being reclaimed */
+	__u32 quota; /* of its user: index into lrp_quotas */
+	__u64 token[2];
+	__u64 generation; /* as in lrp_families */
 	__u64 start_time;
 	char comm[16];
 };
@@ -133,6 +137,37 @@ struct lrp_group_state {
 	struct lrp_addr6 addr; /* of the bind; zeros: wildcard */
 };
 
+enum lrp_end_use {
+	LRP_END_FREE,
+	LRP_END_USED,
+	LRP_END_RETIRING, /* nobody's; a grace period, then entries that were made under it are purged */
+	LRP_END_RETIRED, /* they are; sockets that it was taken away from name it still */
+};
+
+/* What lrp_ends does not say, since the watcher writes there. */
+struct lrp_end_state {
+	__u32 use; /* enum lrp_end_use */
+	__u32 owner;
+	struct lrp_addr6 addr; /* zeros: wildcard */
+	__be16 port;
+	__u8 v6;
+	__u8 kept; /* the family's also while it has no socket there: see LRP_CLAIM_KEEP */
+	__u32 pad;
+	__u64 idle_ns; /* kept: no socket was there since; 0: there is one */
+};
+
+/* A bound TCP socket that a process named because it has connections on its port. */
+struct lrp_claim_state {
+	__u64 cookie; /* 0: unused */
+	__u32 owner;
+	__u32 pad;
+};
+
+struct lrp_quota_state {
+	__u32 used; /* families */
+	__u32 uid;
+};
+
 struct lrp_core_state {
 	__u32 magic;
 	__u32 version;
@@ -140,13 +175,18 @@ struct lrp_core_state {
 	__u32 quota;
 	__u32 sequence;
 	__u32 generation;
+	__u64 family_generation;
+	__u32 connections; /* exact entries that a user other than root may have */
+	__u32 pad;
 	struct lrp_owner_state owner[LRP_OWNERS];
 	struct lrp_device_state device[LRP_MAX_DEVICES];
 	struct lrp_pool_state pool[LRP_MAX_POOLS_TOTAL];
 	struct lrp_group_state group[LRP_GROUPS];
 	__u32 page_owner[LRP_USER_PAGES]; /* owner + 1; 0: no page */
-	__u16 claim[65536]; /* by TCP port as in memory: owner, LRP_CLAIM_SHARED, 0: nobody's */
-	struct lrp_endpoint_state endpoint[]; /* `endpoints` of them */
+	struct lrp_end_state end[LRP_ENDS];
+	struct lrp_claim_state claim[LRP_CLAIMS];
+	struct lrp_quota_state quota_of[LRP_QUOTAS]; /* by lrp_quotas */
+	struct lrp_endpoint_state endpoint[];	     /* `endpoints` of them */
 };
 
 /* ---- this process's view ------------------------------------------------- */
@@ -164,6 +204,16 @@ enum lrp_shared_map {
 	LRP_MAP_USERS,
 	LRP_MAP_OWNERS,
 	LRP_MAP_EVENTS,
+	LRP_MAP_END_INDEX,
+	LRP_MAP_ENDS,
+	LRP_MAP_END_HEADS,
+	LRP_MAP_ENDPOINT_OWNERS,
+	LRP_MAP_FAMILIES,
+	LRP_MAP_QUOTAS,
+	LRP_MAP_SHADOWS,
+	LRP_MAP_KERNEL4,
+	LRP_MAP_KERNEL6,
+	LRP_MAP_LEFT,
 	LRP_MAP_SHARED,
 };
 
@@ -222,6 +272,18 @@ struct lrp_core {
 	struct lrp_status_page *page;
 	int map_fd[LRP_MAP_SHARED]; /* -1 until the first device is attached */
 	struct lrp_port *ports;	    /* mapped lrp_ports */
+	/* Mapped, too. An array of 32-bit values has one in 64 bits. */
+	struct lrp_end *ends;
+	struct lrp_family *families;
+	struct lrp_quota *quotas;
+	uint64_t *end_heads, *endpoint_owners, *left;
+	uint32_t *left_seen;	      /* [LRP_LEFT_ENTRIES] of `left`, that the maps agree with */
+	int family_prog[LRP_OWNERS];  /* -1: not loaded */
+	uint64_t end_ticket;	      /* grace period of the ends that are retiring; 0: none are */
+	uint64_t next_kernel_ns;      /* 0: the kernel has no connection on our ports */
+	uint64_t next_idle_ns;	      /* of ends that are kept; 0: none are */
+	bool claims_look;	      /* a socket has left its port, or an end was taken away */
+	struct lrp_core_watch *watch; /* NULL: nothing follows the sockets at once */
 	struct lrp_core_device device[LRP_MAX_DEVICES];
 	struct lrp_core_pool pool[LRP_MAX_POOLS_TOTAL];
 	int page_map_fd[LRP_USER_PAGES];
@@ -302,6 +364,7 @@ void lrp_core_device_close(struct lrp_core *core, struct lrp_core_device *device
 void lrp_core_parked_run(struct lrp_core *core); /* frees what nobody uses any more */
 int lrp_core_device_adopt(struct lrp_core *core, struct lrp_core_device *device);
 int lrp_core_map_shared(struct lrp_core *core); /* maps the maps that are mmapable */
+void lrp_core_unmap_shared(struct lrp_core *core);
 struct lrp_core_device *lrp_core_device_find(struct lrp_core *core, uint32_t ifindex);
 
 /* A TAP queue that leads to the device, for the family; a descriptor or -errno. */

@@ -10,6 +10,8 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "end.h"
+#include "family.h"
 #include "flow.h"
 #include "shadow.h"
 #include "tap.h"
@@ -80,12 +82,13 @@ int lrp_core_hello(struct lrp_core *core, struct lrp_core_client *client,
 {
 	uint32_t owner = request->hello.owner, of_uid = 0;
 	struct lrp_owner_state *state;
+	int err;
 
 	if (client->owner) { /* asked again after a timeout */
 		owner = client->owner;
 	} else if (owner) {
 		if (owner >= LRP_OWNERS || !core->state->owner[owner].used ||
-		    core->state->owner[owner].token != request->hello.token)
+		    core->state->owner[owner].token[0] != request->hello.token)
 			return -EACCES;
 		/* The same program; another uid only for a process that dropped root's. */
 		if (core->state->owner[owner].uid != client->uid &&
@@ -111,15 +114,20 @@ int lrp_core_hello(struct lrp_core *core, struct lrp_core_client *client,
 		state->pid = (uint32_t)client->pid;
 		state->start_time = start_time(client->pid);
 		read_comm(client->pid, state->comm);
-		while (!state->token)
+		while (!state->token[0])
 			if (getrandom(&state->token, sizeof(state->token), 0) < 0)
 				return -errno;
 		state->used = 1;
+		err = lrp_core_family_begin(core, owner);
+		if (err) {
+			state->used = 0;
+			return err;
+		}
 		lrp_core_owner_sync(core, owner);
 	}
 	client->owner = owner;
 	reply->hello.owner = owner;
-	reply->hello.token = core->state->owner[owner].token;
+	reply->hello.token = core->state->owner[owner].token[0];
 	return 0;
 }
 
@@ -134,23 +142,25 @@ void lrp_core_owner_free(struct lrp_core *core, uint32_t owner)
 {
 	if (core->map_fd[LRP_MAP_USERS] >= 0)
 		lrp_core_user_pages_free(core, owner);
+	lrp_core_family_end(core, owner);
 	memset(&core->state->owner[owner], 0, sizeof(core->state->owner[owner]));
 	lrp_core_owner_sync(core, owner);
 }
 
 /* ---- death ------------------------------------------------------------------------------- */
 
-struct shadow_row {
-	uint64_t cookie;
-	uint32_t endpoint;
-};
-
 static int by_cookie(const void *a, const void *b)
 {
-	uint64_t x = ((const struct shadow_row *)a)->cookie;
-	uint64_t y = ((const struct shadow_row *)b)->cookie;
+	uint64_t x = (*(const struct lrp_published *const *)a)->cookie;
+	uint64_t y = (*(const struct lrp_published *const *)b)->cookie;
 
 	return x < y ? -1 : x > y;
+}
+
+static struct lrp_endpoint_state *endpoint_of(const struct lrp_published *pub)
+{
+	return (struct lrp_endpoint_state *)((char *)pub -
+					     offsetof(struct lrp_endpoint_state, pub));
 }
 
 /* Of this thread: on a busy CPU time on the clock is mostly other people's. */
@@ -171,39 +181,35 @@ static uint64_t cpu_ns(void)
 void lrp_core_sweep(struct lrp_core *core)
 {
 	uint64_t start = lrp_core_now_ns(), spent = cpu_ns();
-	struct shadow_row *row;
-	uint64_t *cookie;
+	const struct lrp_published **row;
 	size_t count = 0;
 	bool *alive;
 
 	if (!core->next_sweep_ns || start < core->next_sweep_ns)
 		return;
 	core->next_sweep_ns = 0;
+	lrp_core_ports_left(core);
 	row = calloc(core->state->endpoints, sizeof(*row));
-	cookie = calloc(core->state->endpoints, sizeof(*cookie));
 	alive = calloc(core->state->endpoints, sizeof(*alive));
-	for (uint32_t e = LRP_ENDPOINT_FIRST; row && cookie && alive && e < core->state->endpoints;
-	     e++) {
+	for (uint32_t e = LRP_ENDPOINT_FIRST; row && alive && e < core->state->endpoints; e++) {
 		const struct lrp_endpoint_state *ep = &core->state->endpoint[e];
 
 		if (ep->use == LRP_ENDPOINT_USED && ep->pub.on && lrp_core_shadow_visible(&ep->pub))
-			row[count++] = (struct shadow_row){ep->pub.cookie, e};
+			row[count++] = &ep->pub;
 	}
 	if (count) {
 		bool missing = false;
 
 		qsort(row, count, sizeof(*row), by_cookie);
-		for (size_t i = 0; i < count; i++)
-			cookie[i] = row[i].cookie;
-		if (!lrp_core_shadows_find(cookie, alive, count, 0)) {
+		if (!lrp_core_shadows_find(row, alive, count, 0)) {
 			for (size_t i = 0; i < count; i++) {
-				struct lrp_endpoint_state *ep =
-					&core->state->endpoint[row[i].endpoint];
+				struct lrp_endpoint_state *ep = endpoint_of(row[i]);
 
 				if (alive[i])
 					ep->missing = 0;
 				else if (ep->missing++)
-					lrp_core_release(core, row[i].endpoint);
+					lrp_core_release(core,
+							 (uint32_t)(ep - core->state->endpoint));
 				else
 					missing = true;
 			}
@@ -215,7 +221,6 @@ void lrp_core_sweep(struct lrp_core *core)
 			core->next_sweep_ns = start + 50 * spent;
 	}
 	free(row);
-	free(cookie);
 	free(alive);
 }
 
@@ -236,6 +241,8 @@ void lrp_core_client_gone(struct lrp_core *core, __u32 owner, bool family_gone)
 		return;
 	}
 	core->state->owner[owner].gone = 1;
+	lrp_core_family_shut(core, owner);
+	lrp_core_claims_owner_gone(core, owner);
 	for (uint32_t i = 0; i < LRP_MAX_DEVICES; i++)
 		if (core->device[i].taps)
 			lrp_taps_owner_gone(core->device[i].taps, owner);
@@ -245,15 +252,13 @@ void lrp_core_client_gone(struct lrp_core *core, __u32 owner, bool family_gone)
 		if (ep->use == LRP_ENDPOINT_USED && ep->owner == owner)
 			lrp_core_release(core, e);
 	}
-	lrp_core_flows_owner_gone(core, owner);
+	/* With endpoints it is freed when they have been reclaimed, its entries purged. */
 	if (!core->state->owner[owner].endpoints)
 		lrp_core_owner_free(core, owner);
 }
 
 void lrp_core_member_gone(struct lrp_core *core, __u32 owner, pid_t pid)
 {
-	bool any = false;
-
 	if (owner == LRP_OWNER_LRPD || owner >= LRP_OWNERS)
 		return;
 	for (uint32_t e = LRP_ENDPOINT_FIRST; e < core->state->endpoints; e++) {
@@ -264,10 +269,7 @@ void lrp_core_member_gone(struct lrp_core *core, __u32 owner, pid_t pid)
 		    ep->pid != (uint32_t)pid)
 			continue;
 		lrp_core_release(core, e);
-		any = true;
 	}
-	if (any)
-		lrp_core_flows_purge(core);
 }
 
 void lrp_core_reclaim_unclaimed(struct lrp_core *core, const bool *claimed)

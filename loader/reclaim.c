@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "../runtime/base/log.h"
+#include "family.h"
 #include "flow.h"
 #include "umem.h"
 
@@ -52,6 +53,7 @@ void lrp_core_release(struct lrp_core *core, uint32_t endpoint)
 		return;
 	lrp_core_withdraw(core, endpoint);
 	ep->use = LRP_ENDPOINT_CLOSING;
+	lrp_core_family_endpoint(core, endpoint, 0);
 	if (!core->closing++)
 		core->reclaim_at_ns = lrp_core_now_ns() + GATHER_MS * 1000000ull;
 	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++)
@@ -364,6 +366,8 @@ void lrp_core_reclaim(struct lrp_core *core)
 			if (lrp_core_pool_on(&core->pool[p]))
 				lrp_core_channel_shut(core, &core->pool[p], endpoint[i]);
 	lrp_core_settle_rcu(core);
+	/* No program of theirs makes an entry any more. */
+	lrp_core_flows_purge(core);
 	reclaim = (struct reclaim){.endpoint = endpoint, .count = count};
 	for (uint32_t p = 0; p < LRP_MAX_POOLS_TOTAL; p++)
 		if (lrp_core_pool_on(&core->pool[p]))

@@ -5,6 +5,8 @@
 #include <json-c/json.h>
 #include <string.h>
 
+#include "end.h"
+#include "family.h"
 #include "flow.h"
 #include "internal.h"
 #include "shadow.h"
@@ -29,6 +31,8 @@ int lrp_core_check_request(const void *message, size_t length, int fd_count)
 		least = most = !(request.publish.flags & LRP_PUBLISH_WITHDRAW);
 		break;
 	case LRP_REQ_CLAIM:
+		if (request.claim.flags & ~LRP_CLAIM_KEEP)
+			return -EINVAL;
 		least = 1;
 		most = LRP_CONTROL_MAX_BATCH;
 		break;
@@ -126,13 +130,14 @@ static int request_user_page(struct lrp_core *core, const struct lrp_core_client
 	return 0;
 }
 
-static int request_flows(struct lrp_core *core, int *out_fds, int *out_count)
+static int request_flows(struct lrp_core *core, uint32_t owner, int *out_fds, int *out_count)
 {
-	if (core->map_fd[LRP_MAP_PORTS] < 0)
-		return -ENETDOWN;
-	out_fds[0] = core->map_fd[LRP_MAP_FLOWS4];
-	out_fds[1] = core->map_fd[LRP_MAP_FLOWS6];
-	*out_count = 2;
+	int fd = lrp_core_family_program(core, owner);
+
+	if (fd < 0)
+		return fd;
+	out_fds[0] = fd;
+	*out_count = 1;
 	return 0;
 }
 
@@ -217,9 +222,10 @@ static int member_request(struct lrp_core *core, struct lrp_core_client *client,
 			lrp_core_release(core, request->endpoint);
 		return 0;
 	case LRP_REQ_FLOWS:
-		return request_flows(core, out_fds, out_count);
+		return request_flows(core, client->owner, out_fds, out_count);
 	case LRP_REQ_CLAIM:
-		return lrp_core_claim(core, client->owner, in_fds, in_count);
+		return lrp_core_claim(core, client->owner, in_fds, in_count,
+				      request->claim.flags & LRP_CLAIM_KEEP);
 	case LRP_REQ_TX:
 		out_fds[0] = lrp_core_device_tap(core, request->tx.ifindex, client->owner);
 		if (out_fds[0] < 0)

@@ -19,6 +19,8 @@
 #include "../runtime/base/log.h"
 #include "shadow.h"
 
+#define STATE_LISTEN 10 /* include/net/tcp_states.h */
+
 static int get_int(int fd, int level, int name, int *value)
 {
 	socklen_t len = sizeof(*value);
@@ -143,13 +145,48 @@ int lrp_core_shadow_read(struct lrp_core *core, int fd, struct lrp_published *pu
 	return err ? err : check_device(fd, pub);
 }
 
+bool lrp_core_shadow_member(int fd, const struct lrp_membership_request *membership)
+{
+	struct group_filter filter = {.gf_interface = membership->ifindex};
+	struct sockaddr_in *sin = (struct sockaddr_in *)&filter.gf_group;
+	struct sockaddr_in6 *sin6 = (struct sockaddr_in6 *)&filter.gf_group;
+	socklen_t len = sizeof(filter);
+	bool v4 = is_mapped(&membership->group);
+
+	if (v4) {
+		sin->sin_family = AF_INET;
+		memcpy(&sin->sin_addr, &membership->group.byte[12], 4);
+	} else {
+		sin6->sin6_family = AF_INET6;
+		memcpy(&sin6->sin6_addr, &membership->group, 16);
+	}
+	return !getsockopt(fd, v4 ? IPPROTO_IP : IPPROTO_IPV6, MCAST_MSFILTER, &filter, &len) &&
+	       filter.gf_fmode == MCAST_EXCLUDE && !filter.gf_numsrc;
+}
+
 /* ---- sock_diag --------------------------------------------------------------------- */
 
 struct search {
-	const uint64_t *cookie;
+	const struct lrp_published *const *pub;
 	bool *alive;
 	size_t count;
 };
+
+/* Its cookie is not all: a socket may leave its port and live on. */
+static bool is_there(const struct lrp_published *pub, const struct inet_diag_msg *msg)
+{
+	struct lrp_addr6 addr = {.byte = {[10] = 0xff, [11] = 0xff}};
+
+	if (msg->id.idiag_sport != pub->lport)
+		return false;
+	if (pub->proto == IPPROTO_TCP && pub->listens && msg->idiag_state != STATE_LISTEN)
+		return false;
+	if (msg->idiag_family == AF_INET6)
+		memcpy(&addr, msg->id.idiag_src, sizeof(addr));
+	else
+		memcpy(&addr.byte[12], msg->id.idiag_src, 4);
+	return pub->wildcard ? is_wildcard(&addr) : !memcmp(&addr, &pub->laddr, sizeof(addr));
+}
 
 static int on_socket(const struct nlmsghdr *nlh, void *data)
 {
@@ -164,11 +201,11 @@ static int on_socket(const struct nlmsghdr *nlh, void *data)
 	for (size_t low = 0, high = search->count; low < high;) {
 		size_t mid = low + (high - low) / 2;
 
-		if (search->cookie[mid] == cookie) {
-			search->alive[mid] = true;
+		if (search->pub[mid]->cookie == cookie) {
+			search->alive[mid] = is_there(search->pub[mid], msg);
 			break;
 		}
-		if (search->cookie[mid] < cookie)
+		if (search->pub[mid]->cookie < cookie)
 			low = mid + 1;
 		else
 			high = mid;
@@ -176,8 +213,8 @@ static int on_socket(const struct nlmsghdr *nlh, void *data)
 	return MNL_CB_OK;
 }
 
-static int dump(struct mnl_socket *nl, uint8_t family, uint8_t protocol, __be16 port,
-		struct search *search)
+static int dump(struct mnl_socket *nl, uint8_t family, uint8_t protocol, uint32_t states,
+		__be16 port, mnl_cb_t callback, void *data)
 {
 	char buffer[32768];
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
@@ -191,7 +228,7 @@ static int dump(struct mnl_socket *nl, uint8_t family, uint8_t protocol, __be16 
 	req = mnl_nlmsg_put_extra_header(nlh, sizeof(*req));
 	req->sdiag_family = family;
 	req->sdiag_protocol = protocol;
-	req->idiag_states = ~0u; /* bound and no more, too: Linux 6.8 */
+	req->idiag_states = states;
 	req->id.idiag_sport = port;
 	if (mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) < 0)
 		return -errno;
@@ -200,29 +237,41 @@ static int dump(struct mnl_socket *nl, uint8_t family, uint8_t protocol, __be16 
 
 		if (n < 0)
 			return -errno;
-		more = mnl_cb_run(buffer, (size_t)n, seq, mnl_socket_get_portid(nl), on_socket,
-				  search);
+		more = mnl_cb_run(buffer, (size_t)n, seq, mnl_socket_get_portid(nl), callback,
+				  data);
 		if (more < 0)
 			return -errno;
 	}
 	return 0;
 }
 
-int lrp_core_shadows_find(const uint64_t *cookie, bool *alive, size_t count, __be16 port)
+int lrp_core_diag_dump(uint8_t family, uint8_t protocol, uint32_t states, __be16 port,
+		       int (*callback)(const struct nlmsghdr *nlh, void *data), void *data)
 {
 	struct mnl_socket *nl = mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC);
-	struct search search = {.cookie = cookie, .alive = alive, .count = count};
-	int err = 0;
+	int err;
 
 	if (!nl)
 		return -errno;
-	memset(alive, 0, count * sizeof(*alive));
-	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0)
-		err = -errno;
-	for (size_t i = 0; !err && i < 4; i++)
-		err = dump(nl, i & 1 ? AF_INET6 : AF_INET, i & 2 ? IPPROTO_TCP : IPPROTO_UDP, port,
-			   &search);
+	err = mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) < 0
+		      ? -errno
+		      : dump(nl, family, protocol, states, port, callback, data);
 	mnl_socket_close(nl);
+	return err;
+}
+
+int lrp_core_shadows_find(const struct lrp_published *const *pub, bool *alive, size_t count,
+			  __be16 port)
+{
+	struct search search = {.pub = pub, .alive = alive, .count = count};
+	int err = 0;
+
+	memset(alive, 0, count * sizeof(*alive));
+	/* All states: bound and no more, too (Linux 6.8). */
+	for (size_t i = 0; !err && i < 4; i++)
+		err = lrp_core_diag_dump(i & 1 ? AF_INET6 : AF_INET,
+					 i & 2 ? IPPROTO_TCP : IPPROTO_UDP, ~0u, port, on_socket,
+					 &search);
 	if (err)
 		lrp_log_once(
 			LRP_LOG_WARN,
@@ -251,8 +300,7 @@ bool lrp_core_shadow_visible(const struct lrp_published *pub)
 bool lrp_core_shadow_alive(struct lrp_core *core, uint32_t endpoint)
 {
 	const struct lrp_published *pub = &core->state->endpoint[endpoint].pub;
-	uint64_t cookie = pub->cookie;
 	bool alive = false;
 
-	return pub->on && !lrp_core_shadows_find(&cookie, &alive, 1, pub->lport) && alive;
+	return pub->on && !lrp_core_shadows_find(&pub, &alive, 1, pub->lport) && alive;
 }

@@ -13,6 +13,7 @@
 
 #include "../runtime/base/log.h"
 #include "state.h"
+#include "watch.h"
 
 /* ---- memory that outlives us --------------------------------------------- */
 
@@ -85,6 +86,7 @@ int lrp_core_state_new(struct lrp_core *core, uint32_t endpoints)
 	core->state->endpoints = endpoints;
 	core->state->quota = core->opts.max_channels_per_uid ? core->opts.max_channels_per_uid
 							     : LRP_DEFAULT_QUOTA;
+	core->state->connections = LRP_DEFAULT_CONNECTIONS;
 	core->page->magic = LRP_ABI_MAGIC;
 	core->page->version = LRP_ABI_VERSION;
 	return 0;
@@ -106,6 +108,8 @@ static bool take_kept(struct lrp_core *core, const struct lrp_core_kept *kept)
 			}
 	} else if (sscanf(kept->name, "page:%u", &a) == 1 && a < LRP_USER_PAGES) {
 		core->page_map_fd[a] = kept->fd;
+		return true;
+	} else if (lrp_core_watch_kept(core, kept)) {
 		return true;
 	} else if (sscanf(kept->name, "dev:%u:map:%31s", &a, name) == 2 && a < LRP_MAX_DEVICES) {
 		for (int m = 0; m < LRP_MAP_PER_DEVICE; m++)

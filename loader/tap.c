@@ -46,7 +46,8 @@ int lrp_taps_new(struct lrp_taps **out, uint32_t ifindex, const struct lrp_tap_m
 		{"lrp_local6", maps->local6},	  {"lrp_binds4", maps->binds4},
 		{"lrp_binds6", maps->binds6},	  {"lrp_flows4", maps->flows4},
 		{"lrp_flows6", maps->flows6},	  {"lrp_groups", maps->groups},
-		{"lrp_channels", maps->channels},
+		{"lrp_channels", maps->channels}, {"lrp_ends", maps->ends},
+		{"lrp_kernel4", maps->kernel4},	  {"lrp_kernel6", maps->kernel6},
 	};
 	struct lrp_taps *taps = calloc(1, sizeof(*taps));
 	struct bpf_map *map;

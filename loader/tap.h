@@ -30,7 +30,7 @@ struct lrp_taps; /* those that lead to one device */
 
 /* The demultiplexing maps that say what belongs to whom; borrowed. */
 struct lrp_tap_maps {
-	int ports, local4, local6, binds4, binds6, flows4, flows6, groups;
+	int ports, local4, local6, binds4, binds6, flows4, flows6, groups, ends, kernel4, kernel6;
 	int channels; /* of the device */
 };
 

@@ -32,6 +32,16 @@ const char *const lrp_shared_map_name[LRP_MAP_SHARED] = {
 	[LRP_MAP_USERS] = "lrp_users",
 	[LRP_MAP_OWNERS] = "lrp_owners",
 	[LRP_MAP_EVENTS] = "lrp_events",
+	[LRP_MAP_END_INDEX] = "lrp_end_index",
+	[LRP_MAP_ENDS] = "lrp_ends",
+	[LRP_MAP_END_HEADS] = "lrp_end_heads",
+	[LRP_MAP_ENDPOINT_OWNERS] = "lrp_endpoint_owners",
+	[LRP_MAP_FAMILIES] = "lrp_families",
+	[LRP_MAP_QUOTAS] = "lrp_quotas",
+	[LRP_MAP_SHADOWS] = "lrp_shadows",
+	[LRP_MAP_KERNEL4] = "lrp_kernel4",
+	[LRP_MAP_KERNEL6] = "lrp_kernel6",
+	[LRP_MAP_LEFT] = "lrp_left",
 };
 
 const char *const lrp_device_map_name[LRP_MAP_PER_DEVICE] = {
@@ -126,6 +136,8 @@ static int prepare_maps(struct lrp_core *core, struct lrp_core_device *device,
 			return -ENOENT;
 		if (core->map_fd[m] >= 0)
 			err = bpf_map__reuse_fd(map, core->map_fd[m]);
+		else if (m == LRP_MAP_ENDPOINT_OWNERS)
+			err = bpf_map__set_max_entries(map, core->state->endpoints);
 	}
 	for (int m = 0; m < LRP_MAP_PER_DEVICE && !err; m++) {
 		struct bpf_map *map = bpf_object__find_map_by_name(obj, lrp_device_map_name[m]);

@@ -16,7 +16,7 @@
 #include <linux/types.h>
 
 #define LRP_ABI_MAGIC	0x3250524cu /* "LRP2", little-endian */
-#define LRP_ABI_VERSION 1
+#define LRP_ABI_VERSION 2
 
 /* Cache line of the machines that this runs on; records that two CPUs write
  * are kept this far apart. */
@@ -60,6 +60,7 @@
 	X(PASS_INACTIVE, pass_inactive,                                                            \
 	  "socket has no channel on this queue yet: its shadow serves it")                         \
 	X(PASS_PEER, pass_peer, "socket on this port is connected to another peer")                \
+	X(PASS_KERNEL, pass_kernel, "connection of a kernel socket on a port that LRP also uses")  \
 	X(PASS_VLAN, pass_vlan, "VLAN that no device of this host uses")                           \
 	X(PASS_MULTICAST, pass_multicast, "group with members in several families, or none")       \
 	X(PASS_FRAGMENT, pass_fragment, "fragment of a datagram that is the kernel's")             \
@@ -157,6 +158,7 @@ enum lrp_port_flags {
 	LRP_PORT_BINDS = 1 << 1,     /* sockets bound to one address: see lrp_binds */
 	LRP_PORT_FLOWS = 1 << 2,     /* connected sockets, TCP: see lrp_flows */
 	LRP_PORT_MULTICAST = 1 << 3, /* memberships on this port: see lrp_memberships */
+	LRP_PORT_KERNEL = 1 << 4,    /* TCP: the kernel has connections, too: see lrp_kernel4 */
 };
 
 /*
@@ -212,15 +214,47 @@ struct lrp_flow6 {
 _Static_assert(sizeof(struct lrp_flow6) == 40, "abi");
 
 /*
- * Those of UDP are written by lrpd, those of TCP by the processes that have the connections, who get the
- * maps' descriptors (LRP_REQ_FLOWS). XDP looks for an entry only on ports that lrpd has marked with
- * LRP_PORT_FLOWS, and refuses one whose owner does not own the channel, so that an entry that was left
- * behind delivers nothing to anybody.
+ * lrpd writes the entries of UDP. A process changes those of its own TCP connections by running its family's
+ * program (struct lrp_flow_call), which checks the local end. No client has the maps. XDP looks for an
+ * entry only on ports that have LRP_PORT_FLOWS. It refuses an entry whose owner does not own the channel,
+ * and ignores one whose end has another generation by now.
  */
 struct lrp_flow {
 	__u32 endpoint;
-	__u32 owner; /* must be the owner of the endpoint's channel */
+	__u32 owner;	  /* must be the owner of the endpoint's channel */
+	__u32 end;	  /* TCP: index into lrp_ends; 0: written by lrpd */
+	__u32 generation; /* of the end, when the entry was made; 0: reserved */
 };
+_Static_assert(sizeof(struct lrp_flow) == 16, "abi");
+
+enum lrp_flow_op {
+	LRP_FLOW_RESERVE =
+		1,    /* nobody else of LRP gets the four-tuple; XDP does not look at it yet */
+	LRP_FLOW_ADD, /* a new entry, or one that the family has reserved */
+	LRP_FLOW_SET, /* the same, or lets the family's own entry lead to another endpoint */
+	LRP_FLOW_DELETE,
+};
+
+/*
+ * Context of a family's program (LRP_REQ_FLOWS), for BPF_PROG_RUN. The program is the authority: it is made for one
+ * family, and whoever has its descriptor is of the family. Its return value is 0 or -errno:
+ * EADDRNOTAVAIL (no living socket of the family has the local end, or the address is not the host's), EACCES (another
+ * family has the local address on this port), EPERM (the endpoint is not the family's), EEXIST (another connection, of
+ * LRP or the kernel, has the four-tuple), EDQUOT (the user's entries), E2BIG (the map is full), ESTALE (the
+ * family is gone), EBADF (fd), EINVAL.
+ *
+ * ADD, SET: with fd >= 0 that socket becomes one of those by which the family has the end, if lrpd knows the end as the
+ * family's [LRP_REQ_CLAIM]: a TCP socket of the caller that is bound to laddr and lport and neither connected nor
+ * listening, has bound the port by number, and whose SO_COOKIE has been read.
+ */
+struct lrp_flow_call {
+	__u32 op; /* enum lrp_flow_op */
+	__u32 endpoint;
+	__be32 laddr[4], raddr[4]; /* IPv4 as ::ffff:a.b.c.d */
+	__be16 lport, rport;
+	__s32 fd; /* -1: none */
+};
+_Static_assert(sizeof(struct lrp_flow_call) == 48, "abi");
 
 /* lrp_groups: ARRAY. A SO_REUSEPORT group; a member is chosen by hash. */
 struct lrp_group {
@@ -326,10 +360,17 @@ struct lrp_pool {
 };
 _Static_assert(sizeof(struct lrp_pool) == 64, "abi");
 
-/* lrp_events: RINGBUF of these, from XDP to lrpd. */
+/* lrp_events: RINGBUF of these, from the programs to lrpd. */
+enum lrp_event_kind {
+	LRP_EVENT_SHORT = 1, /* index: ifindex; queue: its pool is short of frames that circulate */
+	LRP_EVENT_LEFT,	 /* index: LRP_LEFT_INDEX() of the port that a published socket has left */
+	LRP_EVENT_EVICT, /* index: TCP port; families have lost ends of it to a kernel socket */
+};
 struct lrp_event {
-	__u32 ifindex;
-	__u32 queue; /* whose pool is short of frames that circulate */
+	__u32 kind; /* enum lrp_event_kind */
+	__u32 index;
+	__u32 queue;
+	__u32 pad;
 };
 #define LRP_EVENT_BYTES 4096u
 

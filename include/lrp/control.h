@@ -8,7 +8,7 @@
  * request is a struct lrp_request, descriptors in SCM_RIGHTS. Requests are
  * idempotent: after a timeout or a reconnect the client sends them again.
  * lrpd is never asked for anything per packet or per connection: the exact entries of
- * TCP connections are written by the processes themselves, under the rules of struct lrp_flow.
+ * TCP connections are made by the processes themselves, through their family's program.
  *
  * A process family: the process that said LRP_REQ_HELLO first and what it
  * forked. The first process's connection is inherited and not used by the
@@ -48,8 +48,8 @@ enum lrp_request_type {
 	LRP_REQ_AUDIT, /* root only */
 	LRP_REQ_STOP,  /* root only: detach everything, end lrpd and keeper */
 	LRP_REQ_TX,    /* ifindex of an attached device -> fd: a TAP queue to send through */
-	LRP_REQ_FLOWS, /* -> fds: lrp_flows4, lrp_flows6, for the entries of TCP connections */
-	LRP_REQ_CLAIM, /* fds: bound TCP sockets: XDP looks for exact entries of their ports */
+	LRP_REQ_FLOWS, /* -> fd: the family's program, for the entries of TCP connections [abi.h: lrp_flow_call] */
+	LRP_REQ_CLAIM, /* fds: bound TCP sockets: the family may make entries of connections on their ports */
 };
 
 enum lrp_attach_mode { LRP_MODE_AUTO, LRP_MODE_NATIVE, LRP_MODE_SKB };
@@ -100,6 +100,9 @@ struct lrp_request {
 		} limit;
 		__u32 endpoint;
 		struct {
+			__u32 flags; /* LRP_CLAIM_* */
+		} claim;
+		struct {
 			__u32 ifindex;
 		} tx;
 		struct lrp_attach_request attach;
@@ -110,6 +113,10 @@ _Static_assert(sizeof(struct lrp_request) == 16 + 400, "control");
 
 /* PUBLISH: withdraw the endpoint from demultiplexing, without a descriptor. */
 #define LRP_PUBLISH_WITHDRAW 1u
+
+/* CLAIM: the client closes the sockets. lrpd knows the ends as the family's until a minute has passed without a socket
+ * of theirs there. */
+#define LRP_CLAIM_KEEP 1u
 
 struct lrp_channel_info {
 	__u32 pool; /* index into the pools */

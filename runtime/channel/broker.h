@@ -81,11 +81,12 @@ void lrp_endpoint_close(struct lrp_endpoint *ep, const struct lrp_allocator *all
 void lrp_endpoint_released(uint32_t id);
 
 /*
- * Exact entries of TCP connections [abi.h: struct lrp_flow]: the process writes them by itself.
+ * Exact entries of TCP connections [abi.h: struct lrp_flow_call], which the process changes through its family's
+ * program.
  *
- * lrp_flows_open() asks lrpd for the maps; 0 or -errno. The others ask nobody and wait for nobody; any
- * thread, no lock; -ENETDOWN: without the maps, or the endpoint is not of the lrpd that they are of;
- * E2BIG: full; EPERM: a filter of system calls forbids bpf(). Addresses: struct in_addr or in6_addr.
+ * lrp_flows_open() asks lrpd for the program; 0 or -errno. The others ask nobody and wait for nobody; any
+ * thread, no lock. 0, or -errno of the program, or ENETDOWN: without the program, or the endpoint is not of the lrpd
+ * that it is of; EPERM also: a filter of system calls forbids bpf(). Addresses: struct in_addr or in6_addr.
  */
 struct lrp_flow_name {
 	int family;
@@ -93,11 +94,18 @@ struct lrp_flow_name {
 	__be16 lport, rport;
 };
 int lrp_flows_open(void);
+/* The four-tuple is the family's; XDP does not look at the entry before lrp_flow_set_bound(). EEXIST: it is another's. */
+int lrp_flow_reserve(const struct lrp_flow_name *name, const struct lrp_endpoint *ep);
+/* XDP finds it. Also for an entry that the family has already. */
 int lrp_flow_set(const struct lrp_flow_name *name, const struct lrp_endpoint *ep);
-int lrp_flow_add(const struct lrp_flow_name *name, const struct lrp_endpoint *ep); /* EEXIST */
+/* The same with a socket that is bound to the local end: the family has the end while that is open. */
+int lrp_flow_set_bound(const struct lrp_flow_name *name, const struct lrp_endpoint *ep, int shadow);
 void lrp_flow_clear(const struct lrp_flow_name *name);
-/* These sockets are bound: XDP is to look for the exact entries of their ports. 0 or -errno. */
-int lrp_flows_claim(const int *shadow_fds, uint32_t count);
+/*
+ * These sockets are bound: the family may make exact entries on their ends while one of them lives. `keep`: they are
+ * going to be closed, and the ends are the family's again with each socket that it binds there. 0 or -errno.
+ */
+int lrp_flows_claim(const int *shadow_fds, uint32_t count, bool keep);
 
 /*
  * A descriptor to send frames through to an attached device, for a process without CAP_NET_RAW

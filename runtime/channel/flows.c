@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * flows.c - the exact entries of TCP connections, which this process writes into the maps of its
- * trust domain. bpf() on the elements of a map that one has needs no privilege, whatever
- * kernel.unprivileged_bpf_disabled says (Linux 5.19).
+ * flows.c - the exact entries of TCP connections. This process changes them by running the program that lrpd has
+ * made for its family [abi.h: struct lrp_flow_call]. BPF_PROG_RUN needs no privilege but the program's descriptor,
+ * whatever kernel.unprivileged_bpf_disabled says (Linux 5.19).
  *
- * The descriptors are had once, and read without a lock: they change only with another lrpd.
+ * The descriptor is had once, and read without a lock: it changes only with another lrpd.
  */
-#include <bpf/bpf.h>
 #include <errno.h>
+#include <linux/bpf.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "broker_internal.h"
 
-static _Atomic int map4 = -1, map6 = -1;
-static _Atomic uint32_t of_incarnation, of_owner;
+static _Atomic int program = -1;
+static _Atomic uint32_t of_incarnation;
 
 static int fetch(void)
 {
@@ -23,19 +25,17 @@ static int fetch(void)
 	int fds[LRP_CONTROL_MAX_FDS], count, error;
 	struct lrp_reply reply;
 
-	if (atomic_load(&map4) >= 0 && atomic_load(&of_incarnation) == lrp_broker_incarnation)
+	if (atomic_load(&program) >= 0 && atomic_load(&of_incarnation) == lrp_broker_incarnation)
 		return 0;
 	error = lrp_broker_call(&request, NULL, 0, &reply, fds, &count);
-	if (!error && count != 2) {
+	if (!error && count != 1) {
 		lrp_broker_close_fds(fds, count);
 		error = -EPROTO;
 	}
 	if (error)
 		return error;
-	/* Earlier ones stay open: another thread may be about to use them. */
-	atomic_store(&map4, fds[0]);
-	atomic_store(&map6, fds[1]);
-	atomic_store(&of_owner, lrp_broker_owner);
+	/* An earlier one stays open: another thread may be about to use it. */
+	atomic_store(&program, fds[0]);
 	atomic_store(&of_incarnation, lrp_broker_incarnation);
 	return 0;
 }
@@ -50,68 +50,77 @@ int lrp_flows_open(void)
 	return error;
 }
 
-/* The map, and the entry's key; -1: no map. */
-static int key_of(const struct lrp_flow_name *name, struct lrp_flow4 *key4, struct lrp_flow6 *key6,
-		  const void **key)
+static void put_addr(__be32 to[4], int family, const void *addr)
 {
-	memset(key4, 0, sizeof(*key4));
-	memset(key6, 0, sizeof(*key6));
-	if (name->family == AF_INET) {
-		memcpy(&key4->laddr, name->laddr, sizeof(key4->laddr));
-		memcpy(&key4->raddr, name->raddr, sizeof(key4->raddr));
-		key4->lport = name->lport;
-		key4->rport = name->rport;
-		key4->proto = IPPROTO_TCP;
-		*key = key4;
-		return atomic_load(&map4);
+	if (family == AF_INET) {
+		to[2] = htonl(0xffff);
+		memcpy(&to[3], addr, 4);
+	} else {
+		memcpy(to, addr, 16);
 	}
-	memcpy(&key6->laddr, name->laddr, sizeof(key6->laddr));
-	memcpy(&key6->raddr, name->raddr, sizeof(key6->raddr));
-	key6->lport = name->lport;
-	key6->rport = name->rport;
-	key6->proto = IPPROTO_TCP;
-	*key = key6;
-	return atomic_load(&map6);
 }
 
-static int put(const struct lrp_flow_name *name, const struct lrp_endpoint *ep, uint64_t how)
+static int run(enum lrp_flow_op op, const struct lrp_flow_name *name, uint32_t endpoint, int shadow)
 {
-	struct lrp_flow flow = {.endpoint = ep->id, .owner = atomic_load(&of_owner)};
-	struct lrp_flow4 key4;
-	struct lrp_flow6 key6;
-	const void *key;
-	int fd = key_of(name, &key4, &key6, &key);
+	struct lrp_flow_call call = {.op = op,
+				     .endpoint = endpoint,
+				     .lport = name->lport,
+				     .rport = name->rport,
+				     .fd = shadow};
+	union bpf_attr attr;
+	int fd = atomic_load(&program);
 
-	if (fd < 0 || ep->id == LRP_ENDPOINT_NONE ||
-	    ep->incarnation != atomic_load(&of_incarnation))
+	if (fd < 0)
 		return -ENETDOWN;
-	return bpf_map_update_elem(fd, key, &flow, how) ? -errno : 0;
+	put_addr(call.laddr, name->family, name->laddr);
+	put_addr(call.raddr, name->family, name->raddr);
+	memset(&attr, 0, sizeof(attr));
+	attr.test.prog_fd = (uint32_t)fd;
+	attr.test.ctx_in = (uint64_t)(uintptr_t)&call;
+	attr.test.ctx_size_in = sizeof(call);
+	if (syscall(SYS_bpf, BPF_PROG_TEST_RUN, &attr, sizeof(attr)))
+		return -errno;
+	return (int)attr.test.retval;
+}
+
+static int put(enum lrp_flow_op op, const struct lrp_flow_name *name, const struct lrp_endpoint *ep,
+	       int shadow)
+{
+	if (ep->id == LRP_ENDPOINT_NONE || ep->incarnation != atomic_load(&of_incarnation))
+		return -ENETDOWN;
+	return run(op, name, ep->id, shadow);
+}
+
+int lrp_flow_reserve(const struct lrp_flow_name *name, const struct lrp_endpoint *ep)
+{
+	return put(LRP_FLOW_RESERVE, name, ep, -1);
 }
 
 int lrp_flow_set(const struct lrp_flow_name *name, const struct lrp_endpoint *ep)
 {
-	return put(name, ep, BPF_ANY);
+	return put(LRP_FLOW_SET, name, ep, -1);
 }
 
-int lrp_flow_add(const struct lrp_flow_name *name, const struct lrp_endpoint *ep)
+int lrp_flow_set_bound(const struct lrp_flow_name *name, const struct lrp_endpoint *ep, int shadow)
 {
-	return put(name, ep, BPF_NOEXIST);
+	socklen_t len = sizeof(uint64_t);
+	uint64_t cookie;
+
+	/* The kernel gives a socket its cookie when somebody asks for it. */
+	if (getsockopt(shadow, SOL_SOCKET, SO_COOKIE, &cookie, &len))
+		return -errno;
+	return put(LRP_FLOW_SET, name, ep, shadow);
 }
 
 void lrp_flow_clear(const struct lrp_flow_name *name)
 {
-	struct lrp_flow4 key4;
-	struct lrp_flow6 key6;
-	const void *key;
-	int fd = key_of(name, &key4, &key6, &key);
-
-	if (fd >= 0)
-		bpf_map_delete_elem(fd, key);
+	run(LRP_FLOW_DELETE, name, 0, -1);
 }
 
-int lrp_flows_claim(const int *shadow_fds, uint32_t count)
+int lrp_flows_claim(const int *shadow_fds, uint32_t count, bool keep)
 {
-	struct lrp_request request = {.type = LRP_REQ_CLAIM};
+	struct lrp_request request = {.type = LRP_REQ_CLAIM,
+				      .claim.flags = keep ? LRP_CLAIM_KEEP : 0};
 	struct lrp_reply reply;
 	int error;
 

@@ -268,6 +268,8 @@ static int listen_on(struct lrp_view *l, int fd, int backlog)
 		return -EOPNOTSUPP;
 	if (atomic_load(&stream->mode) == LRP_STREAM_CONNECTION)
 		return -EINVAL;
+	/* listen() binds what this cannot. */
+	(void)lrp_bind_any(fd, l->sock->domain);
 	if (listen(fd, backlog))
 		return -errno;
 	if (lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {

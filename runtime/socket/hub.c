@@ -175,11 +175,18 @@ int lrp_flow_expose(const struct lrp_tcp_flow *flow, const struct lrp_hub *hub)
 	return lrp_flow_set(&name, &hub->ep);
 }
 
-int lrp_flow_expose_new(const struct lrp_tcp_flow *flow, const struct lrp_hub *hub)
+int lrp_flow_claim(const struct lrp_tcp_flow *flow, const struct lrp_hub *hub)
 {
 	struct lrp_flow_name name = name_of(flow);
 
-	return lrp_flow_add(&name, &hub->ep);
+	return lrp_flow_reserve(&name, &hub->ep);
+}
+
+int lrp_flow_expose_bound(const struct lrp_tcp_flow *flow, const struct lrp_hub *hub, int shadow)
+{
+	struct lrp_flow_name name = name_of(flow);
+
+	return lrp_flow_set_bound(&name, &hub->ep, shadow);
 }
 
 void lrp_flow_hide(const struct lrp_tcp_flow *flow)

@@ -2,14 +2,14 @@
 /*
  * ports.c - local ports of connections that are opened from here.
  *
- * The kernel gives free ports by the block, and lrpd is told of a block at once; connect() then takes
- * one of those that the process knows and asks nobody. A port serves connections to different peers,
+ * The kernel gives free ports by the block, and lrpd is told of a block at once. It knows the ends as the family's while
+ * connections use them, and a minute more. connect() takes one of those that the process knows and asks nobody. A port serves connections to different peers,
  * as with the kernel's own connect(): their shadows are bound to it side by side (SO_REUSEPORT, which
  * the kernel grants to sockets of one user).
  *
- * Two decide, and both know of other processes: XDP's exact entry, made only where there is none, says
- * whether the flow is free; bind() says whether the port is still to be had. So nothing is kept here
- * but numbers, and a port that no connection uses is anybody's.
+ * Two decide, and both know of other processes. The exact entry, reserved only where there is none, says whether the
+ * four-tuple is free. bind() says whether the port is still to be had; the bound socket then gives the
+ * entry its effect. So nothing is kept here but numbers, and a port that no connection uses is anybody's.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -143,7 +143,8 @@ static int block(int shadow, int domain, const struct lrp_tcp_flow *flow, __be16
 		n++;
 	if (!n)
 		return fd[0];
-	error = netns_of(shadow) == netns_of(fd[0]) ? lrp_flows_claim(fd, (uint32_t)n) : -EXDEV;
+	error = netns_of(shadow) == netns_of(fd[0]) ? lrp_flows_claim(fd, (uint32_t)n, true)
+						    : -EXDEV;
 	if (!error)
 		learn(port, (uint32_t)n);
 	error = error ? error : n;
@@ -154,14 +155,14 @@ static int block(int shadow, int domain, const struct lrp_tcp_flow *flow, __be16
 
 /* ---- one of them ---------------------------------------------------------------- */
 
-/* The flow is ours alone from now on, if nobody has it; XDP finds it. */
+/* The four-tuple is ours alone from now on, if nobody has it, or ours in TIME_WAIT. */
 static int take_flow(const struct lrp_hub *hub, const struct lrp_tcp_flow *flow, uint32_t *iss)
 {
-	int error = lrp_flow_expose_new(flow, hub);
+	int error = lrp_flow_claim(flow, hub);
 
 	*iss = 0;
 	if (error == -EEXIST && lrp_waits_reuse(flow, (int64_t)lrp_now_ns(), iss))
-		error = lrp_flow_expose(flow, hub);
+		error = 0;
 	return error;
 }
 
@@ -184,9 +185,13 @@ static int try(const struct lrp_hub *hub, int fd, int domain, __be16 port,
 
 	flow->lport = port;
 	error = take_flow(hub, flow, iss);
+	if (error == -EADDRNOTAVAIL)
+		unlearn(port);
 	if (error)
 		return error;
 	error = bind_shared(fd, domain, flow);
+	if (!error)
+		error = lrp_flow_expose_bound(flow, hub, fd);
 	if (!error)
 		return 0;
 	lrp_flow_hide(flow);
@@ -195,9 +200,10 @@ static int try(const struct lrp_hub *hub, int fd, int domain, __be16 port,
 	return error;
 }
 
+/* EADDRNOTAVAIL: the end is no longer known as ours, since no connection used it. */
 static bool is_taken(int error)
 {
-	return error == -EEXIST || error == -EADDRINUSE;
+	return error == -EEXIST || error == -EADDRINUSE || error == -EADDRNOTAVAIL;
 }
 
 /* Connections that were closed may have ended, but that nobody has looked at what came. */
@@ -249,8 +255,15 @@ int lrp_port_take(const struct lrp_hub *hub, int fd, int domain, struct lrp_tcp_
 
 	if (!flow->lport)
 		return choose(hub, fd, domain, flow, iss);
-	error = lrp_flows_claim(&fd, 1);
-	return error ? error : take_flow(hub, flow, iss);
+	error = lrp_flows_claim(&fd, 1, false);
+	if (!error)
+		error = take_flow(hub, flow, iss);
+	if (error)
+		return error;
+	error = lrp_flow_expose_bound(flow, hub, fd);
+	if (error)
+		lrp_flow_hide(flow);
+	return error;
 }
 
 void lrp_ports_forked(void)

@@ -145,7 +145,7 @@ static int prepare(struct lrp_view *l, int fd)
 	int error;
 
 	if (lrp_unlikely(!s->bound)) {
-		error = lrp_sock_autobind(l, fd);
+		error = lrp_sock_autobind(fd);
 		if (error)
 			return error;
 	}

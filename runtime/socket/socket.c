@@ -108,9 +108,8 @@ LRP_API int lrp_bind(int fd, const struct sockaddr *addr, socklen_t addrlen)
 
 	if (error)
 		return lrp_fail(error);
-	if (bind(fd, addr, addrlen))
-		error = -errno;
-	else if (!lrp_is_stream(l))
+	error = lrp_bind_port(fd, addr, addrlen);
+	if (!error && !lrp_is_stream(l))
 		lrp_sock_publish(l, fd);
 	lrp_setup_unlock(l);
 	return error ? lrp_fail(error) : 0;
@@ -128,6 +127,9 @@ LRP_API int lrp_connect(int fd, const struct sockaddr *addr, socklen_t addrlen)
 	error = lrp_setup_lock(fd, &l);
 	if (error)
 		return lrp_fail(error);
+	/* What cannot be bound here connect() binds, and the kernel serves. */
+	if (addr && addrlen >= sizeof(addr->sa_family) && addr->sa_family != AF_UNSPEC)
+		(void)lrp_bind_any(fd, l->sock->domain);
 	if (connect(fd, addr, addrlen))
 		error = -errno;
 	else
@@ -137,9 +139,8 @@ LRP_API int lrp_connect(int fd, const struct sockaddr *addr, socklen_t addrlen)
 }
 
 /* Setup lock held or not: the first call that needs a port gives the socket one. */
-int lrp_sock_autobind(struct lrp_view *l, int fd)
+int lrp_sock_autobind(int fd)
 {
-	struct sockaddr_in6 any = {.sin6_family = l->sock->domain};
 	struct lrp_view *locked;
 	int error;
 
@@ -147,12 +148,10 @@ int lrp_sock_autobind(struct lrp_view *l, int fd)
 	if (error)
 		return error;
 	if (!locked->sock->bound) {
-		/* sockaddr_in of 0.0.0.0:0 is all zeros but for the family, too. */
-		if (bind(fd, (struct sockaddr *)&any,
-			 any.sin6_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(any)) &&
-		    errno != EINVAL)
-			error = -errno;
-		else
+		error = lrp_bind_any(fd, locked->sock->domain);
+		if (error == -EINVAL)
+			error = 0;
+		if (!error)
 			lrp_sock_publish(locked, fd);
 	}
 	lrp_setup_unlock(locked);

@@ -261,7 +261,11 @@ static inline int lrp_fail(int error)
 }
 
 struct lrp_sock *lrp_sock_new(int fd, int domain, bool is_stream);
-int lrp_sock_autobind(struct lrp_view *l, int fd);
+/* As bind(2), but a port that the kernel is to choose is bound by its number [bind.c]. 0 or -errno. */
+int lrp_bind_port(int fd, const struct sockaddr *addr, socklen_t len);
+/* The same to the wildcard address, if the socket has no port yet. */
+int lrp_bind_any(int fd, int domain);
+int lrp_sock_autobind(int fd);
 /* 0 or -EBADF: takes the setup lock of the socket that fd is. */
 int lrp_setup_lock(int fd, struct lrp_view **local);
 void lrp_setup_unlock(struct lrp_view *l);

@@ -388,7 +388,7 @@ static void withdraw(struct lrp_hub *hub, int fd)
 	hub->children++; /* it stays there meanwhile */
 	lrp_hub_unlock(hub);
 	if (any)
-		lrp_flows_claim(&fd, 1);
+		lrp_flows_claim(&fd, 1, false);
 	lrp_endpoint_withdraw(&hub->ep);
 	if (lrp_hub_lock_if(hub, serial)) {
 		hub->children--;

@@ -180,8 +180,10 @@ bool lrp_hub_move(struct lrp_hub *from, struct lrp_conn *c, struct lrp_hub *to, 
 bool lrp_hub_return(struct lrp_hub *hub, struct lrp_conn *c, int64_t now);
 /* Tells XDP where segments are to go: to this hub. 0 or -errno. */
 int lrp_flow_expose(const struct lrp_tcp_flow *flow, const struct lrp_hub *hub);
-/* The same, and -EEXIST if there is an entry already, of whatever process. */
-int lrp_flow_expose_new(const struct lrp_tcp_flow *flow, const struct lrp_hub *hub);
+/* The four-tuple is ours, but XDP does not look there yet; -EEXIST: another connection has it, of whatever process. */
+int lrp_flow_claim(const struct lrp_tcp_flow *flow, const struct lrp_hub *hub);
+/* XDP does from now on, while the socket `shadow`, which is bound to the local end, is open. */
+int lrp_flow_expose_bound(const struct lrp_tcp_flow *flow, const struct lrp_hub *hub, int shadow);
 void lrp_flow_hide(const struct lrp_tcp_flow *flow);
 int lrp_conn_expose(struct lrp_conn *c, const struct lrp_hub *hub);
 /* NULL: no memory. In the hub's table; CLOSED. */

@@ -229,10 +229,46 @@ void harness_bind(struct harness *h, int proto, const char *addr, uint16_t port,
 	open_target(h, target);
 }
 
+void harness_end(struct harness *h, uint32_t index, uint32_t generation)
+{
+	struct lrp_end end = {.owner = H_OWNER, .generation = generation, .sockets = 1};
+
+	put(h->skel->maps.lrp_ends, &index, &end);
+	h->end = index;
+	h->generation = generation;
+}
+
+void harness_kernel(struct harness *h, const char *laddr, uint16_t lport, const char *raddr,
+		    uint16_t rport)
+{
+	uint8_t local[16], remote[16];
+	int family = address_of(laddr, local);
+	uint64_t seen = 1;
+
+	address_of(raddr, remote);
+	port_of(h, family, IPPROTO_TCP, lport)->flags |= LRP_PORT_KERNEL;
+	if (family == 4) {
+		struct lrp_flow4 key = {
+			.lport = htons(lport), .rport = htons(rport), .proto = IPPROTO_TCP};
+
+		memcpy(&key.laddr, local, 4);
+		memcpy(&key.raddr, remote, 4);
+		put(h->skel->maps.lrp_kernel4, &key, &seen);
+	} else {
+		struct lrp_flow6 key = {
+			.lport = htons(lport), .rport = htons(rport), .proto = IPPROTO_TCP};
+
+		memcpy(&key.laddr, local, 16);
+		memcpy(&key.raddr, remote, 16);
+		put(h->skel->maps.lrp_kernel6, &key, &seen);
+	}
+}
+
 void harness_flow(struct harness *h, int proto, const char *laddr, uint16_t lport,
 		  const char *raddr, uint16_t rport, uint32_t endpoint)
 {
-	struct lrp_flow flow = {.endpoint = endpoint, .owner = H_OWNER};
+	struct lrp_flow flow = {
+		.endpoint = endpoint, .owner = H_OWNER, .end = h->end, .generation = h->generation};
 	uint8_t local[16], remote[16];
 	int family = address_of(laddr, local);
 

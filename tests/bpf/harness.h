@@ -20,6 +20,8 @@
 
 #include <lrp/abi.h>
 
+#include "../../bpf/authority.h"
+
 #include "packets.h"
 
 #define H_ENDPOINTS 64u
@@ -44,7 +46,8 @@ struct harness {
 	struct lrp_pool *pool;
 	struct lrp_port *port;
 	struct lrp_group *group;
-	struct lrp_user *user; /* page 0; slot = channel id */
+	struct lrp_user *user;	  /* page 0; slot = channel id */
+	uint32_t end, generation; /* of flows that are made */
 	/* of the last run */
 	uint32_t verdict;
 	enum lrp_xdp_reason reason;
@@ -68,6 +71,11 @@ void harness_no_socket(struct harness *h, uint32_t queue, uint32_t endpoint);
 /* Demultiplexing. Each opens the endpoint's channel on queue 0. proto 0: UDP. */
 void harness_any(struct harness *h, int family, int proto, uint16_t port, uint32_t target);
 void harness_bind(struct harness *h, int proto, const char *addr, uint16_t port, uint32_t target);
+/* The kernel has a TCP connection; the port says that there are some. */
+void harness_kernel(struct harness *h, const char *laddr, uint16_t lport, const char *raddr,
+		    uint16_t rport);
+/* The end that the exact entries of TCP which harness_flow() makes from now on name; 0: none. */
+void harness_end(struct harness *h, uint32_t index, uint32_t generation);
 void harness_flow(struct harness *h, int proto, const char *laddr, uint16_t lport,
 		  const char *raddr, uint16_t rport, uint32_t endpoint);
 void harness_member(struct harness *h, const char *group, uint16_t port, uint32_t ifindex,

@@ -209,7 +209,7 @@ static int count_event(void *arg, void *data, size_t size)
 	const struct lrp_event *event = data;
 
 	assert_int_equal(size, sizeof(*event));
-	assert_int_equal(event->ifindex, H_IFINDEX);
+	assert_int_equal(event->index, H_IFINDEX);
 	assert_int_equal(event->queue, 0);
 	++*(int *)arg;
 	return 0;

@@ -967,6 +967,55 @@ static void test_icmp(void **state)
 	}
 }
 
+/* An exact entry of TCP is good for as long as its end has the generation that it was made under. */
+static void test_end_generation(void **state)
+{
+	struct harness *h = begin(state);
+	struct spec spec4 = {.proto = IPPROTO_TCP, .dport = 53, .sport = 5000, .tcp_flags = ACK};
+	struct spec spec6 = {
+		.family = 6, .proto = IPPROTO_TCP, .dport = 53, .sport = 5000, .tcp_flags = ACK};
+
+	harness_any(h, 4, IPPROTO_TCP, 53, 1);
+	harness_any(h, 6, IPPROTO_TCP, 53, 1);
+	harness_end(h, 3, 7);
+	harness_flow(h, IPPROTO_TCP, OURS4, 53, PEER4, 5000, 2);
+	harness_flow(h, IPPROTO_TCP, OURS6, 53, PEER6, 5000, 2);
+	harness_expect_spec(h, "IPv4, end of that generation", &spec4, LRP_XDP_ENQUEUED, 2);
+	harness_expect_spec(h, "IPv6, end of that generation", &spec6, LRP_XDP_ENQUEUED, 2);
+	harness_end(h, 3, 8);
+	harness_expect_spec(h, "IPv4, end of another generation", &spec4, LRP_XDP_ENQUEUED, 1);
+	harness_expect_spec(h, "IPv6, end of another generation", &spec6, LRP_XDP_ENQUEUED, 1);
+	harness_end(h, 4, 0);
+	harness_flow(h, IPPROTO_TCP, OURS4, 53, PEER4, 5001, 2);
+	harness_end(h, 4, 1);
+	spec4.sport = 5001;
+	harness_expect_spec(h, "reserved, and its end lives", &spec4, LRP_XDP_ENQUEUED, 1);
+}
+
+/* What the kernel has comes before any entry that a process has made, and before a listener. */
+static void test_kernel_connections(void **state)
+{
+	struct harness *h = begin(state);
+	struct spec spec4 = {.proto = IPPROTO_TCP, .dport = 53, .sport = 5000, .tcp_flags = ACK};
+	struct spec spec6 = {
+		.family = 6, .proto = IPPROTO_TCP, .dport = 53, .sport = 5000, .tcp_flags = ACK};
+
+	harness_any(h, 4, IPPROTO_TCP, 53, 1);
+	harness_any(h, 6, IPPROTO_TCP, 53, 1);
+	harness_end(h, 3, 7);
+	harness_flow(h, IPPROTO_TCP, OURS4, 53, PEER4, 5000, 2);
+	harness_flow(h, IPPROTO_TCP, OURS6, 53, PEER6, 5000, 2);
+	harness_kernel(h, OURS4, 53, PEER4, 5000);
+	harness_kernel(h, OURS6, 53, PEER6, 5000);
+	harness_expect_spec(h, "IPv4, before an entry", &spec4, LRP_XDP_PASS_KERNEL, 2);
+	harness_expect_spec(h, "IPv6, before an entry", &spec6, LRP_XDP_PASS_KERNEL, 2);
+	spec4.tcp_flags = spec6.tcp_flags = SYN;
+	harness_expect_spec(h, "IPv4, a SYN", &spec4, LRP_XDP_PASS_KERNEL, 2);
+	spec4.sport = spec6.sport = 5001;
+	harness_expect_spec(h, "IPv4, another peer: the listener", &spec4, LRP_XDP_ENQUEUED, 1);
+	harness_expect_spec(h, "IPv6, another peer: the listener", &spec6, LRP_XDP_ENQUEUED, 1);
+}
+
 /* A second queue has channels of its own: the same endpoint, one stride further. */
 static void test_queue(void **state)
 {
@@ -993,10 +1042,14 @@ int main(int argc, char **argv)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, harness_setup, harness_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_ours),	    T(test_no_quick_list), T(test_loopback),  T(test_martian),
-		T(test_precedence), T(test_port_flags),	   T(test_broadcast), T(test_multicast),
-		T(test_group),	    T(test_group_large),   T(test_deliver),   T(test_flags),
-		T(test_icmp),	    T(test_queue),
+		T(test_ours),		T(test_no_quick_list),
+		T(test_loopback),	T(test_martian),
+		T(test_precedence),	T(test_port_flags),
+		T(test_broadcast),	T(test_multicast),
+		T(test_group),		T(test_group_large),
+		T(test_deliver),	T(test_flags),
+		T(test_icmp),		T(test_queue),
+		T(test_end_generation), T(test_kernel_connections),
 	};
 
 	(void)argc;

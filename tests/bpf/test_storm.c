@@ -63,6 +63,8 @@ static void set_up(struct harness *h)
 	harness_flow(h, 0, OURS4, 53, PEER4, 5000, 14);
 	harness_flow(h, 0, OURS6, 53, PEER6, 5000, 15);
 	harness_flow(h, IPPROTO_TCP, OURS4, 53, PEER4, 5000, 16);
+	harness_kernel(h, OURS4, 54, PEER4, 5000);
+	harness_kernel(h, OURS6, 54, PEER6, 5000);
 	harness_any(h, 4, IPPROTO_UDP, 56, harness_group(h, 1, 3, members));
 	harness_any(h, 6, IPPROTO_UDP, 56, LRP_TARGET_GROUP | 1);
 	harness_member(h, "239.1.1.1", 57, H_IFINDEX, 17);

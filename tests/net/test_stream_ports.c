@@ -248,7 +248,7 @@ static void given_again(struct run *r)
 		close(peer);
 		r->ops->recv(fd, &byte, 1, 0);
 		r->ops->close(fd);
-		usleep(3000); /* until the peer has acknowledged the end */
+		usleep(10000); /* until the peer has acknowledged the end */
 	}
 	note(r, "%d connections: %s", k, k < 100 ? strerror(errno) : "all");
 	close(lfd);

@@ -16,6 +16,7 @@
 
 #include <lrp/abi.h>
 
+#include "../../bpf/authority.h"
 #include "../../loader/tap.h"
 #include "../../runtime/ip/ip_input.h"
 #include "../../runtime/tx/tcp_send.h"
@@ -79,6 +80,19 @@ static void maps_make(void)
 		map_new(BPF_MAP_TYPE_HASH, sizeof(struct lrp_flow4), sizeof(struct lrp_flow), 64);
 	maps.flows6 =
 		map_new(BPF_MAP_TYPE_HASH, sizeof(struct lrp_flow6), sizeof(struct lrp_flow), 64);
+	maps.ends = bpf_map_create(
+		BPF_MAP_TYPE_ARRAY, NULL, 4, sizeof(struct lrp_end), LRP_ENDS,
+		&(struct bpf_map_create_opts){.sz = sizeof(struct bpf_map_create_opts),
+					      .map_flags = BPF_F_MMAPABLE});
+	maps.kernel4 = bpf_map_create(
+		BPF_MAP_TYPE_HASH, NULL, sizeof(struct lrp_flow4), 8, LRP_KERNELS,
+		&(struct bpf_map_create_opts){.sz = sizeof(struct bpf_map_create_opts),
+					      .map_flags = BPF_F_NO_PREALLOC});
+	maps.kernel6 = bpf_map_create(
+		BPF_MAP_TYPE_HASH, NULL, sizeof(struct lrp_flow6), 8, LRP_KERNELS,
+		&(struct bpf_map_create_opts){.sz = sizeof(struct bpf_map_create_opts),
+					      .map_flags = BPF_F_NO_PREALLOC});
+	assert_true(maps.ends >= 0 && maps.kernel4 >= 0 && maps.kernel6 >= 0);
 	maps.groups = map_new(BPF_MAP_TYPE_ARRAY, 4, sizeof(struct lrp_group), 4);
 	maps.channels = map_new(BPF_MAP_TYPE_ARRAY, 4, sizeof(struct lrp_channel), 256);
 	assert_true(maps.ports >= 0);

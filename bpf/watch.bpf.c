@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * watch.bpf.c - follows, in the kernel and at once, what becomes of the sockets that stand behind LRP's entries.
+ *
+ * lrp_release (cgroup hook): the last descriptor of a socket that is known is closed, by its process or by its
+ * death. From this moment on the port's packets are the kernel's: the port's entries are shut, and the ends that
+ * nobody else of the family holds lose their generation. lrpd makes the maps agree later. A socket can leave its port
+ * while it is open only if it has not bound it by number; such sockets are not taken (lrp_locks).
+ *
+ * lrp_state (tracepoint) follows the connections that the kernel has on ports of LRP. XDP passes them, and no process can
+ * make an entry for them. Of a connection of LRP and one of the kernel with the same four-tuple the first wins, as in
+ * Linux.
+ *
+ * fentry programs would do the same with fewer words. Some kernels and sandboxes refuse them; cgroup hooks and
+ * tracepoints are there wherever BPF is.
+ *
+ * Parameters (rodata, to be set before loading):
+ *   lrp_netns  cookie of the network namespace
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "maps.h"
+#include "socket.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+const volatile __u64 lrp_netns;
+
+static __always_inline bool is_ours(const struct sock *sk)
+{
+	return sk->__sk_common.skc_net.net->net_cookie == lrp_netns;
+}
+
+/* ---- a published socket leaves its port -------------------------------------------- */
+
+static __always_inline void port_shut(bool v6, bool tcp, __u16 port, __u32 flags)
+{
+	__u32 index = LRP_PORT_INDEX(v6, tcp, port);
+	__u64 *word = bpf_map_lookup_elem(&lrp_ports, &index);
+
+	/* flags is the upper half: see struct lrp_port */
+	if (word)
+		__sync_fetch_and_and(word, ~((__u64)flags << 32));
+}
+
+/* True if nobody has the end any more, and entries are left. */
+static __always_inline bool end_leave(__u32 index)
+{
+	struct lrp_end *end;
+
+	if (!index)
+		return false;
+	end = bpf_map_lookup_elem(&lrp_ends, &index);
+	if (!end || __sync_fetch_and_add(&end->sockets, -1) != 1)
+		return false;
+	__sync_fetch_and_add(&end->generation, 1);
+	return end->flows;
+}
+
+static __always_inline void quota_give(__u32 index)
+{
+	struct lrp_quota *quota = bpf_map_lookup_elem(&lrp_quotas, &index);
+
+	if (quota)
+		__sync_fetch_and_add(&quota->shadows, -1);
+}
+
+static __always_inline void left(__u64 cookie)
+{
+	struct lrp_event event = {.kind = LRP_EVENT_LEFT};
+	struct lrp_shadow *found, shadow;
+	bool tell;
+	__u32 *count, flags;
+
+	found = bpf_map_lookup_elem(&lrp_shadows, &cookie);
+	if (!found)
+		return;
+	shadow = *found;
+	/* Once only: lrpd may be taking it away at the same time. */
+	if (bpf_map_delete_elem(&lrp_shadows, &cookie))
+		return;
+	event.index = LRP_LEFT_INDEX(shadow.tcp, shadow.port);
+	count = bpf_map_lookup_elem(&lrp_left, &event.index);
+	if (count && shadow.reasons != LRP_SHADOW_FOUND)
+		__sync_fetch_and_add(count, 1);
+	/* Of TCP others go on by their exact entries. */
+	flags = shadow.tcp ? LRP_PORT_ANY | LRP_PORT_BINDS
+			   : LRP_PORT_ANY | LRP_PORT_BINDS | LRP_PORT_FLOWS | LRP_PORT_MULTICAST;
+	if (!shadow.tcp || shadow.listens) {
+		port_shut(false, shadow.tcp, shadow.port, flags);
+		port_shut(true, shadow.tcp, shadow.port, flags);
+	}
+	tell = end_leave(shadow.end[0]);
+	tell |= end_leave(shadow.end[1]);
+	if (shadow.reasons & LRP_SHADOW_FOUND)
+		quota_give(shadow.quota);
+	/* A connection that has ended in order leaves nothing to be done. */
+	if (tell || shadow.reasons != LRP_SHADOW_FOUND)
+		bpf_ringbuf_output(&lrp_events, &event, sizeof(event), 0);
+}
+
+SEC("cgroup/sock_release")
+int lrp_release(struct bpf_sock *sk)
+{
+	if (bpf_get_netns_cookie(sk) == lrp_netns)
+		left(bpf_get_socket_cookie(sk));
+	return 1;
+}
+
+/* ---- connections of the kernel's ------------------------------------------------------- */
+
+/* skc_num is 0 by the time that a socket which has not bound its port by number says CLOSE. */
+static __always_inline __u16 port_of(const struct sock *sk)
+{
+	return bpf_ntohs(BPF_CORE_READ((const struct inet_sock *)sk, inet_sport));
+}
+
+static __always_inline void key6_of(const struct sock *sk, struct lrp_flow6 *key)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	BPF_CORE_READ_INTO(&key->laddr, sk, __sk_common.skc_v6_rcv_saddr);
+	BPF_CORE_READ_INTO(&key->raddr, sk, __sk_common.skc_v6_daddr);
+	key->lport = bpf_htons(port_of(sk));
+	key->rport = sk->__sk_common.skc_dport;
+	key->proto = IPPROTO_TCP;
+}
+
+static __always_inline void kernel_flag(bool v6, __u16 port)
+{
+	__u32 index = LRP_PORT_INDEX(v6, true, port);
+	__u64 *word = bpf_map_lookup_elem(&lrp_ports, &index);
+
+	if (word)
+		__sync_fetch_and_or(word, (__u64)LRP_PORT_KERNEL << 32);
+}
+
+static __always_inline bool flow_counts(const struct lrp_flow *flow)
+{
+	__u32 index = flow->end;
+	struct lrp_end *end = bpf_map_lookup_elem(&lrp_ends, &index);
+
+	return end && end->generation == flow->generation;
+}
+
+static __always_inline void kernel_set4(const struct sock *sk, bool there)
+{
+	struct lrp_flow4 key = {
+		.laddr = sk->__sk_common.skc_rcv_saddr,
+		.raddr = sk->__sk_common.skc_daddr,
+		.lport = bpf_htons(port_of(sk)),
+		.rport = sk->__sk_common.skc_dport,
+		.proto = IPPROTO_TCP,
+	};
+	__u64 now = bpf_ktime_get_ns();
+	struct lrp_flow *flow;
+
+	if (!there) {
+		bpf_map_delete_elem(&lrp_kernel4, &key);
+		return;
+	}
+	flow = bpf_map_lookup_elem(&lrp_flows4, &key);
+	if (flow && flow_counts(flow))
+		return;
+	bpf_map_update_elem(&lrp_kernel4, &key, &now, BPF_ANY);
+	kernel_flag(false, port_of(sk));
+}
+
+static __always_inline void kernel_set6(const struct sock *sk, const struct lrp_flow6 *key,
+					bool there)
+{
+	__u64 now = bpf_ktime_get_ns();
+	struct lrp_flow *flow;
+
+	if (!there) {
+		bpf_map_delete_elem(&lrp_kernel6, key);
+		return;
+	}
+	flow = bpf_map_lookup_elem(&lrp_flows6, key);
+	if (flow && flow_counts(flow))
+		return;
+	bpf_map_update_elem(&lrp_kernel6, key, &now, BPF_ANY);
+	kernel_flag(true, port_of(sk));
+}
+
+static __always_inline void kernel_set(const struct sock *sk, bool there)
+{
+	struct lrp_flow6 key;
+
+	if (sk->__sk_common.skc_family == AF_INET) {
+		kernel_set4(sk, there);
+		return;
+	}
+	key6_of(sk, &key);
+	if (lrp_addr6_mapped(&key.raddr))
+		kernel_set4(sk, there);
+	else
+		kernel_set6(sk, &key, there);
+}
+
+/*
+ * A kernel socket begins to listen where families of other users have ends: with SO_REUSEADDR on both sides
+ * that is possible while those do not listen. Their entries could catch its clients, so they lose
+ * the ends. Root's stay.
+ */
+static __always_inline bool evict(const struct sock *sk, __u32 index)
+{
+	__u64 cookie = sk->__sk_common.skc_cookie.counter;
+	__u32 uid = sk->sk_uid.val;
+	struct lrp_addr6 addr;
+	struct lrp_end *end;
+	bool any = false;
+
+	if (cookie && bpf_map_lookup_elem(&lrp_shadows, &cookie))
+		return false;
+	lrp_socket_laddr(sk, &addr);
+	for (__u32 i = 0; i < LRP_ENDS_ON_PORT && index; i++) {
+		end = bpf_map_lookup_elem(&lrp_ends, &index);
+		if (!end)
+			break;
+		if (end->owner && end->uid && end->uid != uid &&
+		    (lrp_addr6_zero(&addr) || lrp_addr6_zero(&end->addr) ||
+		     lrp_addr6_equal(&addr, &end->addr))) {
+			end->owner = 0;
+			__sync_fetch_and_add(&end->generation, 1);
+			any = true;
+		}
+		index = end->next;
+	}
+	return any;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(lrp_state, struct sock *sk, int before, int now)
+{
+	struct lrp_event event = {.kind = LRP_EVENT_EVICT};
+	__u32 port, *head;
+
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	port = port_of(sk);
+	head = bpf_map_lookup_elem(&lrp_end_heads, &port);
+	if (!head || !*head || !is_ours(sk))
+		return 0;
+	if (now == STATE_LISTEN) {
+		if (evict(sk, *head))
+			event.index = port;
+	} else if (now == STATE_SYN_SENT || now == STATE_SYN_RECV || now == STATE_ESTABLISHED) {
+		kernel_set(sk, true);
+	} else if (now == STATE_CLOSE && before != STATE_LISTEN) {
+		/* Also if it goes on in TIME_WAIT, without this socket: see kernel.c. */
+		kernel_set(sk, false);
+	}
+	if (event.index)
+		bpf_ringbuf_output(&lrp_events, &event, sizeof(event), 0);
+	return 0;
+}
+
+/* ---- what lrpd asks about a socket ------------------------------------------------------- */
+
+/*
+ * Context of lrp_locks: a descriptor of the calling process. Returns the socket's sk_userlocks. The caller has
+ * the descriptor open and knows that it is an INET socket's.
+ */
+struct lrp_locks_call {
+	__u32 fd;
+};
+
+SEC("syscall")
+int lrp_locks(struct lrp_locks_call *ctx)
+{
+	struct sock *sk = lrp_socket_of(*(volatile __u32 *)&ctx->fd);
+
+	return sk ? BPF_CORE_READ_BITFIELD_PROBED(sk, sk_userlocks) : 0;
+}

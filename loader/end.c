@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* end.c - see end.h. */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#include "../runtime/base/log.h"
+#include "end.h"
+#include "flow.h"
+#include "grace.h"
+#include "kernel.h"
+#include "shadow.h"
+#include "watch.h"
+
+#define ENDS_PER_UID	  12288u /* of users other than root; the rest of the table is root's */
+#define ENDS_PER_UID_PORT 8u
+#define IDLE_NS		  (60ull * 1000000000u) /* an end that is kept without a socket there */
+#define IDLE_LOOK_NS	  (5ull * 1000000000u)
+
+/* ---- the index -------------------------------------------------------------------- */
+
+static struct lrp_end_key key_of(const struct lrp_end_state *state, uint32_t owner)
+{
+	return (struct lrp_end_key){.addr = state->addr,
+				    .port = state->port,
+				    .family = state->v6 ? 6 : 4,
+				    .owner = owner};
+}
+
+static uint32_t index_find(struct lrp_core *core, const struct lrp_end_state *state)
+{
+	struct lrp_end_key key = key_of(state, state->owner);
+	uint32_t end = 0;
+
+	bpf_map_lookup_elem(core->map_fd[LRP_MAP_END_INDEX], &key, &end);
+	return end;
+}
+
+/* ---- the ends of a port -------------------------------------------------------------- */
+
+static uint64_t *head_of(const struct lrp_core *core, __be16 port)
+{
+	return &core->end_heads[ntohs(port)];
+}
+
+bool lrp_core_port_watched(const struct lrp_core *core, __be16 port)
+{
+	return *head_of(core, port) != 0;
+}
+
+static void chain_add(struct lrp_core *core, uint32_t end)
+{
+	uint64_t *head = head_of(core, core->state->end[end].port);
+
+	core->ends[end].next = (uint32_t)*head;
+	__atomic_store_n(head, end, __ATOMIC_RELEASE);
+}
+
+static void chain_remove(struct lrp_core *core, uint32_t end)
+{
+	uint64_t *head = head_of(core, core->state->end[end].port);
+	uint32_t at;
+
+	if (*head == end) {
+		__atomic_store_n(head, core->ends[end].next, __ATOMIC_RELEASE);
+		return;
+	}
+	for (at = (uint32_t)*head; at; at = core->ends[at].next)
+		if (core->ends[at].next == end) {
+			__atomic_store_n(&core->ends[at].next, core->ends[end].next,
+					 __ATOMIC_RELEASE);
+			return;
+		}
+}
+
+/* ---- taking ----------------------------------------------------------------------------- */
+
+static bool may_have_more(const struct lrp_core *core, uint32_t uid, __be16 port)
+{
+	uint32_t all = 0, here = 0;
+
+	for (uint32_t e = 1; e < LRP_ENDS; e++)
+		all += core->state->end[e].use != LRP_END_FREE && core->ends[e].uid == uid;
+	for (uint32_t e = (uint32_t)*head_of(core, port); e; e = core->ends[e].next)
+		here += core->ends[e].uid == uid;
+	return !uid || (all < ENDS_PER_UID && here < ENDS_PER_UID_PORT);
+}
+
+/* One more socket on an end; not on one that the family has lost. */
+static bool socket_add(struct lrp_end *end)
+{
+	__atomic_fetch_add(&end->sockets, 1, __ATOMIC_ACQ_REL);
+	if (__atomic_load_n(&end->owner, __ATOMIC_ACQUIRE))
+		return true;
+	__atomic_fetch_sub(&end->sockets, 1, __ATOMIC_ACQ_REL);
+	return false;
+}
+
+static int end_make(struct lrp_core *core, const struct lrp_end_state *like)
+{
+	struct lrp_end_key key = key_of(like, like->owner);
+	uint32_t uid = core->state->owner[like->owner].uid, e;
+	struct lrp_end *end;
+	int err;
+
+	if (!may_have_more(core, uid, like->port))
+		return -EDQUOT;
+	for (e = 1; e < LRP_ENDS && core->state->end[e].use != LRP_END_FREE; e++)
+		;
+	if (e == LRP_ENDS)
+		return -ENOSPC;
+	end = &core->ends[e];
+	end->uid = uid;
+	end->v6 = like->v6;
+	end->addr = like->addr;
+	end->flows = 0;
+	__atomic_fetch_add(&end->generation, 1, __ATOMIC_ACQ_REL); /* 0 is no generation */
+	__atomic_store_n(&end->sockets, 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&end->owner, like->owner, __ATOMIC_RELEASE);
+	core->state->end[e] = *like;
+	core->state->end[e].use = LRP_END_USED;
+	chain_add(core, e);
+	err = bpf_map_update_elem(core->map_fd[LRP_MAP_END_INDEX], &key, &e, BPF_ANY) ? -errno : 0;
+	if (!err)
+		return (int)e;
+	lrp_core_ends_give(core, (uint32_t[2]){e, 0});
+	return err == -E2BIG ? -ENOSPC : err;
+}
+
+int lrp_core_ends_take(struct lrp_core *core, uint32_t owner, struct lrp_published *pub)
+{
+	pub->end[0] = pub->end[1] = 0;
+	for (int v6 = 0; v6 <= 1; v6++) {
+		struct lrp_end_state like = {.owner = owner, .port = pub->lport, .v6 = (uint8_t)v6};
+		uint32_t found;
+		int end;
+
+		if (!(v6 ? pub->v6 : pub->v4))
+			continue;
+		if (!pub->wildcard)
+			like.addr = pub->laddr;
+		found = index_find(core, &like);
+		if (found && socket_add(&core->ends[found])) {
+			pub->end[v6] = found;
+			continue;
+		}
+		end = end_make(core, &like);
+		if (end < 0) {
+			lrp_core_ends_give(core, pub->end);
+			return end;
+		}
+		pub->end[v6] = (uint32_t)end;
+	}
+	return 0;
+}
+
+/* ---- giving up --------------------------------------------------------------------------- */
+
+static void retire(struct lrp_core *core, uint32_t e)
+{
+	struct lrp_end_state *state = &core->state->end[e];
+	struct lrp_end_key key = key_of(state, state->owner);
+
+	if (state->use != LRP_END_USED)
+		return;
+	__atomic_store_n(&core->ends[e].owner, 0, __ATOMIC_RELEASE);
+	__atomic_fetch_add(&core->ends[e].generation, 1, __ATOMIC_ACQ_REL);
+	/* A newer end of the same family may stand there by now. */
+	if (index_find(core, state) == e)
+		bpf_map_delete_elem(core->map_fd[LRP_MAP_END_INDEX], &key);
+	chain_remove(core, e);
+	state->use = LRP_END_RETIRING;
+	core->end_ticket = lrp_core_grace_ask(core);
+	lrp_core_sync_tcp_port(core, state->port);
+}
+
+/* Its last socket has gone; lrpd was the one who counted down. */
+static void nobody_has(struct lrp_core *core, uint32_t e)
+{
+	if (!core->state->end[e].kept)
+		retire(core, e);
+	else
+		__atomic_fetch_add(&core->ends[e].generation, 1, __ATOMIC_ACQ_REL);
+}
+
+void lrp_core_ends_give(struct lrp_core *core, const uint32_t end[2])
+{
+	for (int i = 0; i < 2; i++)
+		if (end[i] &&
+		    __atomic_fetch_sub(&core->ends[end[i]].sockets, 1, __ATOMIC_ACQ_REL) == 1)
+			nobody_has(core, end[i]);
+}
+
+bool lrp_core_end_counts(const struct lrp_core *core, const struct lrp_flow *flow)
+{
+	return flow->end < LRP_ENDS && core->state->end[flow->end].use == LRP_END_USED &&
+	       core->state->end[flow->end].owner == flow->owner &&
+	       __atomic_load_n(&core->ends[flow->end].generation, __ATOMIC_ACQUIRE) ==
+		       flow->generation;
+}
+
+/* Ends whose last socket the watcher has seen leave, and those that it has taken away. Entries that were made under
+ * one that is kept are purged like those of one that is not. */
+static void retire_left(struct lrp_core *core)
+{
+	for (uint32_t e = 1; e < LRP_ENDS; e++) {
+		bool empty = !__atomic_load_n(&core->ends[e].sockets, __ATOMIC_ACQUIRE);
+
+		if (core->state->end[e].use != LRP_END_USED)
+			continue;
+		if (!__atomic_load_n(&core->ends[e].owner, __ATOMIC_ACQUIRE) ||
+		    (empty && !core->state->end[e].kept))
+			retire(core, e);
+		else if (empty && __atomic_load_n(&core->ends[e].flows, __ATOMIC_RELAXED))
+			core->end_ticket = lrp_core_grace_ask(core);
+	}
+}
+
+/* Records in lrp_shadows may name the end still: then its number is not used again. */
+static void retired_free(struct lrp_core *core)
+{
+	bool over = core->end_ticket && lrp_core_grace_over(core, core->end_ticket);
+
+	if (!over && !core->claims_look)
+		return;
+	if (over) {
+		core->end_ticket = 0;
+		lrp_core_flows_purge(core);
+	}
+	for (uint32_t e = 1; e < LRP_ENDS; e++) {
+		struct lrp_end_state *state = &core->state->end[e];
+
+		if (over && state->use == LRP_END_RETIRING)
+			state->use = LRP_END_RETIRED;
+		if (state->use == LRP_END_RETIRED &&
+		    !__atomic_load_n(&core->ends[e].sockets, __ATOMIC_ACQUIRE))
+			state->use = LRP_END_FREE;
+	}
+}
+
+/* ---- claims --------------------------------------------------------------------------------- */
+
+static struct lrp_claim_state *claim_find(struct lrp_core *core, uint64_t cookie)
+{
+	for (uint32_t c = 0; c < LRP_CLAIMS; c++)
+		if (core->state->claim[c].cookie == cookie)
+			return &core->state->claim[c];
+	return NULL;
+}
+
+static void claim_end(struct lrp_core *core, struct lrp_claim_state *claim)
+{
+	uint64_t cookie = claim->cookie;
+
+	claim->cookie = 0;
+	lrp_core_unwatch(core, cookie, LRP_SHADOW_CLAIMED);
+}
+
+/* The ends are the owner's from now on, with each socket that its program finds there. */
+static int keep(struct lrp_core *core, uint32_t owner, struct lrp_published *pub)
+{
+	int err = lrp_core_ends_take(core, owner, pub);
+
+	if (err)
+		return err;
+	for (int i = 0; i < 2; i++)
+		if (pub->end[i])
+			core->state->end[pub->end[i]].kept = 1;
+	lrp_core_ends_give(core, pub->end);
+	if (!core->next_idle_ns)
+		core->next_idle_ns = lrp_core_now_ns() + IDLE_LOOK_NS;
+	return 0;
+}
+
+/* The socket's claim from now on; at most one each. */
+static int claim_make(struct lrp_core *core, uint32_t owner, int fd, struct lrp_published *pub)
+{
+	struct lrp_claim_state *claim = claim_find(core, pub->cookie);
+	int err;
+
+	if (claim)
+		return claim->owner == owner ? 0 : -EACCES;
+	claim = claim_find(core, 0);
+	if (!claim)
+		return -ENOSPC;
+	err = lrp_core_watch(core, fd, owner, pub, LRP_SHADOW_CLAIMED);
+	if (err)
+		return err;
+	*claim = (struct lrp_claim_state){.owner = owner};
+	claim->cookie = pub->cookie;
+	return 0;
+}
+
+static int claim_one(struct lrp_core *core, uint32_t owner, int fd, bool kept)
+{
+	struct lrp_published pub;
+	int err = lrp_core_shadow_read(core, fd, &pub);
+
+	if (!err && pub.proto != IPPROTO_TCP)
+		err = -EPROTONOSUPPORT;
+	if (!err)
+		err = kept ? keep(core, owner, &pub) : claim_make(core, owner, fd, &pub);
+	if (!err)
+		lrp_core_sync_tcp_port(core, pub.lport);
+	return err;
+}
+
+int lrp_core_claim(struct lrp_core *core, uint32_t owner, const int *fds, int count, bool kept)
+{
+	int err = 0;
+
+	if (core->map_fd[LRP_MAP_PORTS] < 0)
+		return -ENETDOWN;
+	for (int i = 0; i < count && !err; i++)
+		err = claim_one(core, owner, fds[i], kept);
+	/* Before the answer: what the kernel has on these ports stays the kernel's. */
+	lrp_core_kernel_sync(core);
+	return err;
+}
+
+void lrp_core_claims_owner_gone(struct lrp_core *core, uint32_t owner)
+{
+	for (uint32_t c = 0; c < LRP_CLAIMS; c++)
+		if (core->state->claim[c].cookie && core->state->claim[c].owner == owner)
+			claim_end(core, &core->state->claim[c]);
+	/* Those that are kept, and those of sockets that its program has found. */
+	for (uint32_t e = 1; e < LRP_ENDS; e++)
+		if (core->state->end[e].use == LRP_END_USED && core->state->end[e].owner == owner)
+			retire(core, e);
+}
+
+static void claims_left(struct lrp_core *core)
+{
+	for (uint32_t c = 0; c < LRP_CLAIMS; c++) {
+		struct lrp_claim_state *claim = &core->state->claim[c];
+
+		if (claim->cookie && !lrp_core_watched(core, claim->cookie))
+			claim_end(core, claim);
+	}
+}
+
+static void kept_idle(struct lrp_core *core)
+{
+	uint64_t now = lrp_core_now_ns();
+	bool any = false;
+
+	if (!core->next_idle_ns || now < core->next_idle_ns)
+		return;
+	for (uint32_t e = 1; e < LRP_ENDS; e++) {
+		struct lrp_end_state *state = &core->state->end[e];
+
+		if (state->use != LRP_END_USED || !state->kept)
+			continue;
+		any = true;
+		if (__atomic_load_n(&core->ends[e].sockets, __ATOMIC_RELAXED))
+			state->idle_ns = 0;
+		else if (!state->idle_ns)
+			state->idle_ns = now;
+		else if (now - state->idle_ns > IDLE_NS)
+			retire(core, e);
+	}
+	core->next_idle_ns = any ? now + IDLE_LOOK_NS : 0;
+}
+
+/* ---- from time to time -------------------------------------------------------------------------- */
+
+uint64_t lrp_core_ends_run(struct lrp_core *core)
+{
+	if (core->map_fd[LRP_MAP_PORTS] < 0)
+		return 0;
+	if (core->claims_look) {
+		claims_left(core);
+		retire_left(core);
+	}
+	kept_idle(core);
+	retired_free(core);
+	core->claims_look = false;
+	return core->next_idle_ns;
+}
+
+void lrp_core_ends_adopt(struct lrp_core *core)
+{
+	bool retiring = false, kept = false;
+
+	for (uint32_t e = 1; e < LRP_ENDS; e++) {
+		retiring |= core->state->end[e].use == LRP_END_RETIRING;
+		kept |= core->state->end[e].use == LRP_END_USED && core->state->end[e].kept;
+	}
+	if (retiring)
+		core->end_ticket = lrp_core_grace_ask(core);
+	if (kept)
+		core->next_idle_ns = lrp_core_now_ns() + IDLE_LOOK_NS;
+	core->claims_look = true;
+}
