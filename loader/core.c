@@ -210,7 +210,8 @@ struct lrp_core *lrp_core_new(const struct lrp_core_opts *opts, char *error, siz
 		lrp_core_kernel_sync(core);
 		lrp_core_flows_rebuild(core);
 		lrp_core_quarantine_adopt(core);
-		lrp_core_reclaim(core);
+		if (core->closing)
+			core->gather_at_ns = lrp_core_now_ns();
 	}
 	core->page->lrpd_pid = (uint32_t)getpid();
 	if (!opts->kept_count) {
@@ -278,6 +279,7 @@ void lrp_core_free(struct lrp_core *core)
 	lrp_core_strays_close(core);
 	lrp_core_local_close(core);
 	lrp_core_grace_close(core);
+	lrp_core_reclaim_forget(core);
 	ring_buffer__free(core->events);
 	lrp_core_watch_close(core);
 	lrp_core_unmap_shared(core);
@@ -331,11 +333,8 @@ int lrp_core_run(struct lrp_core *core)
 	timeout = sooner(timeout, lrp_core_ends_run(core));
 	timeout = sooner(timeout, lrp_core_kernel_run(core));
 	lrp_core_sweep(core);
-	if (core->closing && lrp_core_now_ns() >= core->reclaim_at_ns)
-		lrp_core_reclaim(core);
+	timeout = sooner(timeout, lrp_core_reclaim_run(core));
 	lrp_core_quarantine_run(core);
-	if (core->closing)
-		timeout = sooner(timeout, core->reclaim_at_ns);
 	timeout = sooner(timeout, lrp_core_resets_run(core));
 	timeout = sooner(timeout, lrp_core_rest_run(core));
 	timeout = sooner(timeout, core->next_quarantine_ns);

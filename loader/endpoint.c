@@ -401,9 +401,8 @@ int lrp_core_endpoints(struct lrp_core *core, struct lrp_core_client *client,
 		request->endpoints.guarantee ? request->endpoints.guarantee : LRP_DEFAULT_GUARANTEE;
 	if (guarantee > limit)
 		guarantee = limit;
-	if (client->uid && core->closing &&
-	    endpoints_of_uid(core, client->uid) >= core->state->quota)
-		lrp_core_reclaim(core);
+	if (client->uid && endpoints_of_uid(core, client->uid) >= core->state->quota)
+		lrp_core_reclaim_now(core);
 	for (n = 0; n < count; n++) {
 		int e;
 
@@ -412,10 +411,8 @@ int lrp_core_endpoints(struct lrp_core *core, struct lrp_core_client *client,
 			e = guarantee > LRP_DEFAULT_GUARANTEE ? -EPERM : -EDQUOT;
 		else
 			e = endpoint_make(core, client, ring_size, limit, guarantee);
-		if (e == -ENOBUFS && core->closing) {
-			lrp_core_reclaim(core);
+		if (e == -ENOBUFS && lrp_core_reclaim_now(core))
 			e = endpoint_make(core, client, ring_size, limit, guarantee);
-		}
 		if (e < 0) {
 			if (!n)
 				return e;

@@ -262,6 +262,13 @@ struct lrp_core_device {
 	struct lrp_taps *taps; /* for senders without CAP_NET_RAW; made when first asked for */
 };
 
+/* Endpoints that are taken back together, after one grace period. */
+struct lrp_core_batch {
+	uint32_t *endpoint; /* ascending; NULL: no batch */
+	uint32_t count;
+	uint64_t ticket;
+};
+
 struct lrp_core {
 	struct lrp_core_opts opts;
 	uint32_t cpus;
@@ -307,7 +314,9 @@ struct lrp_core {
 	uint64_t next_quarantine_ns; /* 0: nothing in quarantine */
 	uint64_t next_sweep_ns;	     /* 0: nothing published */
 	uint64_t next_rest_ns;	     /* 0: no pool has frames too many */
-	uint64_t reclaim_at_ns;	     /* when `closing` endpoints are taken back, together */
+	uint64_t gather_at_ns;	     /* 0: all endpoints that are closing are in the batch */
+	uint64_t next_block_ns;	     /* earlier than that no request waits for a grace period */
+	struct lrp_core_batch batch;
 };
 
 /* core.c */
@@ -408,10 +417,15 @@ void lrp_core_sweep_in(struct lrp_core *core, uint32_t ms); /* at the latest */
 
 /* reclaim.c */
 void lrp_core_release(struct lrp_core *core, uint32_t endpoint);
-void lrp_core_reclaim(struct lrp_core *core); /* all endpoints in LRP_ENDPOINT_CLOSING */
+/* Endpoints in LRP_ENDPOINT_CLOSING are taken back after a grace period. When to come again, 0: no
+ * need before the core's descriptor is readable. */
+uint64_t lrp_core_reclaim_run(struct lrp_core *core);
+/* For a request that lacks what closing endpoints still have: waits for their grace period, and
+ * takes them back. False: nothing is closing, or another request has waited just now. */
+bool lrp_core_reclaim_now(struct lrp_core *core);
+void lrp_core_reclaim_forget(struct lrp_core *core); /* on the way out */
 void lrp_core_quarantine_run(struct lrp_core *core);
 void lrp_core_quarantine_adopt(struct lrp_core *core);
-void lrp_core_settle_rcu(struct lrp_core *core);
 
 /* audit.c */
 enum lrp_frame_place {

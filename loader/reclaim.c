@@ -16,13 +16,9 @@
  * be in the kernel's hands this very moment, so they go to quarantine until
  * later looks find them nowhere either.
  */
-#include <bpf/bpf.h>
 #include <errno.h>
-#include <linux/membarrier.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "../runtime/base/log.h"
 #include "family.h"
@@ -30,12 +26,13 @@
 #include "umem.h"
 
 /*
- * What is closed is gathered for so long, since a grace period takes ten
- * milliseconds and more, and one serves for all: a program that opens and closes
- * sockets in a loop does not wait for them. Well below the second in which the frames
- * of a dead process must be back.
+ * What is closed is gathered for so long, since a look at all frames and a grace period take some
+ * milliseconds, and one of each serves for all: a program that opens and closes sockets in a loop
+ * costs no more than that. Well below the second in which the frames of a dead process must be
+ * back.
  */
 #define GATHER_MS 100u
+#define BLOCK_MS  100u /* between two requests that wait for frames or endpoints to come back */
 
 #define QUARANTINE_MS	  250u /* between two looks */
 #define QUARANTINE_MISSES 4u   /* looks in a row that found the frame nowhere */
@@ -54,31 +51,12 @@ void lrp_core_release(struct lrp_core *core, uint32_t endpoint)
 	lrp_core_withdraw(core, endpoint);
 	ep->use = LRP_ENDPOINT_CLOSING;
 	lrp_core_family_endpoint(core, endpoint, 0);
-	if (!core->closing++)
-		core->reclaim_at_ns = lrp_core_now_ns() + GATHER_MS * 1000000ull;
+	core->closing++;
+	if (!core->gather_at_ns)
+		core->gather_at_ns = lrp_core_now_ns() + GATHER_MS * 1000000ull;
 	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++)
 		if (lrp_core_pool_on(&core->pool[i]))
 			lrp_core_channel_shut(core, &core->pool[i], endpoint);
-}
-
-/* ---- 2: grace period ----------------------------------------------------------------- */
-
-/*
- * XDP programs and the flush of what they redirected run inside one RCU
- * read-side section (softirq). MEMBARRIER_CMD_GLOBAL is synchronize_rcu(); a
- * kernel with full dynticks refuses it, there an update of a map of maps waits
- * for the same.
- */
-void lrp_core_settle_rcu(struct lrp_core *core)
-{
-	if (!syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
-		return;
-	for (uint32_t page = 0; page < LRP_USER_PAGES; page++)
-		if (core->page_map_fd[page] >= 0 && core->map_fd[LRP_MAP_USERS] >= 0) {
-			bpf_map_update_elem(core->map_fd[LRP_MAP_USERS], &page,
-					    &core->page_map_fd[page], BPF_ANY);
-			return;
-		}
 }
 
 /* ---- doubt ----------------------------------------------------------------------------- */
@@ -246,21 +224,16 @@ static void drain_ring(struct lrp_core *core, struct lrp_core_pool *pool, uint32
 	lrp_core_ring_close(&chan);
 }
 
-struct reclaim {
-	const uint32_t *endpoint; /* being reclaimed, ascending */
-	uint32_t count;
-};
-
-static bool contains(const struct reclaim *reclaim, uint32_t endpoint)
+static bool contains(const struct lrp_core_batch *batch, uint32_t endpoint)
 {
-	uint32_t low = 0, high = reclaim->count;
+	uint32_t low = 0, high = batch->count;
 
 	while (low < high) {
 		uint32_t mid = low + (high - low) / 2;
 
-		if (reclaim->endpoint[mid] == endpoint)
+		if (batch->endpoint[mid] == endpoint)
 			return true;
-		if (reclaim->endpoint[mid] < endpoint)
+		if (batch->endpoint[mid] < endpoint)
 			low = mid + 1;
 		else
 			high = mid;
@@ -270,7 +243,7 @@ static bool contains(const struct reclaim *reclaim, uint32_t endpoint)
 
 /* Is the holder one of those that are being reclaimed? */
 static bool holder_gone(const struct lrp_core *core, const struct lrp_core_pool *pool,
-			const struct reclaim *reclaim, uint32_t holder)
+			const struct lrp_core_batch *batch, uint32_t holder)
 {
 	uint32_t channel;
 
@@ -279,30 +252,30 @@ static bool holder_gone(const struct lrp_core *core, const struct lrp_core_pool 
 		return false;
 	channel = (holder & ~LRP_FRAME_RETURNING) - LRP_FRAME_MARK(0);
 	return channel / core->state->endpoints == pool->state->queue &&
-	       contains(reclaim, channel % core->state->endpoints);
+	       contains(batch, channel % core->state->endpoints);
 }
 
 static bool any_holder_gone(const struct lrp_core *core, const struct lrp_core_pool *pool,
-			    const struct reclaim *reclaim)
+			    const struct lrp_core_batch *batch)
 {
 	for (uint32_t frame = 0; frame < pool->view.frames; frame++) {
 		uint32_t holder =
 			__atomic_load_n(&pool->view.frame[frame].holder, __ATOMIC_ACQUIRE);
 
-		if (holder && holder_gone(core, pool, reclaim, holder))
+		if (holder && holder_gone(core, pool, batch, holder))
 			return true;
 	}
 	return false;
 }
 
 static void sweep_table(struct lrp_core *core, struct lrp_core_pool *pool,
-			const struct reclaim *reclaim, const uint8_t *place)
+			const struct lrp_core_batch *batch, const uint8_t *place)
 {
 	for (uint32_t frame = 0; frame < pool->view.frames; frame++) {
 		uint32_t *word = &pool->view.frame[frame].holder;
 		uint32_t holder = __atomic_load_n(word, __ATOMIC_ACQUIRE);
 
-		if (!holder_gone(core, pool, reclaim, holder))
+		if (!holder_gone(core, pool, batch, holder))
 			continue;
 		if (place[frame] & LRP_FRAME_IN_FILL) {
 			/* Returned, the mark had not followed. */
@@ -321,7 +294,7 @@ static void sweep_table(struct lrp_core *core, struct lrp_core_pool *pool,
 }
 
 static void reclaim_pool(struct lrp_core *core, struct lrp_core_pool *pool,
-			 const struct reclaim *reclaim)
+			 const struct lrp_core_batch *batch)
 {
 	uint8_t *place = calloc(pool->view.frames, 1);
 
@@ -329,58 +302,66 @@ static void reclaim_pool(struct lrp_core *core, struct lrp_core_pool *pool,
 		return;
 	lrp_fill_settle(&pool->view, pool->xsk[LRP_ENDPOINT_FRAGMENT]);
 	lrp_core_places(core, pool, place, false);
-	for (uint32_t i = 0; i < reclaim->count; i++)
-		drain_ring(core, pool, reclaim->endpoint[i], place);
+	for (uint32_t i = 0; i < batch->count; i++)
+		drain_ring(core, pool, batch->endpoint[i], place);
 	/* The rings of those that go are empty now: only others' count. */
-	if (any_holder_gone(core, pool, reclaim)) {
+	if (any_holder_gone(core, pool, batch)) {
 		memset(place, 0, pool->view.frames);
 		lrp_core_places(core, pool, place, true);
-		sweep_table(core, pool, reclaim, place);
+		sweep_table(core, pool, batch, place);
 	}
-	for (uint32_t i = 0; i < reclaim->count; i++)
-		lrp_core_channel_free(core, pool, reclaim->endpoint[i]);
+	for (uint32_t i = 0; i < batch->count; i++)
+		lrp_core_channel_free(core, pool, batch->endpoint[i]);
 	lrp_fill_settle(&pool->view, pool->xsk[LRP_ENDPOINT_FRAGMENT]);
 	free(place);
 }
 
-/* ---- all together ------------------------------------------------------------------------------
- */
+/* ---- all together ------------------------------------------------------------------- */
 
-void lrp_core_reclaim(struct lrp_core *core)
+/* Steps 1 and 2: all that are closing now, and the ticket of their grace period. */
+static void gather(struct lrp_core *core)
 {
-	uint32_t *endpoint, count = 0;
-	struct reclaim reclaim;
+	struct lrp_core_batch *batch = &core->batch;
 
-	if (!core->closing)
+	core->gather_at_ns = 0;
+	batch->endpoint = malloc(core->closing * sizeof(*batch->endpoint));
+	if (!batch->endpoint) {
+		core->gather_at_ns = lrp_core_now_ns() + GATHER_MS * 1000000ull;
 		return;
-	endpoint = malloc(core->closing * sizeof(*endpoint));
-	if (!endpoint)
-		return;
-	for (uint32_t e = LRP_ENDPOINT_FIRST; e < core->state->endpoints && count < core->closing;
-	     e++)
+	}
+	batch->count = 0;
+	for (uint32_t e = LRP_ENDPOINT_FIRST;
+	     e < core->state->endpoints && batch->count < core->closing; e++)
 		if (core->state->endpoint[e].use == LRP_ENDPOINT_CLOSING)
-			endpoint[count++] = e;
+			batch->endpoint[batch->count++] = e;
 	/* A lrpd that took over may find channels that its predecessor had not shut. */
-	for (uint32_t i = 0; i < count; i++)
+	for (uint32_t i = 0; i < batch->count; i++)
 		for (uint32_t p = 0; p < LRP_MAX_POOLS_TOTAL; p++)
 			if (lrp_core_pool_on(&core->pool[p]))
-				lrp_core_channel_shut(core, &core->pool[p], endpoint[i]);
-	lrp_core_settle_rcu(core);
+				lrp_core_channel_shut(core, &core->pool[p], batch->endpoint[i]);
+	batch->ticket = lrp_core_grace_ask(core);
+}
+
+/* Steps 3 to 5, when the grace period is over. */
+static void take_back(struct lrp_core *core)
+{
+	struct lrp_core_batch *batch = &core->batch;
+
 	/* No program of theirs makes an entry any more. */
 	lrp_core_flows_purge(core);
-	reclaim = (struct reclaim){.endpoint = endpoint, .count = count};
 	for (uint32_t p = 0; p < LRP_MAX_POOLS_TOTAL; p++)
 		if (lrp_core_pool_on(&core->pool[p]))
-			reclaim_pool(core, &core->pool[p], &reclaim);
-	for (uint32_t i = 0; i < count; i++) {
-		struct lrp_endpoint_state *ep = &core->state->endpoint[endpoint[i]];
+			reclaim_pool(core, &core->pool[p], batch);
+	for (uint32_t i = 0; i < batch->count; i++) {
+		struct lrp_endpoint_state *ep = &core->state->endpoint[batch->endpoint[i]];
 		struct lrp_owner_state *owner = &core->state->owner[ep->owner];
 
 		if (owner->endpoints)
 			owner->endpoints--;
 		ep->use = LRP_ENDPOINT_FREE;
 	}
-	core->closing = 0;
+	core->closing -= batch->count;
+	lrp_core_reclaim_forget(core);
 	for (uint32_t o = LRP_OWNER_LRPD + 1; o < LRP_OWNERS; o++) {
 		if (!core->state->owner[o].used)
 			continue;
@@ -391,5 +372,39 @@ void lrp_core_reclaim(struct lrp_core *core)
 	}
 	lrp_core_guarantees(core);
 	lrp_core_parked_run(core);
-	free(endpoint);
+}
+
+uint64_t lrp_core_reclaim_run(struct lrp_core *core)
+{
+	if (core->batch.endpoint && lrp_core_grace_over(core, core->batch.ticket))
+		take_back(core);
+	/* One batch at a time: the end of its grace period wakes us. */
+	if (!core->batch.endpoint && core->gather_at_ns && lrp_core_now_ns() >= core->gather_at_ns)
+		gather(core);
+	return core->batch.endpoint ? 0 : core->gather_at_ns;
+}
+
+bool lrp_core_reclaim_now(struct lrp_core *core)
+{
+	uint64_t now = lrp_core_now_ns();
+
+	if (!core->closing || now < core->next_block_ns)
+		return false;
+	/* What is under way, then what was closed since. */
+	for (int i = 0; i < 2 && core->closing; i++) {
+		if (!core->batch.endpoint)
+			gather(core);
+		if (!core->batch.endpoint)
+			return false;
+		lrp_core_grace_wait(core, core->batch.ticket);
+		take_back(core);
+	}
+	core->next_block_ns = lrp_core_now_ns() + BLOCK_MS * 1000000ull;
+	return true;
+}
+
+void lrp_core_reclaim_forget(struct lrp_core *core)
+{
+	free(core->batch.endpoint);
+	core->batch = (struct lrp_core_batch){0};
 }
