@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * endpoint.c - endpoints and their channels: handing out, guarantees (Invariant
- * 1), quotas of users, user records.
+ * 1), quotas of users.
  *
  * AF_XDP sockets are recycled with the endpoint, never closed while the pool
  * lives (closing waits for a grace period): a free endpoint whose rings have the
@@ -47,139 +47,6 @@ static bool guarantee_fits(const struct lrp_core *core, uint32_t more)
 	return true;
 }
 
-/* ---- user records --------------------------------------------------------------- */
-
-/* The page's value size is a multiple of 8, and the kernel maps whole pages. */
-#define USER_PAGE_SIZE (LRP_USER_PAGE_RECORDS * sizeof(struct lrp_user))
-
-int lrp_core_user_page_map(struct lrp_core *core, uint32_t page)
-{
-	void *map = mmap(NULL, USER_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
-			 core->page_map_fd[page], 0);
-
-	if (map == MAP_FAILED)
-		return -errno;
-	core->page_map[page] = map;
-	return 0;
-}
-
-static int user_page_new(struct lrp_core *core, uint32_t owner)
-{
-	struct bpf_map_create_opts opts = {.sz = sizeof(opts), .map_flags = BPF_F_MMAPABLE};
-	uint32_t page;
-	int fd, err;
-
-	for (page = 0; page < LRP_USER_PAGES && core->state->page_owner[page]; page++)
-		;
-	if (page == LRP_USER_PAGES)
-		return -ENOSPC;
-	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "lrp_user_page", sizeof(__u32),
-			    sizeof(struct lrp_user), LRP_USER_PAGE_RECORDS, &opts);
-	if (fd < 0)
-		return fd;
-	core->page_map_fd[page] = fd;
-	err = lrp_core_user_page_map(core, page);
-	if (!err && bpf_map_update_elem(core->map_fd[LRP_MAP_USERS], &page, &fd, BPF_ANY))
-		err = -errno;
-	if (err) {
-		if (core->page_map[page])
-			munmap(core->page_map[page], USER_PAGE_SIZE);
-		core->page_map[page] = NULL;
-		core->page_map_fd[page] = -1;
-		close(fd);
-		return err;
-	}
-	core->state->page_owner[page] = owner + 1;
-	lrp_core_put(core, fd, "page:%u", page);
-	return (int)page;
-}
-
-int lrp_core_user_page_fd(struct lrp_core *core, uint32_t owner, uint32_t page)
-{
-	if (page >= LRP_USER_PAGES || core->page_map_fd[page] < 0)
-		return -ENOENT;
-	/* The fragment endpoint's record is written by all. */
-	if (core->state->page_owner[page] != owner + 1 &&
-	    core->state->page_owner[page] != LRP_OWNER_LRPD + 1)
-		return -EPERM;
-	return core->page_map_fd[page];
-}
-
-void lrp_core_user_pages_free(struct lrp_core *core, uint32_t owner)
-{
-	for (uint32_t page = 0; page < LRP_USER_PAGES; page++) {
-		if (core->state->page_owner[page] != owner + 1)
-			continue;
-		bpf_map_delete_elem(core->map_fd[LRP_MAP_USERS], &page);
-		if (core->page_map[page])
-			munmap(core->page_map[page], USER_PAGE_SIZE);
-		core->page_map[page] = NULL;
-		if (core->page_map_fd[page] >= 0)
-			close(core->page_map_fd[page]);
-		core->page_map_fd[page] = -1;
-		core->state->page_owner[page] = 0;
-		lrp_core_drop(core, "page:%u", page);
-	}
-}
-
-/*
- * A channel has a record of its own: channels of one endpoint on different
- * queues are written on different CPUs. Which records are taken follows from the channels.
- */
-static int user_slot_take(struct lrp_core *core, uint32_t owner, uint32_t *page, uint32_t *slot)
-{
-	int made;
-
-	for (uint32_t p = 0; p < LRP_USER_PAGES; p++) {
-		if (core->state->page_owner[p] != owner + 1)
-			continue;
-		for (uint32_t s = 0; s < LRP_USER_PAGE_RECORDS; s++) {
-			if (core->slot_used[p][s])
-				continue;
-			core->slot_used[p][s] = 1;
-			*page = p;
-			*slot = s;
-			return 0;
-		}
-	}
-	made = user_page_new(core, owner);
-	if (made < 0)
-		return made;
-	memset(core->slot_used[made], 0, sizeof(core->slot_used[made]));
-	core->slot_used[made][0] = 1;
-	*page = (uint32_t)made;
-	*slot = 0;
-	return 0;
-}
-
-struct lrp_user *lrp_core_user(struct lrp_core *core, const struct lrp_channel *channel)
-{
-	struct lrp_user *page =
-		channel->user_page < LRP_USER_PAGES ? core->page_map[channel->user_page] : NULL;
-
-	return page && channel->user_slot < LRP_USER_PAGE_RECORDS ? &page[channel->user_slot]
-								  : NULL;
-}
-
-/* After adoption. */
-void lrp_core_user_slots_find(struct lrp_core *core)
-{
-	memset(core->slot_used, 0, sizeof(core->slot_used));
-	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++) {
-		for (uint32_t e = 0; e < core->state->endpoints; e++) {
-			const struct lrp_channel *channel;
-
-			if (!lrp_core_pool_on(&core->pool[i]) ||
-			    core->state->endpoint[e].use == LRP_ENDPOINT_FREE)
-				continue;
-			channel = lrp_core_channel(core, &core->pool[i], e);
-			if (channel->user_page < LRP_USER_PAGES &&
-			    channel->user_slot < LRP_USER_PAGE_RECORDS && channel->ring_size)
-				core->slot_used[channel->user_page][channel->user_slot] = 1;
-		}
-	}
-}
-
 /* ---- one channel ------------------------------------------------------------------- */
 
 /* Makes the endpoint's channel in this pool, if it is not there, and opens it to XDP. */
@@ -201,10 +68,9 @@ static int channel_open(struct lrp_core *core, struct lrp_core_pool *pool, uint3
 		if (err)
 			return err;
 	}
-	err = user_slot_take(core, ep->owner, &page, &slot);
+	err = lrp_core_user_slot_take(core, ep->owner, &page, &slot);
 	if (err)
 		return err;
-	memset(&core->page_map[page][slot], 0, sizeof(struct lrp_user));
 	channel->limit = ep->limit;
 	channel->guarantee = ep->guarantee;
 	channel->owner = ep->owner;
@@ -217,7 +83,7 @@ static int channel_open(struct lrp_core *core, struct lrp_core_pool *pool, uint3
 	if (bpf_map_update_elem(pool->device->map_fd[LRP_MAP_XSKS], &id, &pool->xsk[endpoint],
 				BPF_ANY)) {
 		err = -errno;
-		core->slot_used[page][slot] = 0;
+		lrp_core_user_slot_free(core, channel);
 		return err;
 	}
 	__atomic_store_n(&channel->flags, LRP_CHANNEL_ACTIVE, __ATOMIC_RELEASE);
@@ -241,8 +107,7 @@ void lrp_core_channel_free(struct lrp_core *core, struct lrp_core_pool *pool, ui
 
 	if (loan)
 		__atomic_fetch_sub(&pool->shared->lent, loan, __ATOMIC_ACQ_REL);
-	if (channel->user_page < LRP_USER_PAGES && channel->user_slot < LRP_USER_PAGE_RECORDS)
-		core->slot_used[channel->user_page][channel->user_slot] = 0;
+	lrp_core_user_slot_free(core, channel);
 	channel->owner = LRP_OWNER_LRPD;
 	channel->corrected = channel->enqueued;
 }
@@ -343,22 +208,31 @@ static int endpoint_make(struct lrp_core *core, const struct lrp_core_client *cl
 	return (int)e;
 }
 
+/* The fragment endpoint's record is lrpd's alone. */
+static struct lrp_channel_info channel_info(const struct lrp_core *core, uint32_t index,
+					    uint32_t endpoint)
+{
+	const struct lrp_core_pool *pool = &core->pool[index];
+	const struct lrp_channel *channel = lrp_core_channel(core, pool, endpoint);
+	bool own = endpoint != LRP_ENDPOINT_FRAGMENT;
+
+	return (struct lrp_channel_info){
+		.pool = index,
+		.channel = lrp_core_channel_id(core, pool, endpoint),
+		.user_page = own ? channel->user_page : LRP_USER_PAGES,
+		.user_slot = own ? channel->user_slot : 0,
+	};
+}
+
 static void put_channels(struct lrp_core *core, uint32_t endpoint, struct lrp_reply *reply,
 			 int *out_fds, int *out_count)
 {
 	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++) {
 		struct lrp_core_pool *pool = &core->pool[i];
-		struct lrp_channel *channel;
 
 		if (!lrp_core_pool_live(pool))
 			continue;
-		channel = lrp_core_channel(core, pool, endpoint);
-		reply->endpoints.channel[*out_count] = (struct lrp_channel_info){
-			.pool = i,
-			.channel = lrp_core_channel_id(core, pool, endpoint),
-			.user_page = channel->user_page,
-			.user_slot = channel->user_slot,
-		};
+		reply->endpoints.channel[*out_count] = channel_info(core, i, endpoint);
 		out_fds[(*out_count)++] = pool->xsk[endpoint];
 	}
 }
@@ -436,7 +310,6 @@ int lrp_core_adopt(struct lrp_core *core, struct lrp_core_client *client,
 	uint32_t index = request->adopt.pool, endpoint = request->adopt.endpoint;
 	struct lrp_endpoint_state *ep = &core->state->endpoint[endpoint];
 	struct lrp_core_pool *pool;
-	struct lrp_channel *channel;
 	int err;
 
 	(void)client;
@@ -446,18 +319,12 @@ int lrp_core_adopt(struct lrp_core *core, struct lrp_core_client *client,
 	err = channel_open(core, pool, endpoint);
 	if (err)
 		return err;
-	channel = lrp_core_channel(core, pool, endpoint);
 	reply->count = 1;
 	reply->endpoints.endpoint[0] = endpoint;
 	reply->endpoints.channels = 1;
 	reply->endpoints.ring_size = ep->ring_size;
 	reply->endpoints.limit = ep->limit;
-	reply->endpoints.channel[0] = (struct lrp_channel_info){
-		.pool = index,
-		.channel = lrp_core_channel_id(core, pool, endpoint),
-		.user_page = channel->user_page,
-		.user_slot = channel->user_slot,
-	};
+	reply->endpoints.channel[0] = channel_info(core, index, endpoint);
 	out_fds[0] = pool->xsk[endpoint];
 	*out_count = 1;
 	return 0;

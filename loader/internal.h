@@ -388,13 +388,19 @@ int lrp_core_adopt(struct lrp_core *core, struct lrp_core_client *client,
 		   int *out_count);
 int lrp_core_limit(struct lrp_core *core, uint32_t endpoint, uint32_t limit);
 int lrp_core_fragment_endpoint(struct lrp_core *core, struct lrp_core_pool *pool);
-int lrp_core_user_page_fd(struct lrp_core *core, uint32_t owner, uint32_t page);
-void lrp_core_user_pages_free(struct lrp_core *core, uint32_t owner);
-struct lrp_user *lrp_core_user(struct lrp_core *core, const struct lrp_channel *channel);
-void lrp_core_user_slots_find(struct lrp_core *core);
-int lrp_core_user_page_map(struct lrp_core *core, uint32_t page);
 void lrp_core_channel_shut(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint);
 void lrp_core_channel_free(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint);
+
+/* user_page.c */
+int lrp_core_user_page_fd(struct lrp_core *core, uint32_t owner, uint32_t page);
+int lrp_core_user_page_map(struct lrp_core *core, uint32_t page);
+void lrp_core_user_pages_free(struct lrp_core *core, uint32_t owner);
+void lrp_core_user_pages_adopt(struct lrp_core *core); /* after a takeover; devices are there */
+/* A record of zeros for a channel. */
+int lrp_core_user_slot_take(struct lrp_core *core, uint32_t owner, uint32_t *page, uint32_t *slot);
+void lrp_core_user_slot_free(struct lrp_core *core, const struct lrp_channel *channel);
+/* Its owner writes it: read each value once. NULL: it has none. */
+struct lrp_user *lrp_core_user(struct lrp_core *core, const struct lrp_channel *channel);
 
 /* circulate.c */
 void lrp_core_guarantees(

@@ -201,17 +201,6 @@ int lrp_core_state_take_over(struct lrp_core *core, char *error)
 			return lrp_core_error(error, err, "mapping the shared maps: %s",
 					      strerror(-err));
 	}
-	for (uint32_t i = 0; i < LRP_USER_PAGES; i++) {
-		if (core->page_map_fd[i] >= 0 && !core->state->page_owner[i]) {
-			close(core->page_map_fd[i]);
-			core->page_map_fd[i] = -1;
-			lrp_core_drop(core, "page:%u", i);
-		} else if (core->page_map_fd[i] >= 0) {
-			lrp_core_user_page_map(core, i);
-		} else {
-			core->state->page_owner[i] = 0;
-		}
-	}
 	for (uint32_t i = 0; i < LRP_MAX_DEVICES; i++) {
 		struct lrp_core_device *device = &core->device[i];
 
@@ -232,7 +221,7 @@ int lrp_core_state_take_over(struct lrp_core *core, char *error)
 		if (core->state->endpoint[e].use != LRP_ENDPOINT_FREE)
 			core->state->owner[core->state->endpoint[e].owner].endpoints++;
 	}
-	lrp_core_user_slots_find(core);
+	lrp_core_user_pages_adopt(core);
 	lrp_core_guarantees(core);
 	lrp_core_sweep_in(core, 0);
 	return 0;

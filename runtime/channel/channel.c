@@ -211,8 +211,11 @@ int lrp_chan_give_back(struct lrp_chan *chan, uint64_t addr)
 
 uint64_t lrp_chan_dropped(const struct lrp_chan *chan)
 {
-	uint64_t sum = __atomic_load_n(&chan->user->lost, __ATOMIC_RELAXED);
+	uint64_t sum;
 
+	if (!chan->user)
+		return 0;
+	sum = __atomic_load_n(&chan->user->lost, __ATOMIC_RELAXED);
 	for (uint32_t r = 0; r < LRP_DROP_REASON_COUNT; r++)
 		sum += __atomic_load_n(&chan->user->dropped[r], __ATOMIC_RELAXED);
 	return sum;

@@ -156,7 +156,9 @@ int lrp_mapping_open(struct lrp_chan *chan, const struct lrp_channel_info *info,
 	error = pool_get(info->pool, fd, &pool);
 	if (error)
 		return error;
-	error = user_get(info->user_page, info->user_slot, &user);
+	/* The fragment endpoint's record is lrpd's. */
+	if (endpoint != LRP_ENDPOINT_FRAGMENT)
+		error = user_get(info->user_page, info->user_slot, &user);
 	if (!error)
 		error = lrp_chan_open(chan, &pool->view, fd, ring_size, user, NULL);
 	if (error == -EBUSY && lrp_broker_source->rx_ring &&
