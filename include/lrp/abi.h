@@ -446,7 +446,8 @@ struct lrp_frame {
  */
 struct lrp_rest {
 	__u32 frames; /* so many more are to rest; set by lrpd */
-	__u32 pad[15];
+	__u32 broken; /* set by who found the fill ring to make no sense; cleared by lrpd */
+	__u32 pad[14];
 };
 #define LRP_REST_OFFSET(frames)                                                                    \
 	(((frames) * sizeof(struct lrp_frame) + LRP_CACHE_LINE - 1) & ~(LRP_CACHE_LINE - 1ul))

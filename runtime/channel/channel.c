@@ -126,9 +126,16 @@ static bool may_rest(struct lrp_pool_view *pool)
 /* In place of returning it, as lrp_chan_detach(): out of the ring with our mark, then lrpd's. */
 static void let_rest(struct lrp_chan *chan, uint32_t at)
 {
-	uint64_t index = chan->desc[at & chan->ring_mask].addr >> chan->pool->frame_shift;
-	uint32_t *holder = &chan->pool->frame[index].holder;
+	uint64_t index =
+		__atomic_load_n(&chan->desc[at & chan->ring_mask].addr, __ATOMIC_RELAXED) >>
+		chan->pool->frame_shift;
+	uint32_t *holder;
 
+	if (index >= chan->pool->frames) { /* none of ours */
+		atomic_store_explicit(chan->consumer, at + 1, memory_order_release);
+		return;
+	}
+	holder = &chan->pool->frame[index].holder;
 	__atomic_store_n(holder, LRP_FRAME_MARK(chan->id), __ATOMIC_RELEASE);
 	atomic_fetch_add_explicit(&chan->held, 1, memory_order_relaxed);
 	atomic_store_explicit(chan->consumer, at + 1, memory_order_release);
@@ -141,6 +148,7 @@ void lrp_chan_return_some(struct lrp_chan *chan, uint32_t count)
 	uint32_t taken = chan->next - chan->returned_at;
 	uint32_t at = chan->returned_at, end;
 	struct lrp_fill_cursor cursor;
+	bool broken = false;
 
 	if (count > taken)
 		count = taken;
@@ -154,13 +162,17 @@ void lrp_chan_return_some(struct lrp_chan *chan, uint32_t count)
 		chan->doubt_at = at;
 		/* What lrp_chan_recover() reads must be stored in this order. */
 		atomic_signal_fence(memory_order_seq_cst);
-		if (__builtin_expect(may_rest(chan->pool), 0)) {
+		if (__builtin_expect(broken || may_rest(chan->pool), 0)) {
 			let_rest(chan, at);
-		} else {
-			lrp_fill_put(chan->pool, &cursor, chan->desc[at & chan->ring_mask].addr);
+		} else if (__builtin_expect(lrp_fill_put(chan->pool, &cursor,
+							 chan->desc[at & chan->ring_mask].addr),
+					    1)) {
 			/* Release: we have read the descriptor before the kernel may write it anew.
 			 */
 			atomic_store_explicit(chan->consumer, at + 1, memory_order_release);
+		} else {
+			broken = true; /* lrpd knows, and brings the frames back */
+			let_rest(chan, at);
 		}
 		chan->returned_at = at + 1;
 	}
@@ -199,10 +211,10 @@ int lrp_chan_give_back(struct lrp_chan *chan, uint64_t addr)
 	    !__atomic_compare_exchange_n(&pool->frame[index].holder, &mark, returning, false,
 					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return -EINVAL;
-	lrp_fill_push(pool, addr);
 	/* The next holder may have put its own mark there already. */
-	__atomic_compare_exchange_n(&pool->frame[index].holder, &returning, LRP_FRAME_FREE, false,
-				    __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+	__atomic_compare_exchange_n(&pool->frame[index].holder, &returning,
+				    lrp_fill_push(pool, addr) ? LRP_FRAME_FREE : LRP_FRAME_RESTING,
+				    false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
 	atomic_fetch_sub_explicit(&chan->held, 1, memory_order_relaxed);
 	if (chan->user)
 		__atomic_fetch_add(&chan->user->returned, 1, __ATOMIC_RELEASE);
@@ -254,15 +266,18 @@ void lrp_chan_recover(struct lrp_chan *chan)
 	struct lrp_pool_view *pool = chan->pool;
 	uint32_t mark = LRP_FRAME_MARK(chan->id), none = LRP_FRAME_FREE;
 	uint32_t at = atomic_load_explicit(chan->consumer, memory_order_acquire);
+	uint64_t index;
 	uint32_t *holder;
 
 	/* Died between the store of the consumer and ours. */
 	chan->returned_at = at;
 	if ((int32_t)(chan->next - at) < 0)
 		chan->next = at;
-	if (atomic_load_explicit(chan->producer, memory_order_acquire) != at) {
-		holder = &pool->frame[chan->desc[at & chan->ring_mask].addr >> pool->frame_shift]
-				  .holder;
+	index = __atomic_load_n(&chan->desc[at & chan->ring_mask].addr, __ATOMIC_RELAXED) >>
+		pool->frame_shift;
+	if (atomic_load_explicit(chan->producer, memory_order_acquire) != at &&
+	    index < pool->frames) {
+		holder = &pool->frame[index].holder;
 		/* Died while detaching: nobody has seen the frame outside the ring. */
 		if (__atomic_compare_exchange_n(holder, &mark, none, false, __ATOMIC_ACQ_REL,
 						__ATOMIC_RELAXED))

@@ -140,12 +140,30 @@ static void let_others_finish(struct lrp_pool_view *pool, struct lrp_fill_cursor
 		cursor->at = p;
 }
 
-void lrp_fill_put(struct lrp_pool_view *pool, struct lrp_fill_cursor *cursor, uint64_t addr)
+/*
+ * How long one put can take while the ring makes sense. A slot that others have filled is passed
+ * once, and each lost slot is another's push: nobody loses so many in a row. A slot at the
+ * index, or up to a lap ahead of it, holds the tag of its lap or of the lap before. Since the
+ * index is read after the slot, another tag there means that somebody wrote nonsense.
+ */
+#define LAPS_PASSED 4u
+#define SLOTS_LOST  65536u
+#define INDEX_LOST  65536u
+
+static bool give_up(struct lrp_pool_view *pool)
 {
-	uint64_t frame = lrp_fill_frame(pool, addr);
+	if (pool->rest)
+		__atomic_store_n(&pool->rest->broken, 1, __ATOMIC_RELEASE);
+	return false;
+}
+
+bool lrp_fill_put(struct lrp_pool_view *pool, struct lrp_fill_cursor *cursor, uint64_t addr)
+{
+	uint64_t frame = lrp_fill_frame(pool, addr), passed = 0;
+	uint32_t lost = 0;
 
 	for (;;) {
-		uint32_t p = cursor->at;
+		uint32_t p = cursor->at, now;
 		_Atomic uint64_t *slot = &pool->fill_slot[p & cursor->slot_mask];
 		uint64_t v = atomic_load_explicit(slot, memory_order_acquire);
 		uint32_t lap = (p >> pool->fill_shift) + 1;
@@ -154,22 +172,29 @@ void lrp_fill_put(struct lrp_pool_view *pool, struct lrp_fill_cursor *cursor, ui
 		if (ahead == cursor->lap_mask) { /* the previous lap's: empty */
 			if (fill_slot(pool, p, slot, v, frame | (lap & cursor->lap_mask))) {
 				cursor->at = p + 1;
-				return;
+				return true;
 			}
+			if (++lost == SLOTS_LOST)
+				return give_up(pool);
 			let_others_finish(pool, cursor);
 			continue; /* another was faster, or we were interrupted */
 		}
-		if (ahead == 0)
+		if (++passed > (uint64_t)pool->fill_size * LAPS_PASSED)
+			return give_up(pool);
+		if (ahead == 0) {
 			cursor->at = p + 1; /* filled */
-		else
-			cursor->at =
-				atomic_load_explicit(pool->fill_producer, memory_order_acquire);
+			continue;
+		}
+		now = atomic_load_explicit(pool->fill_producer, memory_order_acquire);
+		if ((int32_t)(now - p) <= 0)
+			return give_up(pool);
+		cursor->at = now;
 	}
 }
 
 void lrp_fill_end(struct lrp_pool_view *pool, const struct lrp_fill_cursor *cursor)
 {
-	uint32_t p = atomic_load_explicit(pool->fill_producer, memory_order_relaxed);
+	uint32_t p = atomic_load_explicit(pool->fill_producer, memory_order_relaxed), lost = 0;
 
 #ifdef LRP_FILL_RSEQ
 	/* This code may be unmapped by dlclose(): nothing may point to it. */
@@ -177,18 +202,19 @@ void lrp_fill_end(struct lrp_pool_view *pool, const struct lrp_fill_cursor *curs
 		rseq_area()->rseq_cs = 0;
 #endif
 	/* Release: the kernel, which reads the index, finds the slots filled. */
-	while ((int32_t)(cursor->at - p) > 0 &&
+	while ((int32_t)(cursor->at - p) > 0 && lost++ < INDEX_LOST &&
 	       !atomic_compare_exchange_weak_explicit(pool->fill_producer, &p, cursor->at,
 						      memory_order_release, memory_order_relaxed))
 		;
 }
 
-void lrp_fill_push(struct lrp_pool_view *pool, uint64_t addr)
+bool lrp_fill_push(struct lrp_pool_view *pool, uint64_t addr)
 {
 	struct lrp_fill_cursor cursor = lrp_fill_begin(pool);
+	bool done = lrp_fill_put(pool, &cursor, addr);
 
-	lrp_fill_put(pool, &cursor, addr);
 	lrp_fill_end(pool, &cursor);
+	return done;
 }
 
 void lrp_fill_settle(struct lrp_pool_view *pool, int fd)

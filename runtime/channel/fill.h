@@ -41,15 +41,22 @@ static inline uint64_t lrp_fill_frame(const struct lrp_pool_view *pool, uint64_t
 	return value & ~((uint64_t)pool->frame_size - 1);
 }
 
-/* Returns the frame that holds `addr`. Lock-free; never blocks. */
-void lrp_fill_push(struct lrp_pool_view *pool, uint64_t addr);
+/*
+ * A ring that makes no sense: any process of the pool's users can write to it. All loops here end
+ * after one lap or a few. A push that fails has changed nothing and has told lrpd
+ * (lrp_rest.broken), which repairs the ring; the caller lets the frame rest
+ * (LRP_FRAME_RESTING), and lrpd brings it back.
+ */
+
+/* Returns the frame that holds `addr`. Lock-free; never blocks. False: the ring is broken. */
+bool lrp_fill_push(struct lrp_pool_view *pool, uint64_t addr);
 
 /*
  * The same for many frames, moving the index once:
  *     struct lrp_fill_cursor c = lrp_fill_begin(pool);
  *     lrp_fill_put(pool, &c, addr); ...
  *     lrp_fill_end(pool, &c);
- * After put a frame is others'; after end the kernel knows it.
+ * After a put that returned true a frame is others'; after end the kernel knows it.
  */
 struct lrp_fill_cursor {
 	uint32_t at; /* all slots from the index up to here were seen filled */
@@ -65,7 +72,7 @@ static inline struct lrp_fill_cursor lrp_fill_begin(const struct lrp_pool_view *
 		.lap_mask = lrp_fill_lap_mask(pool),
 	};
 }
-void lrp_fill_put(struct lrp_pool_view *pool, struct lrp_fill_cursor *cursor, uint64_t addr);
+bool lrp_fill_put(struct lrp_pool_view *pool, struct lrp_fill_cursor *cursor, uint64_t addr);
 void lrp_fill_end(struct lrp_pool_view *pool, const struct lrp_fill_cursor *cursor);
 
 /* Moves the index past slots that others filled and left behind, and, if the
