@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "../runtime/base/log.h"
+#include "closer.h"
 #include "end.h"
 #include "flow.h"
 #include "fragment.h"
@@ -279,6 +280,7 @@ void lrp_core_free(struct lrp_core *core)
 	lrp_core_strays_close(core);
 	lrp_core_local_close(core);
 	lrp_core_grace_close(core);
+	lrp_core_closer_end(core);
 	lrp_core_reclaim_forget(core);
 	ring_buffer__free(core->events);
 	lrp_core_watch_close(core);

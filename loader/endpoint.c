@@ -3,9 +3,9 @@
  * endpoint.c - endpoints and their channels: handing out, guarantees (Invariant
  * 1), quotas of users.
  *
- * AF_XDP sockets are recycled with the endpoint, never closed while the pool
- * lives (closing waits for a grace period): a free endpoint whose rings have the
- * wanted size is preferred, then one that has none, then any.
+ * AF_XDP sockets are recycled with the endpoint, for the same user only, since closing waits for a
+ * grace period: a free endpoint whose rings were his and have the wanted size is preferred, then
+ * one that has none, then any. They are closed when a user other than root is gone.
  */
 #include <errno.h>
 #include <string.h>
@@ -127,7 +127,7 @@ int lrp_core_fragment_endpoint(struct lrp_core *core, struct lrp_core_pool *pool
 
 /* ---- handing out --------------------------------------------------------------------- */
 
-static uint32_t pick_free(const struct lrp_core *core, uint32_t ring_size)
+static uint32_t pick_free(const struct lrp_core *core, uint32_t ring_size, uint32_t uid)
 {
 	const int *xsk[LRP_MAX_POOLS_TOTAL];
 	uint32_t pools = 0, none = 0, other = 0;
@@ -143,7 +143,7 @@ static uint32_t pick_free(const struct lrp_core *core, uint32_t ring_size)
 			continue;
 		for (uint32_t i = 0; i < pools && !sockets; i++)
 			sockets = xsk[i][e] >= 0;
-		if (sockets && ep->ring_size == ring_size)
+		if (sockets && ep->ring_size == ring_size && ep->uid == uid)
 			return e;
 		if (sockets && !other)
 			other = e;
@@ -177,10 +177,29 @@ static int open_channels(struct lrp_core *core, uint32_t endpoint)
 	return 0;
 }
 
+/* Who had them may have their rings mapped still, and has left in them what he liked. */
+static void sockets_close(struct lrp_core *core, uint32_t endpoint)
+{
+	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++)
+		if (core->pool[i].xsk)
+			lrp_core_xsk_close(core, &core->pool[i], endpoint);
+}
+
+void lrp_core_user_gone(struct lrp_core *core, uint32_t uid)
+{
+	for (uint32_t o = LRP_OWNER_LRPD + 1; o < LRP_OWNERS; o++)
+		if (core->state->owner[o].used && core->state->owner[o].uid == uid)
+			return;
+	for (uint32_t e = LRP_ENDPOINT_FIRST; uid && e < core->state->endpoints; e++)
+		if (core->state->endpoint[e].use == LRP_ENDPOINT_FREE &&
+		    core->state->endpoint[e].uid == uid)
+			sockets_close(core, e);
+}
+
 static int endpoint_make(struct lrp_core *core, const struct lrp_core_client *client,
 			 uint32_t ring_size, uint32_t limit, uint32_t guarantee)
 {
-	uint32_t e = pick_free(core, ring_size), owner = client->owner;
+	uint32_t e = pick_free(core, ring_size, client->uid), owner = client->owner;
 	struct lrp_endpoint_state *ep;
 	int err;
 
@@ -189,6 +208,9 @@ static int endpoint_make(struct lrp_core *core, const struct lrp_core_client *cl
 	if (!guarantee_fits(core, guarantee))
 		return -ENOBUFS;
 	ep = &core->state->endpoint[e];
+	if (ep->uid != client->uid)
+		sockets_close(core, e);
+	ep->uid = client->uid;
 	ep->owner = owner;
 	ep->pid = (uint32_t)client->pid;
 	ep->ring_size = ring_size;

@@ -77,7 +77,7 @@ struct lrp_endpoint_state {
 	__u32 generation;
 	__u32 missing; /* looks in a row that did not find its shadow */
 	__u32 pid;     /* who asked for it */
-	__u32 pad;
+	__u32 uid;     /* whose its sockets have been: nobody else gets them */
 	struct lrp_published pub;
 };
 
@@ -306,6 +306,7 @@ struct lrp_core {
 	struct ring_buffer *events; /* XDP's, NULL until the first device is attached */
 	int epoll_fd;
 	struct lrp_core_grace *grace;
+	struct lrp_core_closer *closer; /* NULL: nothing has been closed yet */
 	struct lrp_core_local *local;
 	struct lrp_core_strays *strays;
 	struct lrp_core_resets *resets; /* NULL: nobody is to be reset */
@@ -386,6 +387,7 @@ int lrp_core_endpoints(struct lrp_core *core, struct lrp_core_client *client,
 int lrp_core_adopt(struct lrp_core *core, struct lrp_core_client *client,
 		   const struct lrp_request *request, struct lrp_reply *reply, int *out_fds,
 		   int *out_count);
+void lrp_core_user_gone(struct lrp_core *core, uint32_t uid); /* unless he has families left */
 int lrp_core_limit(struct lrp_core *core, uint32_t endpoint, uint32_t limit);
 int lrp_core_fragment_endpoint(struct lrp_core *core, struct lrp_core_pool *pool);
 void lrp_core_channel_shut(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint);

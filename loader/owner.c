@@ -52,6 +52,10 @@ static void read_comm(pid_t pid, char comm[16])
 		return;
 	if (fgets(comm, 16, file))
 		comm[strcspn(comm, "\n")] = 0;
+	/* A process gives itself any name; ours are read on terminals. */
+	for (char *c = comm; *c; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
 	fclose(file);
 }
 
@@ -140,11 +144,15 @@ bool lrp_core_owner_valid(struct lrp_core *core, __u32 owner, uid_t uid)
 /* The last endpoint of a family that is gone has been reclaimed. */
 void lrp_core_owner_free(struct lrp_core *core, uint32_t owner)
 {
+	uint32_t uid;
+
 	if (core->map_fd[LRP_MAP_USERS] >= 0)
 		lrp_core_user_pages_free(core, owner);
 	lrp_core_family_end(core, owner);
+	uid = core->state->owner[owner].uid;
 	memset(&core->state->owner[owner], 0, sizeof(core->state->owner[owner]));
 	lrp_core_owner_sync(core, owner);
+	lrp_core_user_gone(core, uid);
 }
 
 /* ---- death ------------------------------------------------------------------------------- */

@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -18,6 +17,7 @@
 #include "../runtime/base/log.h"
 #include "../runtime/channel/pool.h"
 #include "../runtime/channel/ring_map.h"
+#include "closer.h"
 #include "umem.h"
 
 #ifndef AF_XDP
@@ -129,7 +129,7 @@ void lrp_core_xsk_close(struct lrp_core *core, struct lrp_core_pool *pool, uint3
 	if (pool->xsk[endpoint] < 0)
 		return;
 	lrp_core_drop(core, "xsk:%u:%u", lrp_core_pool_index(core, pool), endpoint);
-	close(pool->xsk[endpoint]);
+	lrp_core_close_later(core, pool->xsk[endpoint]);
 	pool->xsk[endpoint] = -1;
 }
 
@@ -368,45 +368,6 @@ int lrp_core_pool_map(struct lrp_core *core, struct lrp_core_pool *pool)
 	return err;
 }
 
-/*
- * Closing a bound AF_XDP socket waits for a grace period, some ms; thousands of
- * them one after the other, half a minute. Threads wait together.
- */
-#define CLOSERS 64u
-
-struct closing {
-	const int *fd;
-	uint32_t count;
-	atomic_uint next;
-};
-
-static void *close_some(void *data)
-{
-	struct closing *closing = data;
-	uint32_t i;
-
-	while ((i = atomic_fetch_add(&closing->next, 1)) < closing->count)
-		if (closing->fd[i] >= 0)
-			close(closing->fd[i]);
-	return NULL;
-}
-
-static void close_all(const int *fd, uint32_t count)
-{
-	struct closing closing = {.fd = fd, .count = count};
-	pthread_t thread[CLOSERS];
-	uint32_t n = 0, used = 0;
-
-	for (uint32_t i = 0; i < count; i++)
-		used += fd[i] >= 0;
-	while (n < CLOSERS && n < used / 4 &&
-	       !pthread_create(&thread[n], NULL, close_some, &closing))
-		n++;
-	close_some(&closing);
-	while (n > 0)
-		pthread_join(thread[--n], NULL);
-}
-
 void lrp_core_pool_close(struct lrp_core *core, struct lrp_core_pool *pool)
 {
 	uint32_t index = lrp_core_pool_index(core, pool);
@@ -417,10 +378,12 @@ void lrp_core_pool_close(struct lrp_core *core, struct lrp_core_pool *pool)
 		if (pool->xsk[e] >= 0)
 			lrp_core_drop(core, "xsk:%u:%u", index, e);
 	}
+	/* Sockets that are being closed still are bound to the UMEM. */
+	lrp_core_closer_end(core);
 	/* The owner of the UMEM last: the others are bound to its pool. */
 	if (pool->xsk) {
-		close_all(pool->xsk + 1, core->state->endpoints - 1);
-		close_all(pool->xsk, 1);
+		lrp_core_close_all(pool->xsk + 1, core->state->endpoints - 1);
+		lrp_core_close_all(pool->xsk, 1);
 	}
 	free(pool->xsk);
 	free(pool->rx);
