@@ -5,6 +5,8 @@
  *
  * While packets move, a frame can be seen twice or not at all. So the audit
  * looks several times: what is wrong in every look is wrong.
+ *
+ * It ends after AUDIT_MS, whatever the rings hold and however many there are.
  */
 #include <errno.h>
 #include <json-c/json.h>
@@ -13,10 +15,11 @@
 #include <time.h>
 
 #include "../runtime/channel/ring_map.h"
-#include "umem.h"
+#include "census.h"
 
 #define LOOKS	      24
 #define LOOK_PAUSE_MS 4
+#define AUDIT_MS      300 /* all pools together: lrpd answers nobody meanwhile */
 
 static void see(uint8_t *place, uint8_t where)
 {
@@ -35,7 +38,11 @@ static void see_head(uint8_t *place)
 		*place |= LRP_FRAME_IN_RX | LRP_FRAME_AT_HEAD;
 }
 
-static int fill_places(const struct lrp_core_pool *pool, uint8_t *place)
+/*
+ * The rings lie in memory that clients write. Each value is read once; a ring has no more entries
+ * than slots, whatever its indices say.
+ */
+int lrp_core_fill_places(const struct lrp_core_pool *pool, uint8_t *place)
 {
 	const struct lrp_pool_view *view = &pool->view;
 	struct xdp_mmap_offsets offsets;
@@ -62,23 +69,42 @@ static int fill_places(const struct lrp_core_pool *pool, uint8_t *place)
 	return 0;
 }
 
+uint32_t lrp_core_ring_bounds(const struct lrp_chan *chan, uint32_t *end)
+{
+	uint32_t at = atomic_load_explicit(chan->consumer, memory_order_acquire);
+
+	*end = atomic_load_explicit(chan->producer, memory_order_acquire);
+	return *end - at > chan->ring_mask + 1 ? *end - (chan->ring_mask + 1) : at;
+}
+
+uint32_t lrp_core_ring_frame(const struct lrp_chan *chan, uint32_t at)
+{
+	uint64_t addr = __atomic_load_n(&chan->desc[at & chan->ring_mask].addr, __ATOMIC_RELAXED);
+	uint64_t frame = addr >> chan->pool->frame_shift;
+
+	return frame < chan->pool->frames ? (uint32_t)frame : UINT32_MAX;
+}
+
+/* *budget: entries that may still be looked at in all rings of the pool. */
 static int rx_places(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint,
-		     uint8_t *place)
+		     uint8_t *place, uint32_t *budget)
 {
 	struct lrp_chan chan;
-	uint32_t at, end;
+	uint32_t at, end, head;
 	int err = lrp_core_ring_open(core, pool, endpoint, &chan);
 
 	if (err)
 		return err;
-	at = atomic_load_explicit(chan.consumer, memory_order_acquire);
-	end = atomic_load_explicit(chan.producer, memory_order_acquire);
-	if (end - at > chan.ring_mask + 1)
-		at = end - (chan.ring_mask + 1);
-	for (uint32_t head = at; at != end; at++) {
-		uint64_t frame = chan.desc[at & chan.ring_mask].addr >> pool->view.frame_shift;
+	at = head = lrp_core_ring_bounds(&chan, &end);
+	if (end - at > *budget) {
+		lrp_core_ring_close(&chan);
+		return -EOVERFLOW;
+	}
+	*budget -= end - at;
+	for (; at != end; at++) {
+		uint32_t frame = lrp_core_ring_frame(&chan, at);
 
-		if (frame >= pool->view.frames)
+		if (frame == UINT32_MAX)
 			continue;
 		if (at == head)
 			see_head(&place[frame]);
@@ -89,16 +115,8 @@ static int rx_places(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t
 	return 0;
 }
 
-int lrp_core_places(struct lrp_core *core, struct lrp_core_pool *pool, uint8_t *place,
-		    bool rx_rings)
+static void table_places(const struct lrp_core_pool *pool, uint8_t *place)
 {
-	int err = fill_places(pool, place);
-
-	if (err)
-		return err;
-	for (uint32_t e = 0; rx_rings && e < core->state->endpoints && !err; e++)
-		if (pool->xsk[e] >= 0)
-			err = rx_places(core, pool, e, place);
 	for (uint32_t frame = 0; frame < pool->view.frames; frame++) {
 		uint32_t holder =
 			__atomic_load_n(&pool->view.frame[frame].holder, __ATOMIC_ACQUIRE);
@@ -114,6 +132,27 @@ int lrp_core_places(struct lrp_core *core, struct lrp_core_pool *pool, uint8_t *
 	}
 	for (uint32_t i = 0; i < pool->state->quarantined; i++)
 		place[pool->state->quarantine[i].frame] |= LRP_FRAME_QUARANTINED;
+}
+
+int lrp_core_places(struct lrp_core *core, struct lrp_core_pool *pool, uint8_t *place,
+		    enum lrp_rings rings, uint64_t until_ns)
+{
+	/* Each frame is in one ring. While packets move some are seen twice. */
+	uint32_t budget = 2 * pool->view.frames;
+	int err = lrp_core_fill_places(pool, place);
+
+	for (uint32_t e = 0; rings != LRP_RINGS_NONE && e < core->state->endpoints && !err; e++) {
+		/* Nothing of a free endpoint's ring is anybody's. */
+		if (pool->xsk[e] < 0 || core->state->endpoint[e].use == LRP_ENDPOINT_FREE ||
+		    (rings == LRP_RINGS_OTHERS && lrp_core_in_batch(core, e)) ||
+		    (rings == LRP_RINGS_USED && core->state->endpoint[e].use != LRP_ENDPOINT_USED))
+			continue;
+		if (until_ns && lrp_core_now_ns() >= until_ns)
+			err = -ETIME;
+		else
+			err = rx_places(core, pool, e, place, &budget);
+	}
+	table_places(pool, place);
 	return err;
 }
 
@@ -152,18 +191,6 @@ static void count(const struct lrp_core_pool *pool, const uint8_t *place, struct
 	}
 }
 
-/*
- * What the kernel may hold while nothing moves. Copy mode: buffers that it took for a packet
- * and could not deliver stay with its pool, as many as one packet needs. Zero-copy: the
- * driver's ring.
- */
-static uint32_t kernel_bound(const struct lrp_core_pool *pool)
-{
-	if (pool->state->zerocopy)
-		return pool->state->reserve;
-	return pool->state->sg ? 24 : 4;
-}
-
 static void pause_ms(long ms)
 {
 	struct timespec ts = {.tv_nsec = ms * 1000000};
@@ -171,9 +198,22 @@ static void pause_ms(long ms)
 	nanosleep(&ts, NULL);
 }
 
-static bool audit_pool(struct lrp_core *core, struct lrp_core_pool *pool, struct json_object *out)
+static const char *audit_error(int err)
 {
-	uint32_t frames = pool->view.frames, bound = kernel_bound(pool), looks;
+	switch (err) {
+	case -EOVERFLOW:
+		return "the RX rings name more frames than there are";
+	case -ETIME:
+		return "too many channels to be looked at in time";
+	default:
+		return strerror(-err);
+	}
+}
+
+static bool audit_pool(struct lrp_core *core, struct lrp_core_pool *pool, uint64_t until_ns,
+		       struct json_object *out)
+{
+	uint32_t frames = pool->view.frames, bound = lrp_core_kernel_bound(pool), looks;
 	uint8_t *place = malloc(frames), *always_lost = malloc(frames),
 		*always_twice = malloc(frames);
 	uint32_t lost = 0, doubled = 0;
@@ -188,11 +228,13 @@ static bool audit_pool(struct lrp_core *core, struct lrp_core_pool *pool, struct
 	memset(always_lost, 1, frames);
 	memset(always_twice, 1, frames);
 	for (looks = 0; looks < LOOKS && !ok && !err; looks++) {
+		if (looks && lrp_core_now_ns() >= until_ns)
+			break;
 		if (looks)
 			pause_ms(LOOK_PAUSE_MS);
 		memset(place, 0, frames);
 		lrp_fill_settle(&pool->view, pool->xsk[LRP_ENDPOINT_FRAGMENT]);
-		err = lrp_core_places(core, pool, place, true);
+		err = lrp_core_places(core, pool, place, LRP_RINGS_ALL, until_ns);
 		count(pool, place, &tally);
 		for (uint32_t f = 0; f < frames; f++) {
 			always_lost[f] &= !place[f] && f < pool->state->circulating;
@@ -223,7 +265,7 @@ out:
 	json_object_object_add(out, "lost", json_object_new_int64(lost > bound ? lost : 0));
 	json_object_object_add(out, "doubled", json_object_new_int64(doubled));
 	if (err)
-		json_object_object_add(out, "error", json_object_new_string(strerror(-err)));
+		json_object_object_add(out, "error", json_object_new_string(audit_error(err)));
 	json_object_object_add(out, "ok", json_object_new_boolean(ok && !err));
 	return ok && !err;
 }
@@ -232,6 +274,7 @@ struct json_object *lrp_core_audit(struct lrp_core *core)
 {
 	struct json_object *out = json_object_new_object();
 	struct json_object *pools = json_object_new_array();
+	uint64_t until_ns = lrp_core_now_ns() + AUDIT_MS * 1000000ull;
 	bool ok = true;
 
 	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++) {
@@ -240,7 +283,7 @@ struct json_object *lrp_core_audit(struct lrp_core *core)
 		if (!lrp_core_pool_on(&core->pool[i]))
 			continue;
 		pool = json_object_new_object();
-		ok &= audit_pool(core, &core->pool[i], pool);
+		ok &= audit_pool(core, &core->pool[i], until_ns, pool);
 		json_object_array_add(pools, pool);
 	}
 	json_object_object_add(out, "ok", json_object_new_boolean(ok));

@@ -11,6 +11,8 @@
  * while, some are to rest: only a process that has a frame can take it out of the round, so it is told to
  * those who return frames how many are too many [struct lrp_rest].
  */
+#include <stdlib.h>
+
 #include "../runtime/base/log.h"
 #include "../runtime/channel/fill.h"
 #include "umem.h"
@@ -41,25 +43,40 @@ static uint32_t resting(const struct lrp_core_pool *pool)
 	return n;
 }
 
-/* Up to `more` of those that rest; how many. */
-static uint32_t wake(struct lrp_core_pool *pool, uint32_t more)
+/*
+ * Up to `more` of those that rest; how many. Any process can write the mark: what is on the fill
+ * ring does not rest. What is in somebody's RX ring, the repair finds.
+ */
+static uint32_t wake(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t more)
 {
+	uint8_t *place = more && resting(pool) ? calloc(pool->view.frames, 1) : NULL;
 	uint32_t n = 0;
 
+	if (!place || lrp_core_places(core, pool, place, LRP_RINGS_NONE, 0))
+		more = 0;
 	for (uint32_t f = 0; f < pool->state->circulating && n < more; f++) {
 		uint32_t *holder = &pool->view.frame[f].holder;
-		uint32_t is = LRP_FRAME_RESTING | LRP_FRAME_RETURNING;
+		uint32_t is = LRP_FRAME_RESTING | LRP_FRAME_RETURNING, rests = LRP_FRAME_RESTING;
+		bool done = true;
 
 		if (__atomic_load_n(holder, __ATOMIC_ACQUIRE) != LRP_FRAME_RESTING)
 			continue;
 		/* If we die now, our heir finds it, and in doubt. */
-		__atomic_store_n(holder, is, __ATOMIC_RELEASE);
-		lrp_fill_push(&pool->view, (uint64_t)f << pool->view.frame_shift);
+		if (!__atomic_compare_exchange_n(holder, &rests, is, false, __ATOMIC_ACQ_REL,
+						 __ATOMIC_RELAXED))
+			continue;
+		if (!(place[f] & LRP_FRAME_IN_FILL))
+			done = lrp_fill_push(&pool->view, (uint64_t)f << pool->view.frame_shift);
+		else
+			lrp_core_suspect(core, pool);
 		/* Out of the fill ring again already, it may have another's mark. */
-		__atomic_compare_exchange_n(holder, &is, LRP_FRAME_FREE, false, __ATOMIC_RELEASE,
-					    __ATOMIC_RELAXED);
+		__atomic_compare_exchange_n(holder, &is, done ? LRP_FRAME_FREE : LRP_FRAME_RESTING,
+					    false, __ATOMIC_RELEASE, __ATOMIC_RELAXED);
+		if (!done)
+			break;
 		n++;
 	}
+	free(place);
 	return n;
 }
 
@@ -68,17 +85,20 @@ static uint32_t wake(struct lrp_core_pool *pool, uint32_t more)
 static void add_new(struct lrp_core_pool *pool, uint32_t more)
 {
 	struct lrp_pool_state *state = pool->state;
+	bool done = true;
 
-	for (; more && state->circulating < state->frames; more--) {
-		uint64_t frame = state->circulating;
+	for (; done && more && state->circulating < state->frames; more--) {
+		uint32_t frame = state->circulating;
 
-		__atomic_store_n(&state->circulating, (uint32_t)frame + 1, __ATOMIC_RELEASE);
-		lrp_fill_push(&pool->view, frame << pool->view.frame_shift);
+		/* Nobody can have had it, whatever its mark says. */
+		__atomic_store_n(&pool->view.frame[frame].holder, LRP_FRAME_FREE, __ATOMIC_RELAXED);
+		__atomic_store_n(&state->circulating, frame + 1, __ATOMIC_RELEASE);
+		done = lrp_core_frame_return(pool, frame);
 	}
 }
 
 /* From now on `goal` circulate, or as many as there are. */
-static void set_goal(struct lrp_core_pool *pool, uint64_t goal)
+static void set_goal(struct lrp_core *core, struct lrp_core_pool *pool, uint64_t goal)
 {
 	uint32_t now = pool->state->circulating - resting(pool), more;
 
@@ -88,7 +108,7 @@ static void set_goal(struct lrp_core_pool *pool, uint64_t goal)
 	if (now >= pool->goal)
 		return;
 	more = pool->goal - now;
-	add_new(pool, more - wake(pool, more));
+	add_new(pool, more - wake(core, pool, more));
 	lrp_fill_settle(&pool->view, pool->xsk[LRP_ENDPOINT_FRAGMENT]);
 }
 
@@ -129,9 +149,9 @@ static void adjust(struct lrp_core *core, struct lrp_core_pool *pool)
 		want = pool->state->frames;
 	fewer = pool->goal / 2 > want;
 	if (pool->goal < want)
-		set_goal(pool, want);
+		set_goal(core, pool, want);
 	else if (fewer && now >= calm_ns)
-		set_goal(pool, want);
+		set_goal(core, pool, want);
 	else if (fewer)
 		look_again(core, calm_ns);
 	__atomic_store_n(&pool->shared->surplus, pool->goal > fixed ? pool->goal - fixed : 0,
@@ -141,12 +161,18 @@ static void adjust(struct lrp_core *core, struct lrp_core_pool *pool)
 		__atomic_store_n(&pool->shared->short_of, 0, __ATOMIC_RELEASE);
 }
 
+void lrp_core_circulate(struct lrp_core *core, struct lrp_core_pool *pool)
+{
+	if (pool->goal)
+		set_goal(core, pool, pool->goal);
+}
+
 void lrp_core_pool_short(struct lrp_core *core, struct lrp_core_pool *pool)
 {
 	if (!pool->shared->short_of || pool->goal >= pool->state->frames)
 		return;
 	pool->short_ns = lrp_core_now_ns();
-	set_goal(pool, 2ull * pool->goal);
+	set_goal(core, pool, 2ull * pool->goal);
 	adjust(core, pool);
 	__atomic_store_n(&pool->shared->short_of, 0, __ATOMIC_RELEASE);
 	lrp_log(LRP_LOG_DEBUG, "%s: %u frames circulate", pool->device->state->ifname, pool->goal);

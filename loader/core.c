@@ -336,6 +336,7 @@ int lrp_core_run(struct lrp_core *core)
 	timeout = sooner(timeout, lrp_core_kernel_run(core));
 	lrp_core_sweep(core);
 	timeout = sooner(timeout, lrp_core_reclaim_run(core));
+	timeout = sooner(timeout, lrp_core_repair_run(core));
 	lrp_core_quarantine_run(core);
 	timeout = sooner(timeout, lrp_core_resets_run(core));
 	timeout = sooner(timeout, lrp_core_rest_run(core));

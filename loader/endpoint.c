@@ -60,6 +60,10 @@ static int channel_open(struct lrp_core *core, struct lrp_core_pool *pool, uint3
 
 	if (channel->flags & LRP_CHANNEL_ACTIVE)
 		return 0;
+	/* Open, but the pool is being repaired. */
+	if (pool->health.state == LRP_POOL_PASSED && channel->ring_size &&
+	    pool->xsk[endpoint] >= 0 && channel->owner == ep->owner)
+		return 0;
 	/* Recycled, but with a ring of another size. */
 	if (pool->xsk[endpoint] >= 0 && channel->ring_size && channel->ring_size != ep->ring_size)
 		lrp_core_xsk_close(core, pool, endpoint);
@@ -71,7 +75,7 @@ static int channel_open(struct lrp_core *core, struct lrp_core_pool *pool, uint3
 	err = lrp_core_user_slot_take(core, ep->owner, &page, &slot);
 	if (err)
 		return err;
-	channel->limit = ep->limit;
+	channel->limit = pool->health.state == LRP_POOL_WELL ? ep->limit : 0;
 	channel->guarantee = ep->guarantee;
 	channel->owner = ep->owner;
 	channel->user_page = page;
@@ -86,7 +90,9 @@ static int channel_open(struct lrp_core *core, struct lrp_core_pool *pool, uint3
 		lrp_core_user_slot_free(core, channel);
 		return err;
 	}
-	__atomic_store_n(&channel->flags, LRP_CHANNEL_ACTIVE, __ATOMIC_RELEASE);
+	__atomic_store_n(&channel->flags,
+			 pool->health.state == LRP_POOL_PASSED ? 0 : LRP_CHANNEL_ACTIVE,
+			 __ATOMIC_RELEASE);
 	return 0;
 }
 
@@ -363,7 +369,7 @@ int lrp_core_limit(struct lrp_core *core, uint32_t endpoint, uint32_t limit)
 		lrp_core_limit_add(core, limit - ep->limit, limit);
 	ep->limit = limit;
 	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++)
-		if (lrp_core_pool_on(&core->pool[i]))
+		if (lrp_core_pool_on(&core->pool[i]) && core->pool[i].health.state == LRP_POOL_WELL)
 			lrp_core_channel(core, &core->pool[i], endpoint)->limit = limit;
 	return (int)limit;
 }

@@ -237,6 +237,22 @@ struct lrp_core_ring {
 	size_t size;
 };
 
+/* The health of a pool's shared memory: see repair.c. */
+struct lrp_core_health {
+	enum { LRP_POOL_WELL, LRP_POOL_STOPPED, LRP_POOL_PASSED } state;
+	bool suspect;
+	const char *why;
+	uint64_t ticket;		     /* STOPPED: of the grace period */
+	uint64_t again_ns;		     /* PASSED: when to try the next repair */
+	uint64_t repaired_ns;		     /* the last repair */
+	uint64_t ignore_empty_ns;	     /* until then an empty fill ring says nothing */
+	uint64_t verify_ns;		     /* repair once more then; 0: no */
+	uint64_t said_ns;		     /* the last line about it */
+	uint64_t empty;			     /* the kernel's count of an empty fill ring */
+	uint32_t empty_checks, index_checks; /* checks in a row that found this amiss */
+	uint32_t repairs, total;	     /* lately, ever */
+};
+
 struct lrp_core_pool {
 	struct lrp_pool_state *state;
 	struct lrp_core_device *device;
@@ -249,6 +265,7 @@ struct lrp_core_pool {
 	uint32_t goal;		  /* frames that are to circulate; 0: not known yet */
 	uint64_t short_ns;	  /* XDP has warned last */
 	struct lrp_pool *shared;  /* its record in lrp_pools */
+	struct lrp_core_health health;
 };
 
 struct lrp_core_device {
@@ -315,6 +332,8 @@ struct lrp_core {
 	uint64_t next_quarantine_ns; /* 0: nothing in quarantine */
 	uint64_t next_sweep_ns;	     /* 0: nothing published */
 	uint64_t next_rest_ns;	     /* 0: no pool has frames too many */
+	uint64_t next_check_ns;	     /* of the health of the pools */
+	uint32_t checks;	     /* so many more, though nobody is there */
 	uint64_t gather_at_ns;	     /* 0: all endpoints that are closing are in the batch */
 	uint64_t next_block_ns;	     /* earlier than that no request waits for a grace period */
 	struct lrp_core_batch batch;
@@ -414,6 +433,8 @@ void lrp_core_limit_add(struct lrp_core *core, uint32_t more, uint32_t limit);
 /* XDP has said so: more of its frames circulate from now on. */
 void lrp_core_pool_short(struct lrp_core *core, struct lrp_core_pool *pool);
 uint64_t lrp_core_rest_run(struct lrp_core *core); /* when to come again, 0: no need */
+/* The goal once more: frames that could not be returned rest. */
+void lrp_core_circulate(struct lrp_core *core, struct lrp_core_pool *pool);
 
 /* owner.c */
 int lrp_core_hello(struct lrp_core *core, struct lrp_core_client *client,
@@ -432,8 +453,19 @@ uint64_t lrp_core_reclaim_run(struct lrp_core *core);
  * takes them back. False: nothing is closing, or another request has waited just now. */
 bool lrp_core_reclaim_now(struct lrp_core *core);
 void lrp_core_reclaim_forget(struct lrp_core *core); /* on the way out */
+bool lrp_core_in_batch(const struct lrp_core *core, uint32_t endpoint);
+
+/* quarantine.c: frames in doubt */
+void lrp_core_quarantine(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t frame);
 void lrp_core_quarantine_run(struct lrp_core *core);
 void lrp_core_quarantine_adopt(struct lrp_core *core);
+/* Back on the fill ring; at rest, if the ring is broken. */
+bool lrp_core_frame_return(struct lrp_core_pool *pool, uint32_t frame);
+
+/* repair.c */
+/* Something about the pool's shared memory may be wrong: it is repaired soon. */
+void lrp_core_suspect(struct lrp_core *core, struct lrp_core_pool *pool);
+uint64_t lrp_core_repair_run(struct lrp_core *core); /* when to come again, 0: no need */
 
 /* audit.c */
 enum lrp_frame_place {
@@ -447,9 +479,22 @@ enum lrp_frame_place {
 	LRP_FRAME_AT_REST = 1 << 6,
 };
 /* ORs what is true of each frame into place[]. The RX rings only if asked for: there may be
- * thousands. While packets move the picture is blurred. */
+ * thousands. While packets move the picture is blurred. -ETIME: not finished by until_ns (0: no
+ * limit); -EOVERFLOW: the RX rings name more frames than there are. */
+enum lrp_rings {
+	LRP_RINGS_NONE,
+	LRP_RINGS_USED,	  /* not those of endpoints that are closing */
+	LRP_RINGS_OTHERS, /* not those of the batch */
+	LRP_RINGS_ALL,
+};
 int lrp_core_places(struct lrp_core *core, struct lrp_core_pool *pool, uint8_t *place,
-		    bool rx_rings);
+		    enum lrp_rings rings, uint64_t until_ns);
+/* The fill ring alone. */
+int lrp_core_fill_places(const struct lrp_core_pool *pool, uint8_t *place);
+/* The entries of an RX ring as its shared indices say, at most a ring full: the first, and in *end
+ * one past the last. And the frame of one of them, UINT32_MAX: none of the pool. Read once. */
+uint32_t lrp_core_ring_bounds(const struct lrp_chan *chan, uint32_t *end);
+uint32_t lrp_core_ring_frame(const struct lrp_chan *chan, uint32_t at);
 struct json_object;
 struct json_object *lrp_core_audit(struct lrp_core *core);
 

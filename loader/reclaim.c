@@ -10,6 +10,9 @@
  *   4. frames marked in the frame table go back;
  *   5. the channel, its record and its guarantee are free.
  *
+ * The process could write all of this memory: nothing goes back that is in another place, too,
+ * and where the picture makes no sense the pool is repaired (repair.c).
+ *
  * Two kinds of frames are in doubt, because the process may have died in
  * between two stores: the one at the consumer of its ring, and those marked
  * RETURNING. Found on a ring they are returned already; found nowhere they may
@@ -32,13 +35,8 @@
  * back.
  */
 #define GATHER_MS 100u
+#define LOOK_NS	  200000000ull /* what a look at all rings may take */
 #define BLOCK_MS  100u /* between two requests that wait for frames or endpoints to come back */
-
-#define QUARANTINE_MS	  250u /* between two looks */
-#define QUARANTINE_MISSES 4u   /* looks in a row that found the frame nowhere */
-#define QUARANTINE_PUSHES                                                                          \
-	64u /* frames that came back on the fill ring between two looks: the kernel's              \
-	       pool keeps a few by last-in-first-out, traffic shakes them out */
 
 /* ---- 1: shutting ------------------------------------------------------------------- */
 
@@ -59,169 +57,77 @@ void lrp_core_release(struct lrp_core *core, uint32_t endpoint)
 			lrp_core_channel_shut(core, &core->pool[i], endpoint);
 }
 
-/* ---- doubt ----------------------------------------------------------------------------- */
+/* ---- 3 and 4: finding the frames ----------------------------------------------------------- */
 
-static void quarantine(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t frame)
+static bool ring_open(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint,
+		      struct lrp_chan *chan)
 {
-	struct lrp_pool_state *state = pool->state;
-
-	for (uint32_t i = 0; i < state->quarantined; i++)
-		if (state->quarantine[i].frame == frame)
-			return;
-	if (state->quarantined == LRP_QUARANTINE) {
-		lrp_log(LRP_LOG_WARN, "lrpd: quarantine is full: frame %u is lost until detach",
-			frame);
-		return;
-	}
-	state->quarantine[state->quarantined].frame = frame;
-	state->quarantine[state->quarantined].misses = 0;
-	state->quarantine[state->quarantined].at_producer =
-		atomic_load_explicit(pool->view.fill_producer, memory_order_acquire);
-	state->quarantined++;
-	if (!core->next_quarantine_ns)
-		core->next_quarantine_ns = lrp_core_now_ns() + QUARANTINE_MS * 1000000ull;
+	if (pool->xsk[endpoint] < 0)
+		return false;
+	if (!lrp_core_ring_open(core, pool, endpoint, chan))
+		return true;
+	lrp_log(LRP_LOG_ERROR,
+		"lrpd: the ring of channel %u cannot be mapped: its frames wait "
+		"for a repair",
+		lrp_core_channel_id(core, pool, endpoint));
+	lrp_core_suspect(core, pool);
+	return false;
 }
 
-static void unquarantine(struct lrp_pool_state *state, uint32_t i)
+static bool ring_empty(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint)
 {
-	state->quarantine[i] = state->quarantine[state->quarantined - 1];
-	state->quarantined--;
+	struct lrp_chan chan;
+	uint32_t at, end;
+
+	if (!ring_open(core, pool, endpoint, &chan))
+		return true;
+	at = lrp_core_ring_bounds(&chan, &end);
+	lrp_core_ring_close(&chan);
+	return at == end;
 }
 
 /*
- * After a takeover: the clock of the quarantine died with the old lrpd. Its looks do not count
- * either: it may have died just after it had pushed a frame that is still listed.
+ * What the ring says was the kernel's to write, but the dead process could write it, too. A frame
+ * goes back if it is in no other place; place[] tells, and notes what goes back here.
  */
-void lrp_core_quarantine_adopt(struct lrp_core *core)
-{
-	for (uint32_t p = 0; p < LRP_MAX_POOLS_TOTAL; p++) {
-		struct lrp_core_pool *pool = &core->pool[p];
-
-		if (!lrp_core_pool_on(pool))
-			continue;
-		/* It may have died before it pushed the last frame that it had counted. */
-		if (pool->state->circulating)
-			quarantine(core, pool, pool->state->circulating - 1);
-		/* Or while it let one circulate again. */
-		for (uint32_t f = 0; f < pool->state->circulating; f++) {
-			uint32_t is = LRP_FRAME_RESTING | LRP_FRAME_RETURNING;
-
-			if (__atomic_compare_exchange_n(&pool->view.frame[f].holder, &is,
-							LRP_FRAME_FREE, false, __ATOMIC_ACQ_REL,
-							__ATOMIC_RELAXED))
-				quarantine(core, pool, f);
-		}
-		for (uint32_t i = 0; i < pool->state->quarantined; i++) {
-			pool->state->quarantine[i].misses = 0;
-			pool->state->quarantine[i].at_producer = atomic_load_explicit(
-				pool->view.fill_producer, memory_order_acquire);
-		}
-		core->next_quarantine_ns = lrp_core_now_ns() + QUARANTINE_MS * 1000000ull;
-	}
-}
-
-static void push(struct lrp_core_pool *pool, uint32_t frame)
-{
-	lrp_fill_push(&pool->view, (uint64_t)frame << pool->view.frame_shift);
-}
-
-/* True if the frame is surely the kernel's: it has got all descriptors of its driver's ring. */
-static bool kernel_may_hold_long(const struct lrp_core_pool *pool)
-{
-	return pool->state->zerocopy;
-}
-
-void lrp_core_quarantine_run(struct lrp_core *core)
-{
-	uint64_t now = lrp_core_now_ns();
-	bool left = false;
-
-	if (!core->next_quarantine_ns || now < core->next_quarantine_ns)
-		return;
-	for (uint32_t p = 0; p < LRP_MAX_POOLS_TOTAL; p++) {
-		struct lrp_core_pool *pool = &core->pool[p];
-		struct lrp_pool_state *state = pool->state;
-		uint32_t producer;
-		uint8_t *place;
-
-		if (!lrp_core_pool_on(pool) || !state->quarantined)
-			continue;
-		place = calloc(state->frames, 1);
-		if (!place)
-			return;
-		lrp_core_places(core, pool, place, true);
-		producer = atomic_load_explicit(pool->view.fill_producer, memory_order_acquire);
-		for (uint32_t i = state->quarantined; i-- > 0;) {
-			uint32_t frame = state->quarantine[i].frame;
-
-			if (place[frame] & (LRP_FRAME_IN_FILL | LRP_FRAME_IN_RX | LRP_FRAME_HELD |
-					    LRP_FRAME_AT_REST)) {
-				unquarantine(state, i); /* it had been returned */
-				continue;
-			}
-			state->quarantine[i].misses++;
-			if (state->quarantine[i].misses < QUARANTINE_MISSES ||
-			    kernel_may_hold_long(pool) ||
-			    (producer - state->quarantine[i].at_producer < QUARANTINE_PUSHES &&
-			     state->quarantine[i].misses < 4 * QUARANTINE_MISSES))
-				continue;
-			/* In this order: whoever dies in between leaves it listed, not lost. */
-			push(pool, frame);
-			place[frame] |=
-				LRP_FRAME_IN_FILL; /* listed twice, if unquarantine() died */
-			unquarantine(state, i);
-		}
-		left |= state->quarantined && !kernel_may_hold_long(pool);
-		free(place);
-	}
-	core->next_quarantine_ns = left ? now + QUARANTINE_MS * 1000000ull : 0;
-}
-
-/* ---- 3 and 4: finding the frames ----------------------------------------------------------- */
-
 static void drain_ring(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint,
 		       uint8_t *place)
 {
 	uint32_t mark = LRP_FRAME_MARK(lrp_core_channel_id(core, pool, endpoint));
 	struct lrp_chan chan;
+	bool first = true, nonsense = false;
 	uint32_t at, end;
-	bool first = true;
 
-	if (pool->xsk[endpoint] < 0)
+	if (!ring_open(core, pool, endpoint, &chan))
 		return;
-	if (lrp_core_ring_open(core, pool, endpoint, &chan)) {
-		lrp_log(LRP_LOG_ERROR,
-			"lrpd: ring of channel %u cannot be mapped: its frames are "
-			"lost until detach",
-			mark - 1);
-		return;
-	}
-	at = atomic_load_explicit(chan.consumer, memory_order_acquire);
-	end = atomic_load_explicit(chan.producer, memory_order_acquire);
-	if (end - at > chan.ring_mask + 1) /* the application wrote nonsense */
-		at = end - (chan.ring_mask + 1);
-	for (; at != end; at++) {
-		uint64_t addr = chan.desc[at & chan.ring_mask].addr;
-		uint32_t frame = (uint32_t)(addr >> pool->view.frame_shift);
+	for (at = lrp_core_ring_bounds(&chan, &end); at != end; at++) {
+		uint32_t frame = lrp_core_ring_frame(&chan, at), holder;
 
-		if (frame < pool->view.frames) {
-			uint32_t holder =
-				__atomic_load_n(&pool->view.frame[frame].holder, __ATOMIC_ACQUIRE);
-
-			if (place[frame] & LRP_FRAME_IN_FILL) {
-				/* Returned, the consumer had not followed. */
-			} else if ((holder & ~LRP_FRAME_RETURNING) == mark) {
+		if (frame >= pool->state->circulating) {
+			nonsense = true;
+		} else if (place[frame] & LRP_FRAME_IN_FILL) {
+			/* Returned, the consumer had not followed. */
+		} else if (place[frame] & LRP_FRAME_IN_RX) {
+			nonsense |= !first; /* another's */
+		} else {
+			holder = __atomic_load_n(&pool->view.frame[frame].holder, __ATOMIC_ACQUIRE);
+			if ((holder & ~LRP_FRAME_RETURNING) == mark) {
 				/* Marked: found in the table. */
+			} else if (holder != LRP_FRAME_FREE) {
+				nonsense |= !first;
 			} else if (first) {
-				quarantine(core, pool, frame);
+				lrp_core_quarantine(core, pool, frame);
 			} else {
-				push(pool, frame);
+				lrp_core_frame_return(pool, frame);
+				place[frame] |= LRP_FRAME_IN_FILL;
 			}
 		}
 		first = false;
 		atomic_store_explicit(chan.consumer, at + 1, memory_order_release);
 	}
 	lrp_core_ring_close(&chan);
+	if (nonsense)
+		lrp_core_suspect(core, pool);
 }
 
 static bool contains(const struct lrp_core_batch *batch, uint32_t endpoint)
@@ -239,6 +145,11 @@ static bool contains(const struct lrp_core_batch *batch, uint32_t endpoint)
 			high = mid;
 	}
 	return false;
+}
+
+bool lrp_core_in_batch(const struct lrp_core *core, uint32_t endpoint)
+{
+	return core->batch.endpoint && contains(&core->batch, endpoint);
 }
 
 /* Is the holder one of those that are being reclaimed? */
@@ -273,22 +184,24 @@ static void sweep_table(struct lrp_core *core, struct lrp_core_pool *pool,
 {
 	for (uint32_t frame = 0; frame < pool->view.frames; frame++) {
 		uint32_t *word = &pool->view.frame[frame].holder;
-		uint32_t holder = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+		uint32_t holder = __atomic_load_n(word, __ATOMIC_ACQUIRE), next = LRP_FRAME_FREE;
 
 		if (!holder_gone(core, pool, batch, holder))
 			continue;
-		if (place[frame] & LRP_FRAME_IN_FILL) {
-			/* Returned, the mark had not followed. */
-		} else if (holder & LRP_FRAME_RETURNING || place[frame] & LRP_FRAME_IN_RX) {
-			quarantine(core, pool, frame); /* may be back with the kernel */
+		if (place[frame] & (LRP_FRAME_IN_FILL | LRP_FRAME_IN_RX) ||
+		    frame >= pool->state->circulating) {
+			/* Returned, the mark had not followed; or it never was where that says. */
+		} else if (holder & LRP_FRAME_RETURNING) {
+			lrp_core_quarantine(core, pool, frame); /* may be back with the kernel */
 		} else {
 			/* If we die now, our heir finds it, and in doubt. */
 			__atomic_store_n(word, holder | LRP_FRAME_RETURNING, __ATOMIC_RELEASE);
-			push(pool, frame);
 			holder |= LRP_FRAME_RETURNING;
+			if (!lrp_fill_push(&pool->view, (uint64_t)frame << pool->view.frame_shift))
+				next = LRP_FRAME_RESTING;
 		}
 		/* Out of the fill ring again already, it may be another's. */
-		__atomic_compare_exchange_n(word, &holder, LRP_FRAME_FREE, false, __ATOMIC_RELEASE,
+		__atomic_compare_exchange_n(word, &holder, next, false, __ATOMIC_RELEASE,
 					    __ATOMIC_RELAXED);
 	}
 }
@@ -297,17 +210,24 @@ static void reclaim_pool(struct lrp_core *core, struct lrp_core_pool *pool,
 			 const struct lrp_core_batch *batch)
 {
 	uint8_t *place = calloc(pool->view.frames, 1);
+	bool empty = true;
 
 	if (!place)
 		return;
+	for (uint32_t i = 0; i < batch->count && empty; i++)
+		empty = ring_empty(core, pool, batch->endpoint[i]);
 	lrp_fill_settle(&pool->view, pool->xsk[LRP_ENDPOINT_FRAGMENT]);
-	lrp_core_places(core, pool, place, false);
+	if (!empty &&
+	    lrp_core_places(core, pool, place, LRP_RINGS_OTHERS, lrp_core_now_ns() + LOOK_NS))
+		lrp_core_suspect(core, pool); /* not all seen */
 	for (uint32_t i = 0; i < batch->count; i++)
 		drain_ring(core, pool, batch->endpoint[i], place);
 	/* The rings of those that go are empty now: only others' count. */
 	if (any_holder_gone(core, pool, batch)) {
 		memset(place, 0, pool->view.frames);
-		lrp_core_places(core, pool, place, true);
+		if (lrp_core_places(core, pool, place, LRP_RINGS_OTHERS,
+				    lrp_core_now_ns() + LOOK_NS))
+			lrp_core_suspect(core, pool);
 		sweep_table(core, pool, batch, place);
 	}
 	for (uint32_t i = 0; i < batch->count; i++)

@@ -115,6 +115,8 @@ static struct json_object *pool_status(const struct lrp_core *core,
 	add_int(out, "surplus", __atomic_load_n(&pool->shared->surplus, __ATOMIC_RELAXED));
 	add_int(out, "lent", __atomic_load_n(&pool->shared->lent, __ATOMIC_RELAXED));
 	add_int(out, "quarantined", pool->state->quarantined);
+	add_int(out, "repairs", pool->health.total);
+	add_bool(out, "passed_to_kernel", pool->health.state == LRP_POOL_PASSED);
 	add_bool(out, "zerocopy", pool->state->zerocopy);
 	add_bool(out, "several_frames", pool->state->sg);
 	return out;

@@ -400,4 +400,5 @@ void lrp_core_pool_close(struct lrp_core *core, struct lrp_core_pool *pool)
 	pool->shared = NULL;
 	pool->guaranteed = pool->goal = 0;
 	pool->short_ns = 0;
+	memset(&pool->health, 0, sizeof(pool->health));
 }
