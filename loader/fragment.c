@@ -208,8 +208,12 @@ static uint64_t age_ns(const struct lrp_fragment_meta *meta, uint64_t now)
 static int look_at(struct lrp_core *core, struct lrp_core_pool *pool, const struct lrp_chan *chan,
 		   uint32_t at, uint32_t end, uint64_t now)
 {
-	const struct xdp_desc *desc = &chan->desc[at & chan->ring_mask];
+	/* Read once: any client can write the ring. */
+	const struct xdp_desc copy =
+		*(const volatile struct xdp_desc *)&chan->desc[at & chan->ring_mask];
+	const struct xdp_desc *desc = &copy;
 	const uint8_t *packet = pool->view.umem + desc->addr;
+	uint64_t offset = desc->addr & (pool->view.frame_size - 1);
 	const uint32_t mine = LRP_FRAME_CLAIM(LRP_OWNER_LRPD);
 	struct lrp_fragment_meta meta;
 	struct lrp_fragment_key key;
@@ -219,6 +223,11 @@ static int look_at(struct lrp_core *core, struct lrp_core_pool *pool, const stru
 
 	if (!holder || __atomic_load_n(holder, __ATOMIC_ACQUIRE) != LRP_FRAME_FREE)
 		return OLD_MS;
+	if (desc->addr >> pool->view.frame_shift >= pool->view.frames || offset < sizeof(meta) ||
+	    desc->len > pool->view.frame_size - offset) {
+		finish(chan, at, end);
+		return OLD_MS;
+	}
 	memcpy(&meta, packet - sizeof(meta), sizeof(meta));
 	kernels = fragment_key(packet, desc->len, &key) &&
 		  !bpf_map_lookup_elem(pool->device->map_fd[LRP_MAP_FRAGMENTS], &key, &where) &&
@@ -316,8 +325,7 @@ static int serve(struct lrp_core *core, struct lrp_core_pool *pool)
 
 	if (lrp_core_ring_open(core, pool, LRP_ENDPOINT_FRAGMENT, &chan))
 		return OLD_MS;
-	at = atomic_load_explicit(chan.consumer, memory_order_acquire);
-	end = atomic_load_explicit(chan.producer, memory_order_acquire);
+	at = lrp_core_ring_bounds(&chan, &end);
 	if (at != end)
 		count_lost(core, pool);
 	for (; at != end; at++) {
