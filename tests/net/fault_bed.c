@@ -91,6 +91,8 @@ void fault_begin(char **argv, const char *attach_options)
 
 int fault_end(void)
 {
+	/* Nobody here writes nonsense. */
+	CHECK(fault_repairs() <= 0, "lrpd has repaired a pool %ld times", fault_repairs());
 	CHECK(fault_sh("build/bin/lrp stop >/dev/null") == 0, "lrp stop");
 	printf(check_failures ? "%d failures\n" : "all well\n", check_failures);
 	return check_failures ? 1 : 0;
@@ -601,6 +603,24 @@ long fault_reason(const char *device, const char *reason)
 			    json_object_object_get_ex(d, "reasons", &reasons))
 				n = number(reasons, reason);
 		}
+	json_object_put(root);
+	return n;
+}
+
+long fault_repairs(void)
+{
+	struct json_object *root = ask("status --json"), *devices, *pools;
+	long n = -1;
+
+	if (root && json_object_object_get_ex(root, "devices", &devices)) {
+		n = 0;
+		for (size_t i = 0; i < json_object_array_length(devices); i++) {
+			json_object_object_get_ex(json_object_array_get_idx(devices, i), "pools",
+						  &pools);
+			for (size_t p = 0; p < json_object_array_length(pools); p++)
+				n += number(json_object_array_get_idx(pools, p), "repairs");
+		}
+	}
 	json_object_put(root);
 	return n;
 }

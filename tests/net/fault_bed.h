@@ -127,6 +127,8 @@ void fault_audit_idle(const char *what, unsigned int ms);
 /* A number of the channel of a port ("packets", "drop_full", ...), -1: no such channel. */
 long fault_channel(uint16_t port, const char *name);
 long fault_reason(const char *device, const char *reason);
+/* How often lrpd has rebuilt a fill ring, in all pools; -1: no lrpd answers. */
+long fault_repairs(void);
 long fault_endpoints_used(void);
 /* When all receivers have ended: nothing is left of them in lrpd. */
 void fault_nobody_left(void);
