@@ -22,7 +22,7 @@
 #include "core.h"
 #include "grace.h"
 
-#define LRP_CORE_STATE_VERSION	4u
+#define LRP_CORE_STATE_VERSION	5u
 #define LRP_MAX_POOLS_TOTAL	(LRP_MAX_DEVICES * 4u) /* as in struct lrp_status_page */
 #define LRP_DEFAULT_FRAMES	32768u
 #define LRP_DEFAULT_GUARANTEE	4u
