@@ -1,69 +1,98 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * arena.c - see arena.h.
- *
- * Blocks come in size classes, four to a doubling, each with a free list; what
- * no list has is carved off the end. Nothing is merged or split, so each
- * operation is one store to one word: the list's head, or the end. A member
- * that is killed before that store has changed nothing, one that is killed after it
- * leaks the block it was about to return to its caller or had just
- * unlinked. The next to come finds every list whole, which is why the dead
- * owner's lock can simply be declared consistent.
- *
- * Large blocks give their pages back when they are freed, all but DIRTY_MAX bytes of blocks of the size
- * of buffers: a server whose connections come and go would spend more on pages than on TCP. Those lie
- * in lists of their own, as they are.
+ * arena.c - see arena.h: the mapping, the calls, and what is done after a death. How it works is
+ * in arena_internal.h.
  */
 #include <errno.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "arena.h"
-#include "lock.h"
+#include "arena_internal.h"
 #include "log.h"
-
-#define CLASS_SHIFT_MIN 5 /* up to 32 bytes: one class */
-#define CLASS_SHIFT_MAX 26
-#define CLASSES		((CLASS_SHIFT_MAX - CLASS_SHIFT_MIN) * 4 + 1)
-#define PUNCH_MIN	(64u << 10)  /* from here on pages go back on free */
-#define KEEP_MAX	(256u << 10) /* up to here they are kept if there are no more than */
-#define DIRTY_MAX	(16u << 20)  /* bytes of such blocks already */
-#define LINE		64u
-
-struct arena {
-	struct lrp_lock lock;
-	uint64_t size;
-	uint64_t end; /* offset of the first byte never carved */
-	uint64_t in_use;
-	uint64_t dirty;		      /* bytes of blocks in dirty_list */
-	uint64_t free_list[CLASSES];  /* offset of the first free block, 0: none */
-	uint64_t dirty_list[CLASSES]; /* of large blocks with their pages and contents */
-};
-
-/* A free block's first word is the offset of the next. */
-struct free_block {
-	uint64_t next;
-};
-
-_Static_assert(LRP_ARENA_MAX == 1u << CLASS_SHIFT_MAX, "largest class");
 
 static struct arena *arena; /* inherited by children as it is */
 
+/* ---- after a death ------------------------------------------------------------- */
+
+/* Derives from the heads and the free lists all that is derived. Whoever is killed in here leaves
+ * it to the next one. */
+static void rebuild(struct arena *a)
+{
+	memset(a->bin, 0, sizeof(a->bin));
+	memset(a->bin_map, 0, sizeof(a->bin_map));
+	memset(a->slab, 0, sizeof(a->slab));
+	memset(a->spare, 0, sizeof(a->spare));
+	a->in_use = a->dirty = 0;
+	for (uint32_t at = a->first, units; at < a->units; at += units) {
+		enum kind kind = kind_of(a->unit[at].head);
+		uint32_t behind;
+
+		units = length_of(a->unit[at].head);
+		if (units == 0 || units > a->units - at || kind > SLAB ||
+		    (kind == SLAB && a->unit[at].class >= CLASSES)) {
+			lrp_log(LRP_LOG_ERROR, "shared socket state was overwritten");
+			return; /* what lies behind is used no more */
+		}
+		a->unit[at + units - 1].back = units - 1;
+		if (kind == SLAB) {
+			lrp_arena_slab_recount(a, at);
+		} else if (kind == USED) {
+			a->in_use += (uint64_t)units * UNIT;
+		} else {
+			while ((behind = at + units) < a->units &&
+			       kind_of(a->unit[behind].head) == kind) {
+				units += length_of(a->unit[behind].head);
+				commit(a, at, head_of(kind, units));
+			}
+			lrp_arena_run_list(a, at);
+			a->dirty += kind == DIRTY ? (uint64_t)units * UNIT : 0;
+		}
+	}
+}
+
+static void arena_lock(struct arena *a)
+{
+	if (lrp_lock(&a->lock))
+		rebuild(a);
+}
+
+/* ---- the mapping --------------------------------------------------------------- */
+
+/*
+ * A process that has called mlockall(MCL_FUTURE) gets each new mapping locked, and all its pages
+ * at once. Pages without access are not made, so the lock can be taken off before that happens.
+ */
+static void *map(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	munlock(p, size);
+	if (!mprotect(p, size, PROT_READ | PROT_WRITE))
+		return p;
+	munmap(p, size);
+	return NULL;
+}
+
 static struct arena *arena_start(void)
 {
-	/* Where address space or overcommit is limited, less will do. */
-	static const uint64_t sizes[] = {4ull << 30, 1ull << 30, 256ull << 20, 64ull << 20};
+	/* Where address space, overcommit or locked memory is limited, less will do. */
+	static const uint64_t sizes[] = {4ull << 30,  1ull << 30,  256ull << 20,
+					 64ull << 20, 16ull << 20, 4ull << 20};
 	struct arena *a;
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		a = mmap(NULL, sizes[i], PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		if (a == MAP_FAILED)
+		a = map(sizes[i]);
+		if (!a)
 			continue;
 		a->size = sizes[i];
-		a->end = (sizeof(*a) + LINE - 1) & ~(uint64_t)(LINE - 1);
+		a->units = (uint32_t)(sizes[i] / UNIT);
+		a->first = units_for(sizeof(*a) + a->units * sizeof(struct unit));
+		a->end = (uint64_t)a->first * UNIT;
+		a->unit[a->first].head = head_of(CLEAN, a->units - a->first);
+		lrp_arena_run_list(a, a->first);
 		if (lrp_lock_init(&a->lock)) {
 			munmap(a, sizes[i]);
 			break;
@@ -90,89 +119,35 @@ static struct arena *arena_get(void)
 	return other;
 }
 
-/* The class of a size and, in *bytes, what its blocks measure. */
-static unsigned int class_of(size_t size, uint64_t *bytes)
-{
-	unsigned int shift, quarter;
-
-	if (size <= 1u << CLASS_SHIFT_MIN) {
-		*bytes = 1u << CLASS_SHIFT_MIN;
-		return 0;
-	}
-	/* 2^shift < size <= 2^(shift + 1), in steps of a quarter of 2^shift */
-	shift = 63 - (unsigned int)__builtin_clzll((unsigned long long)size - 1);
-	quarter = (unsigned int)((size - 1 - (1ull << shift)) >> (shift - 2));
-	*bytes = (1ull << shift) + ((uint64_t)(quarter + 1) << (shift - 2));
-	return (shift - CLASS_SHIFT_MIN) * 4 + quarter + 1;
-}
-
-static uint64_t alignment_of(uint64_t bytes)
-{
-	if (bytes >= PUNCH_MIN)
-		return (uint64_t)sysconf(_SC_PAGESIZE);
-	return bytes >= LINE ? LINE : 16;
-}
-
-/* Lock held. Offset of the block that was unlinked, 0: the list is empty. */
-static uint64_t pop(struct arena *a, uint64_t *list)
-{
-	uint64_t at = *list;
-
-	if (at)
-		*list = ((struct free_block *)((char *)a + at))->next;
-	return at;
-}
-
-static void push(struct arena *a, uint64_t *list, uint64_t at)
-{
-	((struct free_block *)((char *)a + at))->next = *list;
-	/* The compiler must not move the link behind the store that publishes it: a
-	 * kill between the two would leave a list that leads anywhere. */
-	atomic_signal_fence(memory_order_seq_cst);
-	*list = at;
-}
-
-/* Lock held. From the end of what was ever handed out; 0: full. */
-static uint64_t carve(struct arena *a, uint64_t bytes)
-{
-	uint64_t align = alignment_of(bytes), at = (a->end + align - 1) & ~(align - 1);
-
-	if (at + bytes > a->size)
-		return 0;
-	a->end = at + bytes;
-	return at;
-}
+/* ---- calls --------------------------------------------------------------------- */
 
 static void *alloc(size_t size, bool zeroed)
 {
 	struct arena *a = arena_get();
-	uint64_t bytes, at = 0, used = 0;
-	unsigned int class;
+	uint64_t bytes, used;
+	bool clean = false;
+	uint32_t class, at;
+	char *p;
 
 	if (!a || size == 0 || size > LRP_ARENA_MAX)
 		return NULL;
-	class = class_of(size, &bytes);
-	lrp_lock(&a->lock);
-	if (!zeroed || !a->free_list[class])
-		at = pop(a, &a->dirty_list[class]);
-	if (at) {
-		a->dirty -= bytes;
+	if (size <= SMALL_MAX) {
+		class = lrp_arena_class(size, &bytes);
 		used = bytes;
+		arena_lock(a);
+		p = lrp_arena_slab_take(a, class, bytes);
+		lrp_unlock(&a->lock);
 	} else {
-		at = pop(a, &a->free_list[class]);
-		/* Of a block whose pages went back only the link is not zero. */
-		used = !at ? 0 : bytes >= PUNCH_MIN ? sizeof(struct free_block) : bytes;
+		used = bytes = (uint64_t)units_for(size) * UNIT;
+		arena_lock(a);
+		at = lrp_arena_run_take(a, units_for(size), USED, 0, !zeroed, &clean);
+		a->in_use += at ? bytes : 0;
+		lrp_unlock(&a->lock);
+		p = at ? address_of(a, at) : NULL;
 	}
-	if (!at)
-		at = carve(a, bytes);
-	if (at)
-		a->in_use += bytes;
-	lrp_unlock(&a->lock);
-	if (!at)
-		return NULL;
-	if (zeroed)
-		memset((char *)a + at, 0, used);
-	return (char *)a + at;
+	if (p && zeroed && !clean)
+		memset(p, 0, used);
+	return p;
 }
 
 void *lrp_arena_alloc(size_t size)
@@ -185,39 +160,51 @@ void *lrp_arena_alloc_raw(size_t size)
 	return alloc(size, false);
 }
 
-/* Before anyone else can have the block. */
-static void give_pages_back(void *p, uint64_t bytes)
+/* Of a large block. False: there is no such block. */
+static bool free_large(struct arena *a, uint32_t at, uint64_t bytes)
 {
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), whole = bytes & ~(page - 1);
+	uint64_t head = head_of(USED, (uint32_t)(bytes / UNIT));
+	bool dirty = bytes <= KEEP_MAX && __atomic_load_n(&a->dirty, __ATOMIC_RELAXED) < DIRTY_MAX;
 
-	if (madvise(p, whole, MADV_REMOVE))
-		whole = 0;
-	memset((char *)p + whole, 0, bytes - whole);
+	if (__atomic_load_n(&a->unit[at].head, __ATOMIC_RELAXED) != head)
+		return false;
+	/* Before anyone else can have the block. */
+	if (!dirty)
+		lrp_arena_give_back(address_of(a, at), bytes);
+	arena_lock(a);
+	lrp_arena_run_free(a, at, dirty ? DIRTY : CLEAN);
+	a->in_use -= bytes;
+	lrp_unlock(&a->lock);
+	return true;
 }
 
 void lrp_arena_free(void *p, size_t size)
 {
 	struct arena *a = arena_get();
-	uint64_t bytes, at;
-	unsigned int class;
-	bool dirty;
+	uint64_t bytes, offset;
+	uint32_t at, class;
+	bool known;
 
 	if (!p || !a || size == 0 || size > LRP_ARENA_MAX)
 		return;
-	at = lrp_arena_offset(p);
-	if (!at)
+	offset = lrp_arena_offset(p);
+	if (!offset)
 		return;
-	class = class_of(size, &bytes);
-	dirty = bytes >= PUNCH_MIN && bytes <= KEEP_MAX &&
-		__atomic_load_n(&a->dirty, __ATOMIC_RELAXED) < DIRTY_MAX;
-	if (bytes >= PUNCH_MIN && !dirty)
-		give_pages_back(p, bytes);
-	lrp_lock(&a->lock);
-	if (dirty)
-		a->dirty += bytes;
-	push(a, dirty ? &a->dirty_list[class] : &a->free_list[class], at);
-	a->in_use -= bytes;
-	lrp_unlock(&a->lock);
+	at = (uint32_t)(offset / UNIT);
+	if (size > SMALL_MAX) {
+		bytes = (uint64_t)units_for(size) * UNIT;
+		known = offset % UNIT == 0 && free_large(a, at, bytes);
+	} else {
+		class = lrp_arena_class(size, &bytes);
+		arena_lock(a);
+		at -= a->unit[at].back;
+		known = at >= a->first && at < a->units && kind_of(a->unit[at].head) == SLAB &&
+			lrp_arena_slab_return(a, at, p, class, bytes);
+		lrp_unlock(&a->lock);
+	}
+	if (!known)
+		lrp_log_once(LRP_LOG_ERROR,
+			     "shared socket state: a block of %zu bytes that is none", size);
 }
 
 uint64_t lrp_arena_offset(const void *p)
@@ -225,7 +212,7 @@ uint64_t lrp_arena_offset(const void *p)
 	struct arena *a = arena_get();
 	uintptr_t base = (uintptr_t)a;
 
-	if (!a || (uintptr_t)p < base + sizeof(*a) || (uintptr_t)p >= base + a->size)
+	if (!a || (uintptr_t)p < base + (uint64_t)a->first * UNIT || (uintptr_t)p >= base + a->size)
 		return 0;
 	return (uintptr_t)p - base;
 }
@@ -234,7 +221,7 @@ void *lrp_arena_pointer(uint64_t offset)
 {
 	struct arena *a = arena_get();
 
-	if (!a || offset < sizeof(*a) || offset >= a->size)
+	if (!a || offset < (uint64_t)a->first * UNIT || offset >= a->size)
 		return NULL;
 	return (char *)a + offset;
 }
@@ -246,9 +233,43 @@ void lrp_arena_stats(struct lrp_arena_stats *stats)
 	memset(stats, 0, sizeof(*stats));
 	if (!a)
 		return;
-	lrp_lock(&a->lock);
+	arena_lock(a);
 	stats->reserved = a->size;
 	stats->carved = a->end;
 	stats->in_use = a->in_use;
 	lrp_unlock(&a->lock);
+}
+
+/* What is derived, derived once more, and compared. */
+bool lrp_arena_sound(void)
+{
+	struct arena *a = arena_get();
+	uint64_t in_use = 0, dirty = 0;
+	uint32_t listed = 0, free = 0, at, units;
+	bool sound = a;
+
+	if (!a)
+		return false;
+	arena_lock(a);
+	for (at = a->first; at < a->units && sound; at += units) {
+		const struct unit *u = &a->unit[at];
+		enum kind kind = kind_of(u->head);
+
+		units = length_of(u->head);
+		sound = units && units <= a->units - at &&
+			a->unit[at + units - 1].back == units - 1;
+		in_use += kind == USED ? (uint64_t)units * UNIT : 0;
+		in_use += kind == SLAB ? u->used * lrp_arena_class_bytes(u->class) : 0;
+		dirty += kind == DIRTY ? (uint64_t)units * UNIT : 0;
+		free += kind == CLEAN || kind == DIRTY;
+		/* Neighbours of one kind would have been merged. */
+		sound = sound && (kind == USED || kind == SLAB || at + units == a->units ||
+				  kind_of(a->unit[at + units].head) != kind);
+	}
+	for (uint32_t bin = 0; bin < BINS * 2; bin++)
+		for (at = a->bin[bin / BINS][bin % BINS]; at && listed <= free; listed++)
+			at = a->unit[at].next;
+	sound = sound && in_use == a->in_use && dirty == a->dirty && listed == free;
+	lrp_unlock(&a->lock);
+	return sound;
 }

@@ -11,11 +11,18 @@
  * Any thread of any member may allocate and free, and may be killed while it
  * does: at most the block of that operation is lost.
  *
+ * What is free merges with its neighbours, so memory that was buffers can become anything else.
+ * Pages of large blocks go back to the kernel, all but 16 MiB.
+ *
+ * mlockall(MCL_FUTURE) does not lock the arena. mlockall(MCL_CURRENT) that comes after the
+ * first use does, all of the reserved size: call it before.
+ *
  * After exec() the arena is gone, as all memory is.
  */
 #ifndef LRP_ARENA_H
 #define LRP_ARENA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,9 +42,12 @@ void *lrp_arena_pointer(uint64_t offset);
 
 struct lrp_arena_stats {
 	uint64_t reserved; /* bytes of address space */
-	uint64_t carved;   /* bytes ever handed out, in use or on a free list */
-	uint64_t in_use;   /* bytes in use, by size class; approximate after a member was killed */
+	uint64_t carved;   /* bytes from the start to the end of the last block ever in use */
+	uint64_t in_use;   /* bytes in use, with what rounding up costs */
 };
 void lrp_arena_stats(struct lrp_arena_stats *stats);
+
+/* For tests: are the free lists and counts what a walk over all blocks finds? */
+bool lrp_arena_sound(void);
 
 #endif
