@@ -19,6 +19,7 @@
 #include "fragment.h"
 #include "kernel.h"
 #include "local.h"
+#include "memory.h"
 #include "pin.h"
 #include "reset.h"
 #include "state.h"
@@ -214,6 +215,7 @@ struct lrp_core *lrp_core_new(const struct lrp_core_opts *opts, char *error, siz
 		if (core->closing)
 			core->gather_at_ns = lrp_core_now_ns();
 	}
+	lrp_core_memory_share(core);
 	core->page->lrpd_pid = (uint32_t)getpid();
 	if (!opts->kept_count) {
 		lrp_core_put(core, core->state_fd, "state");

@@ -13,6 +13,7 @@
 #include "end.h"
 #include "family.h"
 #include "flow.h"
+#include "memory.h"
 #include "shadow.h"
 #include "tap.h"
 
@@ -64,6 +65,7 @@ void lrp_core_owner_sync(struct lrp_core *core, uint32_t owner)
 	const struct lrp_owner_state *state = &core->state->owner[owner];
 	struct lrp_owner record = {0};
 
+	lrp_core_memory_share(core);
 	if (core->map_fd[LRP_MAP_OWNERS] < 0)
 		return;
 	if (state->used) {

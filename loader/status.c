@@ -185,6 +185,7 @@ struct json_object *lrp_core_status(struct lrp_core *core)
 	add_int(out, "quota_per_uid", core->state->quota);
 	add_int(out, "pools_epoch", core->page->pools_epoch);
 	add_int(out, "routes_epoch", core->page->routes_epoch);
+	add_int(out, "family_memory_kib", core->page->family_memory_kib);
 	if (core->pin_dir[0])
 		add_text(out, "pins", core->pin_dir);
 	for (uint32_t i = 0; i < LRP_MAX_DEVICES; i++)

@@ -23,7 +23,8 @@ static void rebuild(struct arena *a)
 	memset(a->bin_map, 0, sizeof(a->bin_map));
 	memset(a->slab, 0, sizeof(a->slab));
 	memset(a->spare, 0, sizeof(a->spare));
-	a->in_use = a->dirty = 0;
+	count_use(a, -(int64_t)a->in_use);
+	a->dirty = 0;
 	for (uint32_t at = a->first, units; at < a->units; at += units) {
 		enum kind kind = kind_of(a->unit[at].head);
 		uint32_t behind;
@@ -38,7 +39,7 @@ static void rebuild(struct arena *a)
 		if (kind == SLAB) {
 			lrp_arena_slab_recount(a, at);
 		} else if (kind == USED) {
-			a->in_use += (uint64_t)units * UNIT;
+			count_use(a, (int64_t)units * UNIT);
 		} else {
 			while ((behind = at + units) < a->units &&
 			       kind_of(a->unit[behind].head) == kind) {
@@ -141,7 +142,7 @@ static void *alloc(size_t size, bool zeroed)
 		used = bytes = (uint64_t)units_for(size) * UNIT;
 		arena_lock(a);
 		at = lrp_arena_run_take(a, units_for(size), USED, 0, !zeroed, &clean);
-		a->in_use += at ? bytes : 0;
+		count_use(a, (int64_t)(at ? bytes : 0));
 		lrp_unlock(&a->lock);
 		p = at ? address_of(a, at) : NULL;
 	}
@@ -173,7 +174,7 @@ static bool free_large(struct arena *a, uint32_t at, uint64_t bytes)
 		lrp_arena_give_back(address_of(a, at), bytes);
 	arena_lock(a);
 	lrp_arena_run_free(a, at, dirty ? DIRTY : CLEAN);
-	a->in_use -= bytes;
+	count_use(a, -(int64_t)bytes);
 	lrp_unlock(&a->lock);
 	return true;
 }
@@ -238,6 +239,34 @@ void lrp_arena_stats(struct lrp_arena_stats *stats)
 	stats->carved = a->end;
 	stats->in_use = a->in_use;
 	lrp_unlock(&a->lock);
+}
+
+uint64_t lrp_arena_in_use(void)
+{
+	struct arena *a = arena_get();
+
+	return a ? __atomic_load_n(&a->in_use, __ATOMIC_RELAXED) : 0;
+}
+
+uint64_t lrp_arena_resident(void)
+{
+	struct arena *a = arena_get();
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), pages = 0, end, step, kept;
+	unsigned char there[4096];
+
+	if (!a)
+		return 0;
+	end = (__atomic_load_n(&a->end, __ATOMIC_RELAXED) + page - 1) & ~(page - 1);
+	for (uint64_t at = 0; at < end; at += step) {
+		step = sizeof(there) * page < end - at ? sizeof(there) * page : end - at;
+		if (mincore((char *)a + at, step, there))
+			return end; /* not knowing, all */
+		for (uint64_t i = 0; i < step / page; i++)
+			pages += there[i] & 1;
+	}
+	pages *= page;
+	kept = __atomic_load_n(&a->dirty, __ATOMIC_RELAXED);
+	return pages > kept ? pages - kept : 0;
 }
 
 /* What is derived, derived once more, and compared. */

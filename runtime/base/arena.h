@@ -47,6 +47,11 @@ struct lrp_arena_stats {
 };
 void lrp_arena_stats(struct lrp_arena_stats *stats);
 
+/* in_use alone, without the lock. */
+uint64_t lrp_arena_in_use(void);
+/* Bytes in use that have pages; takes milliseconds if the arena is large. */
+uint64_t lrp_arena_resident(void);
+
 /* For tests: are the free lists and counts what a walk over all blocks finds? */
 bool lrp_arena_sound(void);
 

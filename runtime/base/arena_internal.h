@@ -107,6 +107,11 @@ static inline uint32_t units_for(uint64_t bytes)
 	return (uint32_t)((bytes + UNIT - 1) / UNIT);
 }
 
+static inline void count_use(struct arena *a, int64_t bytes)
+{
+	__atomic_store_n(&a->in_use, a->in_use + (uint64_t)bytes, __ATOMIC_RELAXED);
+}
+
 static inline void list_add(struct arena *a, uint32_t *first, uint32_t at)
 {
 	a->unit[at].prev = 0;

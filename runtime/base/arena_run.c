@@ -157,7 +157,7 @@ uint32_t lrp_arena_run_take(struct arena *a, uint32_t units, enum kind kind, uin
 	if (left)
 		lrp_arena_run_list(a, at + units);
 	if (a->end < (uint64_t)(at + units) * UNIT)
-		a->end = (uint64_t)(at + units) * UNIT;
+		__atomic_store_n(&a->end, (uint64_t)(at + units) * UNIT, __ATOMIC_RELAXED);
 	return at;
 }
 

@@ -77,7 +77,7 @@ char *lrp_arena_slab_take(struct arena *a, uint32_t class, uint64_t bytes)
 	}
 	if (++slab->used == slab_room(bytes))
 		list_remove(a, &a->slab[class], at);
-	a->in_use += bytes;
+	count_use(a, (int64_t)bytes);
 	return address_of(a, at) + block * bytes;
 }
 
@@ -110,7 +110,7 @@ bool lrp_arena_slab_return(struct arena *a, uint32_t at, const char *p, uint32_t
 	*slab_link(a, at, block, bytes) = slab->free;
 	atomic_signal_fence(memory_order_seq_cst);
 	slab->free = block + 1;
-	a->in_use -= bytes;
+	count_use(a, -(int64_t)bytes);
 	if (slab->used-- == slab_room(bytes))
 		list_add(a, &a->slab[class], at);
 	if (slab->used)
@@ -135,7 +135,7 @@ void lrp_arena_slab_recount(struct arena *a, uint32_t at)
 		next = *slab_link(a, at, next - 1, bytes);
 	}
 	slab->used = (uint16_t)(slab->carved - free);
-	a->in_use += slab->used * bytes;
+	count_use(a, (int64_t)(slab->used * bytes));
 	if (slab->used < slab_room(bytes))
 		list_add(a, &a->slab[slab->class], at);
 	if (!slab->used && !a->spare[slab->class])

@@ -19,6 +19,7 @@
 #include "../sched/sched.h"
 #include "../tcp/isn.h"
 #include "../tx/hold.h"
+#include "memory.h"
 #include "stream.h"
 
 #define BATCH	    64u
@@ -133,8 +134,8 @@ struct lrp_conn *lrp_conn_new(struct lrp_hub *hub, const struct lrp_tcp_flow *fl
 			      const struct lrp_tcp_options *o)
 {
 	struct lrp_tcp_memory m = {
-		.snd = {lrp_arena_alloc_raw(BUFFER), BUFFER},
-		.rcv = {lrp_arena_alloc_raw(BUFFER), BUFFER},
+		.snd = {lrp_memory_first(BUFFER), BUFFER},
+		.rcv = {lrp_memory_first(BUFFER), BUFFER},
 		.run = lrp_arena_alloc(RUNS_FIRST * sizeof(*m.run)),
 		.runs = RUNS_FIRST,
 	};
@@ -257,13 +258,13 @@ static void grow(struct lrp_conn *c)
 	struct lrp_tcp_buffer snd = c->tcp.snd, rcv = c->tcp.rcv, old;
 
 	lrp_tcp_wanted(&c->tcp, &snd.size, &rcv.size);
-	if (snd.size > c->tcp.snd.size && (snd.base = lrp_arena_alloc_raw(snd.size))) {
+	if (snd.size > c->tcp.snd.size && (snd.base = lrp_memory_grown(snd.size))) {
 		old = c->tcp.snd;
 		if (lrp_tcp_resize(&c->tcp, &snd, NULL))
 			old = snd;
 		lrp_arena_free(old.base, old.size);
 	}
-	if (rcv.size > c->tcp.rcv.size && (rcv.base = lrp_arena_alloc_raw(rcv.size))) {
+	if (rcv.size > c->tcp.rcv.size && (rcv.base = lrp_memory_grown(rcv.size))) {
 		old = c->tcp.rcv;
 		if (lrp_tcp_resize(&c->tcp, NULL, &rcv))
 			old = rcv;
