@@ -16,35 +16,44 @@ BINDIR := $(PREFIX)/bin
 LIBDIR := $(PREFIX)/lib
 INCLUDEDIR := $(PREFIX)/include
 MANDIR := $(PREFIX)/share/man
-UNITDIR ?= /lib/systemd/system
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+GROUP := lrp
 
 CC ?= gcc
 CLANG ?= clang
 BPFTOOL ?= $(shell command -v bpftool || echo /usr/sbin/bpftool)
-MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
+LLVM_STRIP ?= $(patsubst clang%,llvm-strip%,$(CLANG))
+# x86_64-linux-gnu and the like: where Debian keeps asm/types.h, natively and for cross compilers.
+MULTIARCH := $(or $(shell $(CC) -print-multiarch 2>/dev/null),$(shell $(CC) -dumpmachine))
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 OPT ?= -O2 -g
+# Sanitizers bring their own.
+HARDEN ?= $(if $(SAN),,-fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+HARDEN_LD ?= $(if $(SAN),,-Wl,-z,relro,-z,now)
+PIE ?= $(if $(SAN),,-pie)
 
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 say = @printf '  %-6s %s\n' $(1) $(2)
 CPPFLAGS += -D_GNU_SOURCE -Iinclude -I. -I$(BPF) -DLRP_VERSION='"$(VERSION)"'
-CFLAGS += -std=gnu11 $(OPT) $(WARN) -fvisibility=hidden -fPIC -pthread $(SAN)
+CFLAGS += -std=gnu11 $(OPT) $(HARDEN) $(WARN) -fvisibility=hidden -fPIC -pthread $(SAN)
+LDFLAGS += $(HARDEN_LD)
 LDLIBS := -lxdp -lbpf -lmnl -ljson-c -lpthread
 BPF_CFLAGS := -target bpf -mcpu=v3 -g -O2 -Wall -Wextra -Werror -Wno-unused-parameter -Iinclude -Ibpf \
-	-I/usr/include/$(MULTIARCH)
+	-idirafter /usr/include/$(MULTIARCH) -idirafter /usr/$(MULTIARCH)/include
 
-# Debian packages, and a file of each that shows that it is there.
-DEPS := clang:/usr/bin/clang llvm:/usr/bin/llvm-strip bpftool:/usr/sbin/bpftool \
-	gcc:/usr/bin/gcc libc6-dev:/usr/include/stdio.h \
-	libbpf-dev:/usr/include/bpf/libbpf.h libxdp-dev:/usr/include/xdp/xsk.h \
-	libmnl-dev:/usr/include/libmnl/libmnl.h libjson-c-dev:/usr/include/json-c/json.h \
-	libcmocka-dev:/usr/include/cmocka.h libncurses-dev:/usr/include/ncurses.h \
-	libelf-dev:/usr/include/libelf.h zlib1g-dev:/usr/include/zlib.h libcap-dev:/usr/include/sys/capability.h \
-	pkg-config:/usr/bin/pkg-config iproute2:/usr/sbin/ip ethtool:/usr/sbin/ethtool \
-	util-linux:/usr/bin/unshare procps:/usr/bin/pgrep gnuplot-nox:/usr/bin/gnuplot \
-	iputils-ping:/bin/ping jq:/usr/bin/jq tcpdump:/usr/bin/tcpdump libclang-rt-14-dev:/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.fuzzer-x86_64.a
+# Debian packages, and what shows that each is there [tools/deps.sh]. First what `make` needs.
+# A version of clang other than Debian's default: make CLANG=clang-16.
+CLANG_VERSION = $(shell $(CLANG) -dumpversion 2>/dev/null | cut -d. -f1)
+DEPS := $(notdir $(CLANG))=x:$(CLANG) $(patsubst clang%,llvm%,$(notdir $(CLANG)))=x:$(LLVM_STRIP) bpftool=x:$(BPFTOOL) \
+	gcc=x:$(firstword $(CC)) libc6-dev=c:stdio.h libbpf-dev=c:bpf/libbpf.h libxdp-dev=c:xdp/xsk.h \
+	libmnl-dev=c:libmnl/libmnl.h libjson-c-dev=c:json-c/json.h libncurses-dev=c:ncurses.h \
+	libelf-dev=c:libelf.h zlib1g-dev=c:zlib.h libcap-dev=c:sys/capability.h
+# What demo and benches need besides, and what tests need.
+RUN_DEPS := iproute2=x:ip ethtool=x:ethtool util-linux=x:unshare procps=x:pgrep gnuplot-nox=x:gnuplot
+TEST_DEPS := $(RUN_DEPS) pkg-config=x:pkg-config iputils-ping=x:ping jq=x:jq tcpdump=x:tcpdump \
+	libcmocka-dev=c:cmocka.h
 
 BPF_SRC := $(wildcard bpf/*.bpf.c)
 BPF_OBJ := $(BPF_SRC:bpf/%.bpf.c=$(BPF)/%.bpf.o)
@@ -108,14 +117,11 @@ help:
 	@echo 'make lint format install uninstall clean'
 
 deps:
-	@missing=; for d in $(DEPS); do p=$${d%%:*}; f=$${d#*:}; [ -e "$$f" ] || missing="$$missing $$p"; done; \
-	if [ -n "$$missing" ]; then \
-		echo "Installing from Debian's packages:$$missing"; \
-		if [ "$$(id -u)" != 0 ]; then echo "make deps: not root; run: sudo apt-get install$$missing" >&2; exit 1; fi; \
-		export DEBIAN_FRONTEND=noninteractive; \
-		apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >$(or $(TMPDIR),/tmp)/lrp-deps.log 2>&1 || \
-			{ tail -n 20 $(or $(TMPDIR),/tmp)/lrp-deps.log >&2; exit 1; }; \
-	fi
+	@CC='$(CC)' CLANG='$(CLANG)' tools/deps.sh $(DEPS)
+
+demo bench: DEPS += $(RUN_DEPS)
+check check-bpf check-net check-long san fuzz: DEPS += $(TEST_DEPS)
+check check-long fuzz: DEPS += libclang-rt-$(CLANG_VERSION)-dev=r:libclang_rt.fuzzer
 
 build-all: $(BPF_OBJ) $(SKEL) $(LIB)/liblrp.so $(LIB)/liblrp.a $(LIB)/pkgconfig/lrp.pc \
 	$(PROGRAMS:%=$(BIN)/%) $(EXAMPLES) $(COST) \
@@ -127,7 +133,7 @@ $(BPF)/%.bpf.o: bpf/%.bpf.c $(BPF_HDR)
 	@mkdir -p $(@D)
 	$(call say,BPF,$@)
 	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
-	@llvm-strip -g $@ 2>/dev/null || true
+	@$(LLVM_STRIP) -g $@ 2>/dev/null || true
 
 # Skeleton names: bpf/lrp_xdp.bpf.c -> struct lrp_xdp_bpf in lrp_xdp.skel.h.
 $(BPF)/%.skel.h: $(BPF)/%.bpf.o
@@ -143,7 +149,7 @@ $(OBJ)/%.o: %.c | $(SKEL)
 $(LIB)/liblrp.so.$(SOVERSION): $(LIB_OBJ) runtime/lrp.map
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS) -shared -Wl,-soname,liblrp.so.$(SOVERSION) -Wl,--version-script=runtime/lrp.map \
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,liblrp.so.$(SOVERSION) -Wl,--version-script=runtime/lrp.map \
 		-Wl,-z,defs -o $@ $(LIB_OBJ) $(LDLIBS)
 
 $(LIB)/liblrp.so: $(LIB)/liblrp.so.$(SOVERSION)
@@ -165,7 +171,7 @@ define program
 $(BIN)/$(1): $(2:%.c=$(OBJ)/%.o) $(4) $(LIB)/liblrp.a
 	@mkdir -p $$(@D)
 	$$(call say,LD,$$@)
-	$(Q)$(CC) $(CFLAGS) -o $$@ $$^ $(LDLIBS) $(3)
+	$(Q)$(CC) $(CFLAGS) $(PIE) $(LDFLAGS) -o $$@ $$^ $(LDLIBS) $(3)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program,$(p),$($(p)_SRC),)))
 $(eval $(call program,lrp-load,$(LOAD_SRC),,$(BED_OBJ)))
@@ -175,12 +181,12 @@ $(eval $(call program,lrp-demo,$(DEMO_SRC),-lncurses -ltinfo -lm,$(BED_OBJ)))
 $(BIN)/example-%: $(OBJ)/docs/examples/%.o $(LIB)/liblrp.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(PIE) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(COST): $(BIN)/%: $(OBJ)/tools/bench/%.o $(LIB)/liblrp.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS) -lm
+	$(Q)$(CC) $(CFLAGS) $(PIE) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lm
 
 # ---- tests ----------------------------------------------------------------
 
@@ -192,22 +198,22 @@ NET_HARNESS_OBJ := $(patsubst %.c,$(OBJ)/%.o,$(filter-out $(wildcard tests/net/t
 $(B)/tests/unit/%: $(OBJ)/tests/unit/%.o $(TEST_LIB_OBJ) $(LIB)/liblrp.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
+	$(Q)$(CC) $(CFLAGS) $(PIE) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
 
 $(B)/tests/sim/%: $(OBJ)/tests/sim/%.o $(SIM_HARNESS_OBJ) $(TEST_LIB_OBJ) $(LIB)/liblrp.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
+	$(Q)$(CC) $(CFLAGS) $(PIE) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
 
 $(B)/tests/bpf/%: $(OBJ)/tests/bpf/%.o $(BPF_HARNESS_OBJ) $(TEST_LIB_OBJ) $(LIB)/liblrp.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
+	$(Q)$(CC) $(CFLAGS) $(PIE) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
 
 $(B)/tests/net/%: $(OBJ)/tests/net/%.o $(NET_HARNESS_OBJ) $(TEST_LIB_OBJ) $(LIB)/liblrp.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
+	$(Q)$(CC) $(CFLAGS) $(PIE) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
 
 $(OBJ)/tests/%.o: CFLAGS += -Wno-missing-prototypes
 
@@ -275,7 +281,7 @@ demo: deps
 
 C_FILES = $(shell git ls-files '*.c' '*.h')
 
-lint format: DEPS += cppcheck:/usr/bin/cppcheck clang-format:/usr/bin/clang-format
+lint format: DEPS += cppcheck=x:cppcheck clang-format=x:clang-format
 lint: deps
 	@cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr \
 		--suppress=missingIncludeSystem --suppress=nullPointerRedundantCheck \
@@ -286,26 +292,43 @@ lint: deps
 format: deps
 	@clang-format -i $(C_FILES)
 
+MAN := $(wildcard docs/man/*.[1-8])
+SYSTEMD := [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ] && command -v systemctl >/dev/null
+
+# Without DESTDIR what comes after copying is done, too: the group, the linker's cache, systemd.
+# lrp-bench stays in build/bin: it needs the servers that lie beside it there.
 install: all
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)/lrp \
-		$(DESTDIR)$(MANDIR)/man3 $(DESTDIR)$(MANDIR)/man7 $(DESTDIR)$(MANDIR)/man8 $(DESTDIR)$(UNITDIR)
+		$(patsubst %,$(DESTDIR)$(MANDIR)/man%,$(sort $(subst .,,$(suffix $(MAN))))) $(DESTDIR)$(UNITDIR)
 	install -m 755 $(BIN)/lrp $(BIN)/lrpd $(BIN)/lrp-keeper $(DESTDIR)$(SBINDIR)
-	install -m 755 $(BIN)/lrp-bench $(BIN)/lrp-load $(DESTDIR)$(BINDIR)
+	@# `lrp status` is for everybody, and not everybody has sbin in PATH.
+	ln -sf $(SBINDIR)/lrp $(DESTDIR)$(BINDIR)/lrp
+	install -m 755 $(BIN)/lrp-load $(DESTDIR)$(BINDIR)
 	install -m 755 $(LIB)/liblrp.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)
 	ln -sf liblrp.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/liblrp.so
 	install -m 644 $(LIB)/liblrp.a $(DESTDIR)$(LIBDIR)
-	install -m 644 $(LIB)/pkgconfig/lrp.pc $(DESTDIR)$(LIBDIR)/pkgconfig
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' runtime/lrp.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/lrp.pc
 	install -m 644 include/lrp/*.h $(DESTDIR)$(INCLUDEDIR)/lrp
-	for s in 3 7 8; do for f in docs/man/*.$$s; do [ -e $$f ] && install -m 644 $$f $(DESTDIR)$(MANDIR)/man$$s || true; done; done
+	for f in $(MAN); do install -m 644 $$f $(DESTDIR)$(MANDIR)/man$${f##*.} || exit 1; done
 	sed 's|@SBINDIR@|$(SBINDIR)|' loader/lrpd.service > $(DESTDIR)$(UNITDIR)/lrpd.service
+	@[ -n "$(DESTDIR)" ] || getent group $(GROUP) >/dev/null || groupadd --system $(GROUP)
+	@[ -n "$(DESTDIR)" ] || ldconfig
+	@[ -n "$(DESTDIR)" ] || ldconfig -p | grep -q 'liblrp\.so\.$(SOVERSION)' || \
+		echo "The linker does not look into $(LIBDIR): add it to /etc/ld.so.conf.d and run ldconfig."
+	@if $(SYSTEMD); then systemctl daemon-reload; fi
 
 uninstall:
+	@if $(SYSTEMD); then systemctl disable --now lrpd.service 2>/dev/null || true; fi
 	rm -f $(DESTDIR)$(SBINDIR)/lrp $(DESTDIR)$(SBINDIR)/lrpd $(DESTDIR)$(SBINDIR)/lrp-keeper \
-		$(DESTDIR)$(BINDIR)/lrp-bench $(DESTDIR)$(BINDIR)/lrp-load \
+		$(DESTDIR)$(BINDIR)/lrp $(DESTDIR)$(BINDIR)/lrp-load \
 		$(DESTDIR)$(LIBDIR)/liblrp.so $(DESTDIR)$(LIBDIR)/liblrp.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/liblrp.a \
 		$(DESTDIR)$(LIBDIR)/pkgconfig/lrp.pc $(DESTDIR)$(UNITDIR)/lrpd.service
-	rm -rf $(DESTDIR)$(INCLUDEDIR)/lrp
-	for s in 3 7 8; do for f in docs/man/*.$$s; do rm -f $(DESTDIR)$(MANDIR)/man$$s/$$(basename $$f); done; done
+	rm -f $(patsubst include/lrp/%,$(DESTDIR)$(INCLUDEDIR)/lrp/%,$(wildcard include/lrp/*.h))
+	rmdir $(DESTDIR)$(INCLUDEDIR)/lrp 2>/dev/null || true
+	for f in $(MAN); do rm -f $(DESTDIR)$(MANDIR)/man$${f##*.}/$$(basename $$f); done
+	@[ -n "$(DESTDIR)" ] || ! getent group $(GROUP) >/dev/null || groupdel $(GROUP)
+	@[ -n "$(DESTDIR)" ] || ldconfig
+	@if $(SYSTEMD); then systemctl daemon-reload; fi
 
 clean:
 	rm -rf build

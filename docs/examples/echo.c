@@ -7,6 +7,7 @@
  *
  * Without lrpd it works as well, through the kernel alone.
  */
+#define _GNU_SOURCE 1 /* struct mmsghdr */
 #include <errno.h>
 #include <lrp/lrp.h>
 #include <netinet/in.h>
