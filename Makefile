@@ -24,7 +24,7 @@ CLANG ?= clang
 BPFTOOL ?= $(shell command -v bpftool || echo /usr/sbin/bpftool)
 LLVM_STRIP ?= $(patsubst clang%,llvm-strip%,$(CLANG))
 # x86_64-linux-gnu and the like: where Debian keeps asm/types.h, natively and for cross compilers.
-MULTIARCH := $(or $(shell $(CC) -print-multiarch 2>/dev/null),$(shell $(CC) -dumpmachine))
+MULTIARCH := $(or $(shell $(CC) -print-multiarch 2>/dev/null),$(shell $(CC) -dumpmachine 2>/dev/null))
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 OPT ?= -O2 -g
@@ -45,7 +45,6 @@ BPF_CFLAGS := -target bpf -mcpu=v3 -g -O2 -Wall -Wextra -Werror -Wno-unused-para
 
 # Debian packages, and what shows that each is there [tools/deps.sh]. First what `make` needs.
 # A version of clang other than Debian's default: make CLANG=clang-16.
-CLANG_VERSION = $(shell $(CLANG) -dumpversion 2>/dev/null | cut -d. -f1)
 DEPS := $(notdir $(CLANG))=x:$(CLANG) $(patsubst clang%,llvm%,$(notdir $(CLANG)))=x:$(LLVM_STRIP) bpftool=x:$(BPFTOOL) \
 	gcc=x:$(firstword $(CC)) libc6-dev=c:stdio.h libbpf-dev=c:bpf/libbpf.h libxdp-dev=c:xdp/xsk.h \
 	libmnl-dev=c:libmnl/libmnl.h libjson-c-dev=c:json-c/json.h libncurses-dev=c:ncurses.h \
@@ -121,7 +120,7 @@ deps:
 
 demo bench: DEPS += $(RUN_DEPS)
 check check-bpf check-net check-long san fuzz: DEPS += $(TEST_DEPS)
-check check-long fuzz: DEPS += libclang-rt-$(CLANG_VERSION)-dev=r:libclang_rt.fuzzer
+check check-long fuzz: DEPS += libclang-rt-%-dev=r:libclang_rt.fuzzer
 
 build-all: $(BPF_OBJ) $(SKEL) $(LIB)/liblrp.so $(LIB)/liblrp.a $(LIB)/pkgconfig/lrp.pc \
 	$(PROGRAMS:%=$(BIN)/%) $(EXAMPLES) $(COST) \

@@ -6,12 +6,11 @@
 #
 #   x:NAME    a program
 #   c:HEADER  a header that CC finds
-#   r:NAME    a file of CLANG's runtime
+#   r:NAME    a file of CLANG's runtime; % in PACKAGE is CLANG's version
 #   f:PATH    a file
 set -u
 PATH=$PATH:/usr/sbin:/sbin
 log=${TMPDIR:-/tmp}/lrp-deps.log
-missing=()
 
 have()
 {
@@ -23,20 +22,43 @@ have()
 	esac
 }
 
+# find PACKAGE=WHAT...: in $missing what is not there
+find()
+{
+	missing=()
+	for entry in "$@"; do
+		have "${entry#*=}" || missing+=("${entry%%=*}")
+	done
+}
+
+install()
+{
+	[ ${#missing[@]} -gt 0 ] || return 0
+	if ! command -v apt-get >/dev/null; then
+		echo "missing, by the names of Debian's packages: ${missing[*]}" >&2
+		exit 1
+	fi
+	if [ "$(id -u)" != 0 ]; then
+		echo "missing; run: sudo apt-get install ${missing[*]}" >&2
+		exit 1
+	fi
+	echo "Installing from Debian's packages: ${missing[*]}"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -qq &&
+		apt-get install -y -qq --no-install-recommends "${missing[@]}" >"$log" 2>&1 ||
+		{ tail -n 20 "$log" >&2; exit 1; }
+}
+
+first=() then=()
 for entry in "$@"; do
-	have "${entry#*=}" || missing+=("${entry%%=*}")
+	case $entry in
+	*=r:*) then+=("$entry") ;;
+	*) first+=("$entry") ;;
+	esac
 done
-[ ${#missing[@]} -gt 0 ] || exit 0
-if ! command -v apt-get >/dev/null; then
-	echo "missing, by the names of Debian's packages: ${missing[*]}" >&2
-	exit 1
-fi
-if [ "$(id -u)" != 0 ]; then
-	echo "missing; run: sudo apt-get install ${missing[*]}" >&2
-	exit 1
-fi
-echo "Installing from Debian's packages: ${missing[*]}"
-export DEBIAN_FRONTEND=noninteractive
-apt-get update -qq &&
-	apt-get install -y -qq --no-install-recommends "${missing[@]}" >"$log" 2>&1 ||
-	{ tail -n 20 "$log" >&2; exit 1; }
+find "${first[@]}"
+install
+# Only now is there a clang to ask.
+version=$(${CLANG:-clang} -dumpversion 2>/dev/null)
+find "${then[@]/\%/${version%%.*}}"
+install
