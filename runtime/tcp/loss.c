@@ -304,14 +304,12 @@ void lrp_tcp_loss_timeout(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, int
 		r->cwr = r->ecn_hold = true;
 		r->ecn_seq = b->nxt;
 	}
-	if (lrp_tcp_scoreboard_reneged(b))
-		lrp_tcp_scoreboard_renege(b);
 	forget_duplicates(r);
-	if (r->sack)
+	if (!r->sack || lrp_tcp_scoreboard_reneged(b))
+		lrp_tcp_scoreboard_lose_all(b);
+	else
 		lrp_tcp_rack_timeout(&r->rack, b, now_ns,
 				     lrp_tcp_rack_window(&r->rack, &r->rtt, true));
-	else
-		lrp_tcp_scoreboard_lose_sent(b, now_ns);
 	cc->cwnd = lrp_tcp_recovery_in_flight(r) + cc->mss;
 	r->frto = fresh || r->backoff;
 	r->frto_new = r->tlp_out = false;

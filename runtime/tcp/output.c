@@ -366,6 +366,7 @@ static void data_sent(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_tx *t
 		 segments = tx->payload_len ? (tx->payload_len + tx->mss - 1) / tx->mss : 1;
 	bool first = lrp_seq_gt(end, c->snd_nxt);
 
+	c->recovery.segment = tx->mss;
 	lrp_tcp_recovery_sent(&c->recovery, &c->cc, now, tx->seq, space, lrp_tcp_clock(c, now));
 	if (tx->kind == LRP_TCP_TX_TAIL_PROBE)
 		lrp_tcp_recovery_probed(&c->recovery, !first);

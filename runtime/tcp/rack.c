@@ -62,30 +62,60 @@ int64_t lrp_tcp_rack_window(const struct lrp_tcp_rack *k, const struct lrp_tcp_r
 	return window < t->srtt_ns ? window : t->srtt_ns;
 }
 
+/* The latest that was sent before what RACK has seen delivered. That only moves on, so each run is
+ * passed once per sending. */
+static uint16_t overtaken(const struct lrp_tcp_rack *k, struct lrp_tcp_scoreboard *b)
+{
+	for (;;) {
+		uint16_t i =
+			b->overtaken == LRP_TCP_SENT_NONE ? b->oldest : b->run[b->overtaken].later;
+
+		if (i == LRP_TCP_SENT_NONE ||
+		    !sent_after(k->sent_ns, k->end, b->run[i].sent_ns, b->run[i].end))
+			return b->overtaken;
+		b->steps++;
+		b->overtaken = i;
+	}
+}
+
+/* Of what lies up to the mark, what was sent last; something does. */
+static const struct lrp_tcp_sent_run *last_marked(const struct lrp_tcp_scoreboard *b)
+{
+	return &b->run[b->beyond == LRP_TCP_SENT_NONE ? b->newest : b->run[b->beyond].earlier];
+}
+
 struct lrp_tcp_rack_losses lrp_tcp_rack_detect(const struct lrp_tcp_rack *k,
 					       struct lrp_tcp_scoreboard *b, int64_t now_ns,
 					       int64_t window_ns)
 {
+	int64_t late_ns = now_ns - k->rtt_ns - window_ns; /* sent then or before: lost */
 	struct lrp_tcp_rack_losses found = {0};
-	uint16_t later;
+	uint16_t last = overtaken(k, b);
 
-	for (uint16_t i = b->oldest; i != LRP_TCP_SENT_NONE; i = later) {
-		const struct lrp_tcp_sent_run *run = &b->run[i];
-		int64_t left = run->sent_ns + k->rtt_ns + window_ns - now_ns;
+	if (last == LRP_TCP_SENT_NONE)
+		return found;
+	/* What was lost once and found again is lost all together: or the peer could have it counted
+	 * again and again. It was overtaken already, so the timer below sees to it at the latest. */
+	if (b->forgiven && !b->marked_bytes)
+		lrp_tcp_scoreboard_lose_marked(b);
+	if (b->forgiven && last_marked(b)->sent_ns <= late_ns) {
+		found.bytes = b->marked_bytes;
+		found.again = b->marked_again != 0;
+		lrp_tcp_scoreboard_lose_marked(b);
+	}
+	while (!b->forgiven && b->beyond != LRP_TCP_SENT_NONE) {
+		const struct lrp_tcp_sent_run *run = &b->run[b->beyond];
 
-		later = run->later;
-		if (run->sent_ns > k->sent_ns)
+		if (run->sent_ns > late_ns ||
+		    !sent_after(k->sent_ns, k->end, run->sent_ns, run->end))
 			break;
-		if (!sent_after(k->sent_ns, k->end, run->sent_ns, run->end))
-			continue; /* of the same time, above */
-		if (left > 0) {
-			found.wait_ns = left; /* they come in the order of sending: the longest */
-			continue;
-		}
 		found.bytes += run->end - run->seq;
 		found.again |= run->flags & LRP_TCP_SENT_AGAIN;
-		lrp_tcp_scoreboard_lose(b, i);
+		lrp_tcp_scoreboard_lose(b);
 	}
+	/* They lie in the order of sending: the longest wait is that of the last. */
+	if (b->run[last].sent_ns > late_ns)
+		found.wait_ns = b->run[last].sent_ns - late_ns;
 	return found;
 }
 

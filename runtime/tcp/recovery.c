@@ -151,6 +151,7 @@ static void sent_new(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, int64_t 
 {
 	if (!lrp_tcp_recovery_out(r))
 		r->rto_at_ns = now + rto(r); /* RFC 6298 5.1 */
+	r->board.mss = r->segment ? r->segment : (uint16_t)cc->mss;
 	lrp_tcp_scoreboard_new(&r->board, now, len, (uint32_t)r->delivered);
 	r->sent_ns = now;
 	note_use(r, cc, now);
@@ -162,6 +163,7 @@ static void sent_again(struct lrp_tcp_recovery *r, const struct lrp_tcp_cc *cc, 
 {
 	bool first = seq == r->board.una;
 
+	r->board.mss = r->segment ? r->segment : (uint16_t)cc->mss;
 	lrp_tcp_scoreboard_again(&r->board, now, seq, seq + len, (uint32_t)r->delivered);
 	lrp_tcp_undo_resent(&r->undo, len, now_ts);
 	r->bytes_again += len;
@@ -207,13 +209,14 @@ bool lrp_tcp_recovery_again(const struct lrp_tcp_recovery *r, const struct lrp_t
 			    uint32_t max, uint32_t *seq, uint32_t *len)
 {
 	const struct lrp_tcp_scoreboard *b = &r->board;
+	uint16_t lost = lrp_tcp_scoreboard_lost(b);
 	uint32_t left;
 
-	if (b->lost == LRP_TCP_SENT_NONE || r->frto_new)
+	if (lost == LRP_TCP_SENT_NONE || r->frto_new)
 		return false;
 	left = budget(r, cc);
-	*seq = b->run[b->lost].seq;
-	*len = b->run[b->lost].end - *seq;
+	*seq = b->run[lost].seq;
+	*len = b->run[lost].end - *seq;
 	if (*len > max)
 		*len = max;
 	if (*len <= left)
@@ -246,10 +249,11 @@ bool lrp_tcp_recovery_forgive(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc,
 			      uint32_t end)
 {
 	const struct lrp_tcp_scoreboard *b = &r->board;
+	uint16_t lost = lrp_tcp_scoreboard_lost(b);
 
 	if (r->state != LRP_TCP_RECOVERY || !r->undo.possible || r->undo.una != seq ||
-	    b->lost == LRP_TCP_SENT_NONE || b->run[b->lost].seq != seq ||
-	    b->lost_bytes != end - seq || b->again_bytes)
+	    lost == LRP_TCP_SENT_NONE || b->run[lost].seq != seq || b->lost_bytes != end - seq ||
+	    b->again_bytes)
 		return false;
 	lrp_tcp_cc_undo(cc);
 	r->undo.possible = false;

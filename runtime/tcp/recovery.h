@@ -52,6 +52,7 @@ struct lrp_tcp_recovery {
 	bool timestamps; /* negotiated: Eifel detection and RTT of retransmissions */
 	bool more;	 /* new data waits, and the peer's window has room (F-RTO tries it first) */
 	bool cwr;	 /* the window was reduced: the owner, with ECN, sends CWR and clears it */
+	uint16_t segment; /* payload of the segments that are sent next; 0: the MSS */
 
 	uint32_t high_seq;  /* nxt when this state began; it ends when that is acknowledged */
 	uint32_t dupacks;   /* in a row */

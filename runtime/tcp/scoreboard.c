@@ -20,32 +20,48 @@ static bool just_sent(const struct lrp_tcp_scoreboard *b, uint16_t i, int64_t no
 	return b->newest == i && b->run[i].sent_ns >= now;
 }
 
+/* May what follows the last run be part of it? */
+static bool extensible(const struct lrp_tcp_scoreboard *b, int64_t now)
+{
+	const struct lrp_tcp_sent_run *run;
+
+	if (b->last == NONE)
+		return false;
+	run = &b->run[b->last];
+	if (lrp_tcp_sacked(run) || lrp_tcp_marked(b, run) || run->flags & LRP_TCP_SENT_AGAIN)
+		return false;
+	if (lrp_tcp_scoreboard_crowded(b))
+		return true;
+	return just_sent(b, b->last, now) && run->mss == b->mss &&
+	       (!run->mss || (run->end - run->seq) % run->mss == 0);
+}
+
 /* The last run goes on; one of several times of sending counts as of the latest. */
 static void extend(struct lrp_tcp_scoreboard *b, int64_t now, uint32_t len, uint32_t delivered)
 {
 	struct lrp_tcp_sent_run *run = &b->run[b->last];
 
+	if (run->mss != b->mss || (run->mss && (run->end - run->seq) % run->mss))
+		run->mss = 0;
 	lrp_tcp_run_count(b, run, false);
 	run->end += len;
 	lrp_tcp_run_count(b, run, true);
 	if (just_sent(b, b->last, now))
 		return;
+	lrp_tcp_order_remove(b, b->last);
 	run->sent_ns = stamp(b, now);
 	run->delivered = delivered;
 	run->flags |= LRP_TCP_SENT_JOINED;
-	lrp_tcp_flight_remove(b, b->last);
-	lrp_tcp_flight_insert(b, b->last, b->newest);
+	lrp_tcp_order_insert(b, b->last, b->newest);
 }
 
 void lrp_tcp_scoreboard_new(struct lrp_tcp_scoreboard *b, int64_t now_ns, uint32_t len,
 			    uint32_t delivered)
 {
-	struct lrp_tcp_sent_run *run = b->last == NONE ? NULL : &b->run[b->last];
-
-	if (run && lrp_tcp_in_flight(run) && !(run->flags & LRP_TCP_SENT_AGAIN) &&
-	    (just_sent(b, b->last, now_ns) || lrp_tcp_scoreboard_crowded(b))) {
+	if (extensible(b, now_ns)) {
 		extend(b, now_ns, len, delivered);
 	} else {
+		struct lrp_tcp_sent_run *run;
 		uint16_t i;
 
 		lrp_tcp_runs_room(b, 1);
@@ -55,10 +71,11 @@ void lrp_tcp_scoreboard_new(struct lrp_tcp_scoreboard *b, int64_t now_ns, uint32
 		run->end = b->nxt + len;
 		run->sent_ns = stamp(b, now_ns);
 		run->delivered = delivered;
+		run->mss = b->mss;
 		run->flags = 0;
 		memset(run->pad, 0, sizeof(run->pad));
 		lrp_tcp_run_link(b, i, b->last);
-		lrp_tcp_flight_insert(b, i, b->newest);
+		lrp_tcp_order_insert(b, i, b->newest);
 	}
 	b->nxt += len;
 }
@@ -67,42 +84,45 @@ static void run_again(struct lrp_tcp_scoreboard *b, uint16_t i, int64_t now, uin
 {
 	struct lrp_tcp_sent_run *run = &b->run[i];
 
-	if (lrp_tcp_in_flight(run))
-		lrp_tcp_flight_remove(b, i);
 	lrp_tcp_run_count(b, run, false);
+	lrp_tcp_order_remove(b, i);
 	run->flags = LRP_TCP_SENT_AGAIN;
 	run->sent_ns = stamp(b, now);
 	run->delivered = delivered;
+	run->mss = b->mss;
+	lrp_tcp_order_insert(b, i, b->newest);
 	lrp_tcp_run_count(b, run, true);
-	lrp_tcp_flight_insert(b, i, b->newest);
-	lrp_tcp_lost_gone(b, i);
 }
 
-/* Where [seq, ...) is; the usual places first. */
-static uint16_t find(const struct lrp_tcp_scoreboard *b, uint32_t seq, uint16_t from)
+/* Part of what was just sent again, or to be treated so because few records are left. */
+static bool again_goes_on(const struct lrp_tcp_scoreboard *b, uint16_t prev, int64_t now)
 {
-	uint16_t i = b->first;
+	const struct lrp_tcp_sent_run *run;
 
-	if (from != NONE && lrp_seq_leq(b->run[from].seq, seq))
-		i = from;
-	while (i != NONE && lrp_seq_leq(b->run[i].end, seq))
-		i = b->run[i].next;
-	return i;
+	if (prev == NONE)
+		return false;
+	run = &b->run[prev];
+	if (!lrp_tcp_in_flight(b, run) || !(run->flags & LRP_TCP_SENT_AGAIN))
+		return false;
+	if (lrp_tcp_scoreboard_crowded(b))
+		return true;
+	return just_sent(b, prev, now) && run->mss == b->mss &&
+	       (!run->mss || (run->end - run->seq) % run->mss == 0);
 }
 
 void lrp_tcp_scoreboard_again(struct lrp_tcp_scoreboard *b, int64_t now_ns, uint32_t seq,
 			      uint32_t end, uint32_t delivered)
 {
-	uint16_t i, from;
-	bool follows;
+	uint16_t i;
+	bool goes_on;
 
 	lrp_tcp_runs_room(b, 2);
-	from = b->last != NONE && lrp_seq_leq(b->run[b->last].seq, seq) ? b->last : b->lost;
-	for (i = find(b, seq, from); i != NONE && lrp_seq_lt(b->run[i].seq, end);
+	for (i = lrp_tcp_tree_find(b, seq); i != NONE && lrp_seq_lt(b->run[i].seq, end);
 	     i = b->run[i].next) {
 		struct lrp_tcp_sent_run *run = &b->run[i];
 
-		if (run->flags & LRP_TCP_SENT_SACKED)
+		b->steps++;
+		if (lrp_tcp_sacked(run))
 			continue;
 		if (lrp_seq_lt(run->seq, seq)) {
 			lrp_tcp_run_split(b, i, seq);
@@ -110,10 +130,9 @@ void lrp_tcp_scoreboard_again(struct lrp_tcp_scoreboard *b, int64_t now_ns, uint
 		}
 		if (lrp_seq_gt(run->end, end))
 			lrp_tcp_run_split(b, i, end);
-		follows = run->prev != NONE && just_sent(b, run->prev, now_ns);
+		goes_on = again_goes_on(b, run->prev, now_ns);
 		run_again(b, i, now_ns, delivered);
-		if (run->prev != NONE && lrp_tcp_sent_again(&b->run[run->prev]) &&
-		    (follows || lrp_tcp_scoreboard_crowded(b))) {
+		if (goes_on) {
 			i = run->prev;
 			lrp_tcp_run_join(b, i);
 		}
@@ -169,41 +188,69 @@ static uint16_t run_sacked(struct lrp_tcp_scoreboard *b, uint16_t i, struct lrp_
 	d->sacked += run->end - run->seq;
 	if (sampled(run) && d->sacked_first_ns < 0)
 		d->sacked_first_ns = run->sent_ns;
-	if (lrp_tcp_in_flight(run))
-		lrp_tcp_flight_remove(b, i);
 	lrp_tcp_run_count(b, run, false);
+	lrp_tcp_order_remove(b, i);
 	run->flags = (run->flags & LRP_TCP_SENT_AGAIN) | LRP_TCP_SENT_SACKED;
 	lrp_tcp_run_count(b, run, true);
-	lrp_tcp_lost_gone(b, i);
 	b->fack = lrp_seq_max(b->fack, run->end);
-	if (run->next != NONE && b->run[run->next].flags & LRP_TCP_SENT_SACKED)
+	if (run->next != NONE && lrp_tcp_sacked(&b->run[run->next]))
 		lrp_tcp_run_join(b, i);
-	if (run->prev != NONE && b->run[run->prev].flags & LRP_TCP_SENT_SACKED) {
+	if (run->prev != NONE && lrp_tcp_sacked(&b->run[run->prev])) {
 		i = run->prev;
 		lrp_tcp_run_join(b, i);
 	}
 	return i;
 }
 
+/* The end of the segment of `run` that holds `seq`, or the beginning: data counts as sacked in whole
+ * segments only, as in Linux. Without that, blocks of one byte would make a run of each byte. */
+static uint32_t segment_end(const struct lrp_tcp_sent_run *run, uint32_t seq)
+{
+	uint32_t len = seq - run->seq, mss = run->mss ? run->mss : 1;
+
+	return lrp_seq_min(run->seq + (len + mss - 1) / mss * mss, run->end);
+}
+
+static uint32_t segment_begin(const struct lrp_tcp_sent_run *run, uint32_t seq)
+{
+	uint32_t len = seq - run->seq;
+
+	return seq - (run->mss ? len % run->mss : 0);
+}
+
+/* `i` ends at `seq` afterwards. The last records are for what is sent: false if no other is free. */
+static bool cut(struct lrp_tcp_scoreboard *b, uint16_t i, uint32_t seq)
+{
+	return b->runs - b->used > b->runs >> 4 && lrp_tcp_run_split(b, i, seq);
+}
+
+/* False: the block has to be looked at again when it comes again. */
 static bool block_sacked(struct lrp_tcp_scoreboard *b, uint32_t start, uint32_t end,
 			 struct lrp_tcp_delivery *d)
 {
-	uint16_t i = find(b, start, b->hint);
+	uint16_t i = lrp_tcp_tree_find(b, start);
 	bool whole = true;
 
-	while (i != NONE && lrp_seq_lt(b->run[i].seq, end)) {
-		struct lrp_tcp_sent_run *run = &b->run[i];
+	for (; i != NONE && lrp_seq_lt(b->run[i].seq, end); i = b->run[i].next) {
+		const struct lrp_tcp_sent_run *run = &b->run[i];
+		uint32_t from = lrp_seq_max(run->seq, start), to = lrp_seq_min(run->end, end);
+		uint32_t first = segment_end(run, from),
+			 last = to == run->end ? to : segment_begin(run, to);
 
-		if (run->flags & LRP_TCP_SENT_SACKED) {
-			b->hint = i;
-		} else if (lrp_seq_lt(run->seq, start)) {
-			whole &= lrp_tcp_run_split(b, i, start);
-		} else if (lrp_seq_leq(run->end, end) || lrp_tcp_run_split(b, i, end)) {
-			b->hint = i = run_sacked(b, i, d);
-		} else {
-			whole = false;
+		b->steps++;
+		if (lrp_tcp_sacked(run))
+			continue;
+		whole &= first == from && last == to;
+		if (!lrp_seq_lt(first, last))
+			continue;
+		if (first != run->seq) {
+			if (!cut(b, i, first))
+				return false;
+			i = b->run[i].next;
 		}
-		i = b->run[i].next;
+		if (last != b->run[i].end && !cut(b, i, last))
+			return false;
+		i = run_sacked(b, i, d);
 	}
 	return whole;
 }
@@ -266,7 +313,8 @@ void lrp_tcp_scoreboard_acked(struct lrp_tcp_scoreboard *b, uint32_t ack,
 
 		if (lrp_seq_leq(ack, run->seq))
 			break;
-		if (!(run->flags & LRP_TCP_SENT_SACKED)) {
+		b->steps++;
+		if (!lrp_tcp_sacked(run)) {
 			deliver(d, run, end);
 			d->acked += end - run->seq;
 			d->filled |= run->flags & LRP_TCP_SENT_AGAIN;
@@ -282,9 +330,8 @@ void lrp_tcp_scoreboard_acked(struct lrp_tcp_scoreboard *b, uint32_t ack,
 			lrp_tcp_run_count(b, run, true);
 			break;
 		}
-		if (lrp_tcp_in_flight(run))
-			lrp_tcp_flight_remove(b, i);
-		lrp_tcp_lost_gone(b, i);
+		if (!lrp_tcp_sacked(run))
+			lrp_tcp_order_remove(b, i);
 		lrp_tcp_run_release(b, i);
 	}
 	b->una = ack;
@@ -293,75 +340,111 @@ void lrp_tcp_scoreboard_acked(struct lrp_tcp_scoreboard *b, uint32_t ack,
 
 /* ---- losses ---- */
 
-void lrp_tcp_scoreboard_lose(struct lrp_tcp_scoreboard *b, uint16_t i)
+uint16_t lrp_tcp_scoreboard_lost(const struct lrp_tcp_scoreboard *b)
 {
+	if (!b->lost_bytes)
+		return NONE;
+	return lrp_tcp_is_lost(b, &b->run[b->first]) ? b->first : b->oldest;
+}
+
+void lrp_tcp_scoreboard_lose(struct lrp_tcp_scoreboard *b)
+{
+	const struct lrp_tcp_sent_run *run = &b->run[b->beyond];
+
+	b->steps++;
+	lrp_tcp_run_count(b, run, false);
+	b->mark_ns = run->sent_ns;
+	b->mark_end = run->end;
+	b->beyond = run->later;
+	lrp_tcp_run_count(b, run, true);
+}
+
+void lrp_tcp_scoreboard_lose_marked(struct lrp_tcp_scoreboard *b)
+{
+	if (!b->forgiven)
+		return;
+	b->forgiven = false;
+	b->lost_bytes = b->marked_bytes;
+	b->again_bytes -= b->marked_again;
+}
+
+/* The first run is lost, whenever it was sent: it becomes the first in the order of sending. Then its
+ * time of sending is no sample. */
+static void lose_head(struct lrp_tcp_scoreboard *b)
+{
+	uint16_t i = b->first;
 	struct lrp_tcp_sent_run *run = &b->run[i];
 
-	lrp_tcp_flight_remove(b, i);
-	lrp_tcp_run_count(b, run, false);
-	run->flags |= LRP_TCP_SENT_LOST;
-	lrp_tcp_run_count(b, run, true);
-	if (b->lost == NONE || lrp_seq_lt(run->seq, b->run[b->lost].seq))
-		b->lost = i;
+	if (b->forgiven)
+		lrp_tcp_mark_reset(b);
+	if (i != b->oldest) {
+		lrp_tcp_run_count(b, run, false);
+		lrp_tcp_order_remove(b, i);
+		run->sent_ns = b->run[b->oldest].sent_ns - 1;
+		run->flags |= LRP_TCP_SENT_JOINED;
+		lrp_tcp_order_insert(b, i, NONE);
+		lrp_tcp_run_count(b, run, true);
+	}
+	if (!lrp_tcp_marked(b, run))
+		lrp_tcp_scoreboard_lose(b);
 }
 
 void lrp_tcp_scoreboard_lose_first(struct lrp_tcp_scoreboard *b, uint32_t len)
 {
 	uint16_t i = b->first;
 
-	if (i == NONE || b->run[i].flags & (FATES | LRP_TCP_SENT_AGAIN))
+	if (i == NONE || !lrp_tcp_in_flight(b, &b->run[i]) || b->run[i].flags & LRP_TCP_SENT_AGAIN)
 		return;
 	if (b->run[i].end - b->run[i].seq > len) {
 		lrp_tcp_runs_room(b, 1);
 		i = b->first; /* may have been joined to the next */
-		if (!lrp_tcp_in_flight(&b->run[i]))
+		if (!lrp_tcp_in_flight(b, &b->run[i]))
 			return;
 		lrp_tcp_run_split(b, i, b->run[i].seq + len);
 	}
-	lrp_tcp_scoreboard_lose(b, i);
+	lose_head(b);
 }
 
 void lrp_tcp_scoreboard_lose_sent(struct lrp_tcp_scoreboard *b, int64_t sent_ns)
 {
-	uint16_t i = b->first;
-
-	if (i != NONE && lrp_tcp_in_flight(&b->run[i]))
-		lrp_tcp_scoreboard_lose(b, i);
-	while (b->oldest != NONE && b->run[b->oldest].sent_ns <= sent_ns)
-		lrp_tcp_scoreboard_lose(b, b->oldest);
+	if (b->forgiven)
+		lrp_tcp_mark_reset(b);
+	while (b->beyond != NONE && b->run[b->beyond].sent_ns <= sent_ns)
+		lrp_tcp_scoreboard_lose(b);
+	if (b->first != NONE && lrp_tcp_in_flight(b, &b->run[b->first]))
+		lose_head(b);
 }
 
 void lrp_tcp_scoreboard_find_all(struct lrp_tcp_scoreboard *b)
 {
-	uint16_t from = NONE;
-
-	for (uint16_t i = b->lost; i != NONE; i = b->run[i].next) {
-		struct lrp_tcp_sent_run *run = &b->run[i];
-
-		if (!(run->flags & LRP_TCP_SENT_LOST))
-			continue;
-		lrp_tcp_run_count(b, run, false);
-		run->flags &= ~LRP_TCP_SENT_LOST;
-		lrp_tcp_run_count(b, run, true);
-		lrp_tcp_flight_put(b, i, from);
-		from = i;
-	}
-	b->lost = NONE;
+	if (b->forgiven)
+		return;
+	b->forgiven = true;
+	b->lost_bytes = 0;
+	b->again_bytes += b->marked_again;
 }
 
-void lrp_tcp_scoreboard_renege(struct lrp_tcp_scoreboard *b)
+void lrp_tcp_scoreboard_lose_all(struct lrp_tcp_scoreboard *b)
 {
-	for (uint16_t i = b->first; i != NONE; i = b->run[i].next) {
+	lrp_tcp_mark_reset(b);
+	b->oldest = b->newest = b->beyond = b->overtaken = NONE;
+	/* What was sent again counts as sent with what follows it: the order of sending becomes that
+	 * of the sequence. */
+	for (uint16_t i = b->last; i != NONE; i = b->run[i].prev) {
 		struct lrp_tcp_sent_run *run = &b->run[i];
+		int64_t most = run->next == NONE ? b->stamp_ns : b->run[run->next].sent_ns;
 
-		if (!(run->flags & LRP_TCP_SENT_SACKED))
-			continue;
 		lrp_tcp_run_count(b, run, false);
-		run->flags ^= FATES;
+		if (run->sent_ns > most || lrp_tcp_sacked(run))
+			run->flags |= LRP_TCP_SENT_JOINED;
+		if (run->sent_ns > most)
+			run->sent_ns = most;
+		run->flags &= (uint8_t)~LRP_TCP_SENT_SACKED;
 		lrp_tcp_run_count(b, run, true);
-		if (b->lost == NONE || lrp_seq_lt(run->seq, b->run[b->lost].seq))
-			b->lost = i;
+		lrp_tcp_order_insert(b, i, NONE);
 	}
+	while (b->beyond != NONE)
+		lrp_tcp_scoreboard_lose(b);
 	b->seen = 0;
 	b->fack = b->una;
 }
