@@ -97,10 +97,16 @@ static bool ack_input(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segme
 		return false;
 	}
 	if (__builtin_expect(lrp_seq_lt(s->ack, c->snd_una), 0)) {
-		if (c->snd_una - s->ack <= c->max_wnd)
-			return true; /* late; what it carries may be of use */
-		challenge(c, now);
-		return false;
+		/* RFC 5961 5.2. Nothing was sent before the first byte that was acknowledged. */
+		if (c->snd_una - s->ack > c->max_wnd || c->snd_una - s->ack > c->bytes_acked) {
+			challenge(c, now);
+			return false;
+		}
+		/* Late; what it carries may be of use. It was overtaken by one that acknowledged more,
+		 * which may not have had its blocks. */
+		if (s->sacks)
+			lrp_tcp_recovery_ack(r, &c->cc, now, s, false, false, &acked);
+		return true;
 	}
 	r->more = lrp_tcp_waiting(c) && (int32_t)(c->snd_una + c->snd_wnd - c->snd_nxt) >= c->mss;
 	update = window(c, s);

@@ -172,10 +172,31 @@ static void count_duplicate(struct lrp_tcp_recovery *r, const struct lrp_tcp_cc 
 
 /* ---- states ---- */
 
+static void in_order(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, struct lrp_tcp_event *e)
+{
+	if (e->advanced)
+		forget_duplicates(r);
+	count_duplicate(r, cc, e);
+	if (e->dsack && lrp_tcp_undo_all_duplicates(&r->undo))
+		undo_recovery(r, cc);
+	find_losses(r, cc, e);
+	if (r->board.lost_bytes) {
+		enter_recovery(r, cc, e->delivered);
+	} else if (r->state == LRP_TCP_CWR_STATE) {
+		return;
+	} else if (e->ece && !r->ecn_hold) {
+		r->undo.possible = false;
+		start_reduction(r, cc, e->delivered, LRP_TCP_CWR_STATE);
+	} else {
+		reopen(r);
+	}
+}
+
 static void in_recovery(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, struct lrp_tcp_event *e)
 {
 	if (lrp_seq_geq(r->board.una, r->high_seq)) {
 		end_recovery(r, cc, e);
+		in_order(r, cc, e);
 		return;
 	}
 	count_duplicate(r, cc, e);
@@ -196,15 +217,16 @@ static void in_recovery(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, struc
 	}
 }
 
-static void leave_loss(struct lrp_tcp_recovery *r)
+/* The same acknowledgement may show what is lost apart from that. */
+static void leave_loss(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, struct lrp_tcp_event *e)
 {
 	hold(r);
 	reopen(r);
+	in_order(r, cc, e);
 }
 
 /* F-RTO, the form with SACK (RFC 5682 3.1). True if nothing else is to be done. */
-static bool forward(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc,
-		    const struct lrp_tcp_event *e)
+static bool forward(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, struct lrp_tcp_event *e)
 {
 	r->frto_new = false;
 	if (!r->frto)
@@ -212,7 +234,7 @@ static bool forward(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc,
 	if (e->original) { /* step 3b: it was not lost, only late */
 		lrp_tcp_scoreboard_find_all(&r->board);
 		undo(r, cc);
-		leave_loss(r);
+		leave_loss(r, cc, e);
 		return true;
 	}
 	if (r->high_seq != r->board.nxt) {
@@ -231,38 +253,18 @@ static void in_loss(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, struct lr
 	if (e->advanced && may_undo(r, e)) {
 		lrp_tcp_scoreboard_find_all(&r->board);
 		undo(r, cc);
-		leave_loss(r);
+		leave_loss(r, cc, e);
 		return;
 	}
 	if (forward(r, cc, e))
 		return;
 	if (lrp_seq_geq(r->board.una, r->high_seq)) {
-		leave_loss(r);
+		leave_loss(r, cc, e);
 		return;
 	}
 	if (find_losses(r, cc, e))
 		enter_recovery(r, cc,
 			       e->delivered); /* a retransmission was lost: congestion goes on */
-}
-
-static void in_order(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, struct lrp_tcp_event *e)
-{
-	if (e->advanced)
-		forget_duplicates(r);
-	count_duplicate(r, cc, e);
-	if (e->dsack && lrp_tcp_undo_all_duplicates(&r->undo))
-		undo_recovery(r, cc);
-	find_losses(r, cc, e);
-	if (r->board.lost_bytes) {
-		enter_recovery(r, cc, e->delivered);
-	} else if (r->state == LRP_TCP_CWR_STATE) {
-		return;
-	} else if (e->ece && !r->ecn_hold) {
-		r->undo.possible = false;
-		start_reduction(r, cc, e->delivered, LRP_TCP_CWR_STATE);
-	} else {
-		reopen(r);
-	}
 }
 
 void lrp_tcp_loss_ack(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, struct lrp_tcp_event *e)

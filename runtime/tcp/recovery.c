@@ -153,7 +153,6 @@ static void sent_new(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, int64_t 
 		r->rto_at_ns = now + rto(r); /* RFC 6298 5.1 */
 	r->board.mss = r->segment ? r->segment : (uint16_t)cc->mss;
 	lrp_tcp_scoreboard_new(&r->board, now, len, (uint32_t)r->delivered);
-	r->sent_ns = now;
 	note_use(r, cc, now);
 	set_probe(r, cc, now);
 }
@@ -178,6 +177,7 @@ void lrp_tcp_recovery_sent(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, in
 	uint32_t old = lrp_seq_lt(seq, r->board.nxt) ? r->board.nxt - seq : 0;
 
 	r->ts_offset = now_ts - (uint32_t)(now_ns / MS);
+	r->sent_ns = now_ns;
 	if (old > len)
 		old = len;
 	if (old)
@@ -430,25 +430,27 @@ void lrp_tcp_recovery_ack(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, int
 			  struct lrp_tcp_acked *acked)
 {
 	struct lrp_tcp_scoreboard *b = &r->board;
+	uint32_t ack = lrp_seq_max(s->ack, b->una);
 	struct lrp_tcp_event e = {
 		.now_ns = now_ns,
 		.ece = ece,
-		.advanced = s->ack != b->una,
+		.advanced = ack != b->una,
 		.early = r->timestamps && lrp_tcp_undo_early(&r->undo, s),
 	};
 	struct lrp_tcp_delivery d;
+	uint32_t prior = b->una;
 	int64_t rtt;
 
-	acked->bytes = s->ack - b->una;
+	acked->bytes = ack - b->una;
 	lrp_tcp_delivery_init(&d, b, now_ns, r->rtt.min_ns, r->high_seq);
 	d.early = e.early;
 	if (r->sack && s->sacks)
 		lrp_tcp_scoreboard_sacked(b, s->ack, s->sack, s->sacks, &d);
-	lrp_tcp_scoreboard_acked(b, s->ack, &d);
+	lrp_tcp_scoreboard_acked(b, ack, &d);
 
 	e.sacked = d.sacked != 0;
 	e.original = d.original;
-	e.duplicate = !e.advanced && !s->len && !window_update && b->una != b->nxt &&
+	e.duplicate = s->ack == prior && !s->len && !window_update && b->una != b->nxt &&
 		      !(s->flags & (LRP_TCP_SYN | LRP_TCP_FIN));
 	e.delivered = newly_delivered(r, cc, &d);
 	if (e.advanced)

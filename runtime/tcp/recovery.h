@@ -72,7 +72,7 @@ struct lrp_tcp_recovery {
 	uint32_t used_end;  /* nxt when it began */
 	int64_t limited_ns; /* when the window was full last, */
 	uint32_t used;	    /* and the most that was out since */
-	int64_t sent_ns;    /* when new data was sent last */
+	int64_t sent_ns;    /* when data was sent last, new or again */
 	/* timers */
 	int64_t rto_at_ns, tlp_at_ns, reo_at_ns;
 	/* totals, for TCP_INFO */
@@ -109,7 +109,8 @@ void lrp_tcp_recovery_sent(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, in
 void lrp_tcp_recovery_restart(struct lrp_tcp_recovery *r, struct lrp_tcp_cc *cc, int64_t now_ns);
 
 /*
- * An acceptable segment with ACK: una <= ack <= nxt, checked by the caller. `window_update`: it
+ * An acceptable segment with ACK: ack <= nxt, checked by the caller. Below una only its SACK blocks
+ * count: it was overtaken by another one. `window_update`: it
  * changed the send window, so it is no duplicate. `ece`: ECN echo, if ECN is in use. Everything
  * about what it acknowledges happens here: scoreboard, RTT, losses, undo, congestion window,
  * timers.

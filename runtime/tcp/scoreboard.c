@@ -292,7 +292,7 @@ void lrp_tcp_scoreboard_sacked(struct lrp_tcp_scoreboard *b, uint32_t ack,
 	for (; i < sacks; i++) {
 		struct lrp_tcp_sack s = sack[i];
 
-		if (!lrp_seq_lt(s.start, s.end) || lrp_seq_lt(s.start, ack) ||
+		if (!lrp_seq_lt(s.start, s.end) || lrp_seq_lt(s.start, lrp_seq_max(ack, b->una)) ||
 		    lrp_seq_gt(s.end, b->nxt))
 			continue;
 		if (!unseen(b, &s) || block_sacked(b, s.start, s.end, d))

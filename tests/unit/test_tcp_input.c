@@ -161,8 +161,14 @@ static void challenges(void **state)
 	expect_nothing();
 	assert_int_equal(conn.state, LRP_TCP_ESTABLISHED);
 	assert_int_equal(lrp_tcp_readable(&conn), 0);
+	now += 501 * MS;
+	assert_int_equal(in(ACK, 1, 0, 10), STALE); /* before the first byte */
+	expect_ack(1);
 	/* late, but possible: its data counts */
-	assert_int_equal(in(ACK, 1, 0, 10), 0);
+	write_bytes(10);
+	expect(ACK, 1, 10);
+	in(ACK, 1, 11, 0);
+	assert_int_equal(in(ACK, 1, 1, 10), 0);
 	assert_int_equal(lrp_tcp_readable(&conn), 10);
 	assert_int_equal(read_io(100, 0), 10);
 	expect_ack(11);

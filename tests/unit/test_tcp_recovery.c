@@ -134,7 +134,7 @@ static void timeout_with_answers_to_come(void)
 	s.r.tlp_at_ns = LRP_TCP_NEVER;
 	assert_int_equal(expire(&s), LRP_TCP_TIMER_TIMEOUT);
 	assert_int_equal(again(&s), 0);
-	s.now += 200 * MS;
+	s.now += 50 * MS; /* too soon for an answer to what was sent again */
 }
 
 /* F-RTO: after the timeout, data that was never sent again is acknowledged. */
@@ -150,6 +150,32 @@ static void spurious_timeout(void **state)
 	assert_int_equal(again(&s), -1);
 	ack(&s, 10);
 	assert_int_equal(s.r.state, LRP_TCP_OPEN);
+}
+
+/* The acknowledgement that shows that the timeout was needless shows a loss, too: it is repaired at
+ * once, as in Linux. */
+static void spurious_timeout_and_a_loss(void **state)
+{
+	(void)state;
+	timeout_with_answers_to_come();
+	sack(&s, 2, 4, 10);
+	assert_int_equal(s.r.spurious, 1);
+	assert_int_equal(s.r.state, LRP_TCP_RECOVERY);
+	assert_int_equal(again(&s), 2);
+}
+
+/* The same where one recovery ends. */
+static void recovery_after_recovery(void **state)
+{
+	(void)state;
+	sender_init(&s, &lrp_tcp_cubic, 20);
+	lose_one(&s, 0, 10);
+	transmit(&s, 10, 18);
+	s.now += RTT;
+	ack_blocks(&s, 10, (struct blocks){{12}, {18}});
+	assert_int_equal(s.r.state, LRP_TCP_RECOVERY);
+	assert_int_equal(s.r.recoveries, 2);
+	assert_int_equal(again(&s), 10);
 }
 
 /* RFC 5682 2.1 step 2b: with new data at hand, that goes first; its answer decides. */
@@ -410,6 +436,8 @@ int main(void)
 		cmocka_unit_test(eifel),
 		cmocka_unit_test(all_duplicates),
 		cmocka_unit_test(spurious_timeout),
+		cmocka_unit_test(spurious_timeout_and_a_loss),
+		cmocka_unit_test(recovery_after_recovery),
 		cmocka_unit_test(new_data_first),
 		cmocka_unit_test(needed_timeout),
 		cmocka_unit_test(doubled),
