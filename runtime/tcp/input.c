@@ -8,8 +8,6 @@
 #include "tcp_internal.h"
 
 #define STALE LRP_DROPPED(LRP_DROP_STALE)
-#define PAWS_AGE                                                                                   \
-	(24 * 86400 * 1000000000ll) /* RFC 7323 5.5: then ts_recent says nothing any more */
 
 /* An ACK in answer to what cannot be right, at most one in half a second (RFC 5961 7). */
 static void challenge(struct lrp_tcp *c, int64_t now)
@@ -19,14 +17,6 @@ static void challenge(struct lrp_tcp *c, int64_t now)
 	c->challenge_ns = now;
 	c->challenges++;
 	c->due |= LRP_TCP_DUE_ACK;
-}
-
-/* RFC 9293 3.10.7.1: a reset that the sender of `s` must believe. The connection goes on. */
-static void refuse(struct lrp_tcp *c, const struct lrp_tcp_segment *s)
-{
-	c->reset_seq = s->ack;
-	c->reset_bare = true;
-	c->due |= LRP_TCP_DUE_RESET;
 }
 
 /* ---- acknowledgements ---------------------------------------------------- */
@@ -137,7 +127,8 @@ static bool ack_input(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segme
 /* Older than what was received before, as far as that still says anything (RFC 7323 5.5)? */
 static bool outdated(const struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *s)
 {
-	return (int32_t)(s->ts_val - c->ts_recent) < 0 && now - c->ts_recent_ns <= PAWS_AGE;
+	return (int32_t)(s->ts_val - c->ts_recent) < 0 &&
+	       now - c->ts_recent_ns <= LRP_TCP_PAWS_AGE_NS;
 }
 
 static void timestamp(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *s)
@@ -209,7 +200,7 @@ static int syn_sent(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment
 
 	if (ack && (lrp_seq_leq(s->ack, c->iss) || lrp_seq_gt(s->ack, c->snd_nxt))) {
 		if (!(s->flags & LRP_TCP_RST))
-			refuse(c, s);
+			lrp_tcp_refuse(c, s);
 		return STALE;
 	}
 	if (s->flags & LRP_TCP_RST) {
@@ -287,7 +278,7 @@ static int synchronized(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_seg
 		return STALE;
 	if (c->state == LRP_TCP_SYN_RCVD || c->opening) {
 		if (lrp_seq_leq(s->ack, c->snd_una) || lrp_seq_gt(s->ack, c->snd_nxt)) {
-			refuse(c, s);
+			lrp_tcp_refuse(c, s);
 			return STALE;
 		}
 	}
@@ -343,6 +334,11 @@ int lrp_tcp_input(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *
 	}
 	switch (c->state) {
 	case LRP_TCP_CLOSED:
+		/* A new SYN may find a listener: that is the owner's [lrp_tcp_reopens()]. */
+		if (!(s->flags & LRP_TCP_RST) &&
+		    (s->flags & (LRP_TCP_SYN | LRP_TCP_ACK)) != LRP_TCP_SYN)
+			lrp_tcp_refuse(c, s);
+		return STALE;
 	case LRP_TCP_LISTEN:
 		return STALE;
 	case LRP_TCP_SYN_SENT:

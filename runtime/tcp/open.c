@@ -168,9 +168,19 @@ void lrp_tcp_reset(struct lrp_tcp *c, int error)
 	uint32_t edge = c->snd_una + c->snd_wnd;
 
 	c->reset_seq = lrp_seq_lt(edge, c->snd_nxt) ? edge : c->snd_nxt;
-	c->reset_bare = false;
+	c->reset_ack = c->rcv_nxt;
+	c->reset_bare = c->reset_answer = false;
 	c->due |= LRP_TCP_DUE_RESET;
 	lrp_tcp_done(c, error);
+}
+
+void lrp_tcp_refuse(struct lrp_tcp *c, const struct lrp_tcp_segment *s)
+{
+	c->reset_bare = s->flags & LRP_TCP_ACK;
+	c->reset_seq = c->reset_bare ? s->ack : 0;
+	c->reset_ack = s->seq + lrp_tcp_seg_len(s);
+	c->reset_answer = true;
+	c->due |= LRP_TCP_DUE_RESET;
 }
 
 void lrp_tcp_time_wait(struct lrp_tcp *c, int64_t now)

@@ -119,16 +119,22 @@ static void syn(const struct lrp_tcp *c, int64_t now, struct lrp_tcp_tx *tx)
 		tx->flags |= reply ? LRP_TCP_ECE : LRP_TCP_ECE | LRP_TCP_CWR;
 }
 
-static void reset(const struct lrp_tcp *c, struct lrp_tcp_tx *tx)
+static void reset(const struct lrp_tcp *c, int64_t now, struct lrp_tcp_tx *tx)
 {
 	memset(tx, 0, sizeof(*tx));
 	tx->seq = c->reset_seq;
 	tx->flags = LRP_TCP_RST;
 	if (!c->reset_bare) {
 		tx->flags |= LRP_TCP_ACK;
-		tx->ack = c->rcv_nxt;
+		tx->ack = c->reset_ack;
 	}
 	tx->kind = LRP_TCP_TX_RESET;
+	if (c->reset_answer)
+		return;
+	tx->window = lrp_tcp_window(c);
+	if (c->timestamps)
+		tx->options_len = (uint8_t)lrp_tcp_put_timestamp(tx->options, lrp_tcp_clock(c, now),
+								 c->ts_recent);
 }
 
 /* ---- how much ----------------------------------------------------------- */
@@ -313,7 +319,7 @@ bool lrp_tcp_output(const struct lrp_tcp *c, int64_t now, uint32_t max, struct l
 	uint32_t seq, len;
 
 	if (__builtin_expect(c->due & LRP_TCP_DUE_RESET, 0)) {
-		reset(c, tx);
+		reset(c, now, tx);
 		return true;
 	}
 	if (__builtin_expect(c->opening, 0)) {

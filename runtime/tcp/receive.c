@@ -254,7 +254,8 @@ int lrp_tcp_receive(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment
 	/* Nobody will read it, and the sender must know (RFC 2525 2.17, RFC 9293 3.10.4). */
 	if (__builtin_expect(c->shut_read, 0) && lrp_seq_gt(end, c->rcv_nxt) &&
 	    (c->state == LRP_TCP_FIN_WAIT_1 || c->state == LRP_TCP_FIN_WAIT_2)) {
-		lrp_tcp_reset(c, c->orphan ? 0 : ECONNRESET);
+		lrp_tcp_refuse(c, s);
+		lrp_tcp_done(c, c->orphan ? 0 : ECONNRESET);
 		return STALE;
 	}
 	if (__builtin_expect(s->flags & LRP_TCP_URG || c->rcv_urgent == LRP_TCP_URGENT_ANNOUNCED,

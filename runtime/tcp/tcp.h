@@ -155,7 +155,7 @@ struct lrp_tcp {
 	uint32_t iss, max_wnd; /* max_wnd: largest window the peer has offered */
 	uint32_t snd_sml;      /* end of the last segment that was not full (Minshall) */
 	uint32_t snd_up;       /* end of urgent data */
-	uint32_t reset_seq;
+	uint32_t reset_seq, reset_ack;
 	bool snd_urgent;	    /* snd_up has not been acknowledged */
 	bool snd_full;		    /* the last write did not fit, and there is not much room yet */
 	bool more;		    /* MSG_MORE of the last write */
@@ -164,7 +164,8 @@ struct lrp_tcp {
 	bool fin_received;	    /* in order: counted in rcv_nxt */
 	bool fin_early;		    /* out of order, at rcv_fin */
 	bool ece_pending;
-	bool reset_bare;	 /* the reset that is due carries no ACK */
+	bool reset_bare;	 /* the reset that is due carries no ACK, */
+	bool reset_answer;	 /* is the answer to a segment: without options and window */
 	bool wscale_ok;		 /* both ends scale their windows */
 	uint8_t ip_len;		 /* header: 20 or 40 */
 	uint8_t wscale_offer;	 /* of our SYN */
@@ -274,6 +275,15 @@ struct lrp_tcp_into {
  */
 int lrp_tcp_input(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *s,
 		  struct lrp_tcp_into *into);
+
+/*
+ * True if `s` is a SYN that may open a new incarnation of the flow, though this connection still has
+ * it: it is CLOSED, or in TIME_WAIT as timewait.h has it. Then the owner gives the flow up, and the
+ * segment is the listener's, with *iss for lrp_tcp_listen_input(). lrp_tcp_input() answers no such
+ * SYN in CLOSED, and everything else there with a reset (RFC 9293 3.10.7.1).
+ */
+bool lrp_tcp_reopens(const struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *s,
+		     uint32_t *iss);
 
 /* output.c: what is to be sent next, at most `max` bytes of payload in one run (segmentation
  * offload; at least one MSS is always allowed). False: nothing is. Changes nothing. */

@@ -9,6 +9,7 @@
 #define LRP_TCP_MSS_MIN	       48u /* less than this is an attack, as Linux has it */
 #define LRP_TCP_TS_LEN	       12u /* timestamp option */
 #define LRP_TCP_CHALLENGE_NS   500000000ll
+#define LRP_TCP_PAWS_AGE_NS    (24 * 86400 * 1000000000ll) /* RFC 7323 5.5 */
 #define LRP_TCP_ECT0	       2 /* RFC 3168 5 */
 #define LRP_TCP_CE	       3
 
@@ -128,6 +129,8 @@ void lrp_tcp_established(struct lrp_tcp *c, int64_t now);
 void lrp_tcp_done(struct lrp_tcp *c, int error);
 /* The same, and the peer is told. */
 void lrp_tcp_reset(struct lrp_tcp *c, int error);
+/* RFC 9293 3.10.7.1: a reset that the sender of `s` must believe is due. The state stays. */
+void lrp_tcp_refuse(struct lrp_tcp *c, const struct lrp_tcp_segment *s);
 void lrp_tcp_time_wait(struct lrp_tcp *c, int64_t now);
 
 /* ---- reorder.c */

@@ -2,6 +2,7 @@
 #include "timewait.h"
 
 #include "isn.h"
+#include "tcp_internal.h"
 
 #define REUSE_AFTER_NS 1000000000ll /* the timestamp clock has certainly ticked (RFC 6191 3) */
 #define LIST	       0
@@ -49,24 +50,40 @@ void lrp_tcp_timewait_add(struct lrp_tcp_timewaits *t, int64_t now, const struct
 }
 
 /* Linux's distance: beyond any window without scaling that the old incarnation may have used. */
-static uint32_t next_iss(const struct lrp_tcp_timewait *w)
+static uint32_t next_iss(uint32_t snd_nxt)
 {
-	uint32_t iss = w->snd_nxt + 65535 + 2;
+	uint32_t iss = snd_nxt + 65535 + 2;
 
 	return iss ? iss : 1;
 }
 
-/* RFC 6191 2: may this SYN open a new incarnation? */
-static bool new_incarnation(const struct lrp_tcp_timewait *w, const struct lrp_tcp_segment *s)
+/* RFC 6191 2, RFC 9293 3.6.1, as Linux: may this SYN open a new incarnation? */
+static bool new_incarnation(bool timestamps, uint32_t ts_recent, uint32_t rcv_nxt,
+			    const struct lrp_tcp_segment *s)
 {
-	int32_t newer;
+	bool later = lrp_seq_gt(s->seq, rcv_nxt);
+	int32_t newer = (int32_t)(s->ts_val - ts_recent);
 
-	if (!(s->options & LRP_TCP_HAS_TIMESTAMP))
-		return lrp_seq_gt(s->seq, w->rcv_nxt);
-	if (!w->timestamps)
-		return true;
-	newer = (int32_t)(s->ts_val - w->ts_recent);
-	return newer > 0 || (newer == 0 && lrp_seq_gt(s->seq, w->rcv_nxt));
+	if ((s->flags & (LRP_TCP_SYN | LRP_TCP_ACK | LRP_TCP_RST)) != LRP_TCP_SYN)
+		return false;
+	if (!timestamps || !(s->options & LRP_TCP_HAS_TIMESTAMP))
+		return later;
+	return newer > 0 || (newer == 0 && later);
+}
+
+bool lrp_tcp_reopens(const struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *s,
+		     uint32_t *iss)
+{
+	/* What is 24 days old says nothing (RFC 7323 5.5). */
+	bool timestamps = c->timestamps && now - c->ts_recent_ns <= LRP_TCP_PAWS_AGE_NS;
+
+	if (c->state == LRP_TCP_CLOSED) {
+		*iss = 0;
+		return (s->flags & (LRP_TCP_SYN | LRP_TCP_ACK | LRP_TCP_RST)) == LRP_TCP_SYN;
+	}
+	*iss = next_iss(c->snd_nxt);
+	return c->state == LRP_TCP_TIME_WAIT &&
+	       new_incarnation(timestamps, c->ts_recent, c->rcv_nxt, s);
 }
 
 static enum lrp_tcp_timewait_result answer(struct lrp_tcp_timewait *w, int64_t now,
@@ -99,8 +116,8 @@ enum lrp_tcp_timewait_result lrp_tcp_timewait_input(struct lrp_tcp_timewaits *t,
 		return LRP_TCP_TIMEWAIT_NONE;
 	if (s->flags & LRP_TCP_RST) /* assassination hazards: RFC 1337 3, fix (F1) */
 		return LRP_TCP_TIMEWAIT_DROP;
-	if ((s->flags & (LRP_TCP_SYN | LRP_TCP_ACK)) == LRP_TCP_SYN && new_incarnation(w, s)) {
-		*iss = next_iss(w);
+	if (new_incarnation(w->timestamps, w->ts_recent, w->rcv_nxt, s)) {
+		*iss = next_iss(w->snd_nxt);
 		lrp_tcp_flow_remove(&t->table, w);
 		t->reused++;
 		return LRP_TCP_TIMEWAIT_REUSE;
@@ -131,7 +148,7 @@ bool lrp_tcp_timewait_reuse(struct lrp_tcp_timewaits *t, int64_t now,
 
 	if (!w || !w->timestamps || now - w->began_ns < REUSE_AFTER_NS)
 		return false;
-	*iss = next_iss(w);
+	*iss = next_iss(w->snd_nxt);
 	lrp_tcp_flow_remove(&t->table, w);
 	t->reused++;
 	return true;

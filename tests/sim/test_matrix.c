@@ -195,7 +195,8 @@ static const struct segment {
 
 /*
  * One word for each segment above: the state afterwards (`=`: the same), then the answer: `-` none,
- * A <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>, S a SYN-ACK, R <SEQ=SEG.ACK><CTL=RST>. In SYN_RCVD, where
+ * A <SEQ=SND.NXT><ACK=RCV.NXT><CTL=ACK>, S a SYN-ACK, R <SEQ=SEG.ACK><CTL=RST>,
+ * Z <SEQ=0><ACK=SEG.SEQ+SEG.LEN><CTL=RST,ACK>. In SYN_RCVD, where
  * both have opened at once, every ACK carries the SYN, for the peer may not have seen it.
  */
 static const struct row {
@@ -231,7 +232,7 @@ static const struct row {
 	 "=:A =:A =:A =:- =:- =:- =:- =:A =:A =:A =:A =:A =:A =:A "
 	 "=:- =:- =:- =:- =:-"},
 	{LRP_TCP_CLOSED, "CLOSED",
-	 "=:- =:- =:- =:- =:- =:- =:- =:- =:- =:- =:- =:- =:- =:- =:- =:- =:- =:- =:-"},
+	 "=:- =:- =:R =:R =:R =:R =:R =:R =:R =:R =:Z =:R =:R =:R =:- =:- =:- =:- =:-"},
 };
 
 static const char *name_of(uint8_t state)
@@ -242,7 +243,7 @@ static const char *name_of(uint8_t state)
 	return "?";
 }
 
-static char answer_of(const struct lrp_tcp_tx *tx, uint32_t seg_ack)
+static char answer_of(const struct lrp_tcp_tx *tx, uint32_t seg_ack, uint32_t seg_end)
 {
 	if (tx->flags == (LRP_TCP_SYN | LRP_TCP_ACK))
 		return tx->ack == c.rcv_nxt ? 'S' : '?';
@@ -250,6 +251,8 @@ static char answer_of(const struct lrp_tcp_tx *tx, uint32_t seg_ack)
 		return tx->seq == c.snd_nxt && tx->ack == c.rcv_nxt && !tx->payload_len ? 'A' : '?';
 	if (tx->flags == LRP_TCP_RST)
 		return tx->seq == seg_ack ? 'R' : '?';
+	if (tx->flags == (LRP_TCP_RST | LRP_TCP_ACK))
+		return tx->seq == 0 && tx->ack == seg_end ? 'Z' : '?';
 	return '?';
 }
 
@@ -294,7 +297,7 @@ static int one(const struct row *r, const struct segment *s, const char *cell, e
 	input(s->flags, base + (uint32_t)s->seq, ack, s->len, stamps);
 	wrong = lrp_tcp_check(&c);
 	if (drain(&tx))
-		answer = answer_of(&tx, ack);
+		answer = answer_of(&tx, ack, base + (uint32_t)s->seq + s->len);
 	snprintf(got, sizeof(got), "%s:%c", c.state == r->state ? "=" : name_of(c.state), answer);
 	if (strcmp(want, got) == 0 && !wrong)
 		return 0;

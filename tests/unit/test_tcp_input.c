@@ -129,6 +129,15 @@ static void matrix(void **state)
 			assert_int_equal(conn.state, table[i].next[kind]);
 			if (kind == 8 || kind == 9)
 				assert_int_equal(conn.bytes_received, 0);
+			/* RFC 9293 3.10.7.1; a new SYN is the owner's (lrp_tcp_reopens()) */
+			if (table[i].state == C && kind == 9)
+				expect(RST | ACK, 0 - ISS, 0);
+			else if (table[i].state == C && (kind < 4 || kind == 8))
+				expect(RST,
+				       kind == 8		? all + 1
+				       : kind == 1 || kind == 2 ? una
+								: all,
+				       0);
 			if (table[i].state == C || kind == 4 || kind == 6)
 				expect_nothing();
 		}
@@ -324,6 +333,37 @@ static void peer_first(void **state)
 	expect_nothing();
 }
 
+static bool reopens(uint8_t flags, uint32_t seq, uint32_t *iss)
+{
+	struct lrp_tcp_segment s = {.flags = flags, .seq = conn.rcv_nxt + seq};
+
+	return lrp_tcp_reopens(&conn, now, &s, iss);
+}
+
+/* A connection that has ended owns its four-tuple no more, as soon as a new SYN comes for it. */
+static void the_flow_is_free(void **state)
+{
+	uint32_t iss = 1;
+
+	(void)state;
+	open_plain();
+	assert_false(reopens(SYN, 1, &iss));
+	reach(LRP_TCP_FIN_WAIT_2);
+	assert_false(reopens(SYN, 1, &iss));
+	reach(LRP_TCP_TIME_WAIT);
+	assert_true(reopens(SYN, 1, &iss));
+	assert_int_equal(iss, conn.snd_nxt + 65537);
+	assert_false(reopens(SYN, 0, &iss));
+	assert_false(reopens(SYN | ACK, 1, &iss));
+	assert_false(reopens(SYN | RST, 1, &iss));
+	assert_false(reopens(ACK, 1, &iss));
+	reach(LRP_TCP_CLOSED);
+	assert_true(reopens(SYN, 0, &iss));
+	assert_int_equal(iss, 0);
+	assert_false(reopens(SYN | ACK, 0, &iss));
+	assert_false(reopens(ACK, 0, &iss));
+}
+
 /* RFC 2525 2.17: what is unread or comes after the close must not look as if it had been read. */
 static void reset_on_close(void **state)
 {
@@ -338,7 +378,7 @@ static void reset_on_close(void **state)
 	in(ACK, 1, 2, 0);
 	expect_nothing();
 	in(ACK, 1, 2, 1);
-	expect(RST | ACK, 2, 0);
+	expect(RST, 2, 0);
 	assert_int_equal(conn.state, LRP_TCP_CLOSED);
 	/* a FIN alone is no data */
 	reach(LRP_TCP_FIN_WAIT_2);
@@ -455,6 +495,7 @@ int main(void)
 		cmocka_unit_test(window_updates),
 		cmocka_unit_test(half_closed),
 		cmocka_unit_test(peer_first),
+		cmocka_unit_test(the_flow_is_free),
 		cmocka_unit_test(reset_on_close),
 		cmocka_unit_test(orphan),
 		cmocka_unit_test(straight_to_the_reader),

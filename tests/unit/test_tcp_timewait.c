@@ -151,7 +151,8 @@ static void new_incarnations(void **state)
 		{true, true, 0, 0, false},	 {true, true, 0, -1, false},
 		{true, true, -1, 100, false},	 {true, false, 0, 1, true},
 		{true, false, 0, 0, false},	 {true, false, 0, -1, false},
-		{false, true, -1, -100, true},	 {false, false, 0, 1, true},
+		{false, true, -1, -100, false},	 {false, true, -1, 1, true},
+		{false, true, 100, 0, false},	 {false, false, 0, 1, true},
 		{false, false, 0, 0, false},	 {false, false, 0, -1, false},
 		{true, true, 100, 100000, true}, {false, false, 0, 100000, true},
 	};
