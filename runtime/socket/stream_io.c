@@ -245,7 +245,8 @@ ssize_t lrp_stream_receive(struct lrp_view *l, int fd, struct msghdr *msg, int f
 
 static ssize_t send_all(struct lrp_view *l, int fd, struct job *j, int flags)
 {
-	int io = (flags & MSG_MORE ? LRP_TCP_MORE : 0) | (flags & MSG_OOB ? LRP_TCP_OOB : 0);
+	int io = (flags & MSG_MORE ? LRP_TCP_MORE : 0) | (flags & MSG_OOB ? LRP_TCP_OOB : 0) |
+		 (flags & MSG_EOR ? LRP_TCP_EOR : 0);
 	struct lrp_stream *stream = &l->sock->stream;
 	int64_t now;
 	ssize_t n;

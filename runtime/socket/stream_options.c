@@ -51,6 +51,7 @@ static const struct option options[] = {
 	{SOL_SOCKET, SO_SNDBUF, TCP, true},
 	{IPPROTO_TCP, TCP_NODELAY, TCP, true},
 	{IPPROTO_TCP, TCP_CORK, TCP, true},
+	{IPPROTO_TCP, TCP_NOTSENT_LOWAT, TCP, true},
 	{IPPROTO_TCP, TCP_MAXSEG, OURS, true},
 	{IPPROTO_TCP, TCP_KEEPIDLE, TCP, true},
 	{IPPROTO_TCP, TCP_KEEPINTVL, TCP, true},
@@ -133,7 +134,9 @@ void lrp_stream_options(struct lrp_view *l, int fd, struct lrp_tcp_options *o)
 	from_shadow(fd, o);
 	o->mss = (uint16_t)if_set(stream, fd, IPPROTO_TCP, TCP_MAXSEG, 0);
 	o->rcv_low = if_set(stream, fd, SOL_SOCKET, SO_RCVLOWAT, 0);
-	o->rcv_min = if_set(stream, fd, SOL_SOCKET, SO_RCVBUF, 0);
+	/* The kernel doubles what it is asked for, and counts its overhead in it: the window that it
+	 * offers is what was asked for. */
+	o->rcv_min = if_set(stream, fd, SOL_SOCKET, SO_RCVBUF, 0) / 2;
 	o->snd_min = if_set(stream, fd, SOL_SOCKET, SO_SNDBUF, 0);
 	if (o->rcv_min)
 		o->rcv_max = o->rcv_min;
@@ -142,6 +145,7 @@ void lrp_stream_options(struct lrp_view *l, int fd, struct lrp_tcp_options *o)
 	/* The window must be able to bring what is waited for. */
 	if (o->rcv_min / 2 < o->rcv_low)
 		o->rcv_min = o->rcv_low < o->rcv_max / 2 ? 2 * o->rcv_low : o->rcv_max;
+	o->notsent_low = if_set(stream, fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 0);
 	o->tos[0] = (uint8_t)if_set(stream, fd, SOL_IP, IP_TOS, 0);
 	o->ttl[0] = (uint8_t)if_set(stream, fd, SOL_IP, IP_TTL, 0);
 	o->tos[1] = (uint8_t)if_set(stream, fd, SOL_IPV6, IPV6_TCLASS, 0);
@@ -193,8 +197,9 @@ int lrp_stream_somaxconn(void)
 	return most > 0 ? most : SOMAXCONN;
 }
 
-/* The connection, or the listener for those to come, follows the shadow. */
-static void apply(struct lrp_view *l, int fd)
+/* The connection, or the listener for those to come, follows the shadow. `push`: TCP_NODELAY was
+ * set. */
+static void apply(struct lrp_view *l, int fd, bool push)
 {
 	struct lrp_stream *stream = &l->sock->stream;
 	struct lrp_tcp_options o;
@@ -205,6 +210,8 @@ static void apply(struct lrp_view *l, int fd)
 	lrp_stream_options(l, fd, &o);
 	if (lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
 		lrp_tcp_options_set(&stream->conn->tcp, (int64_t)lrp_now_ns(), &o);
+		if (push)
+			lrp_tcp_push(&stream->conn->tcp, (int64_t)lrp_now_ns());
 		lrp_hub_touch(stream->conn);
 		lrp_hub_unlock(stream->hub);
 	} else if (lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {
@@ -241,7 +248,7 @@ static void set_ours(struct lrp_view *l, int fd, const struct option *o, const v
 		atomic_store(&stream->sndtimeo_ns, duration(value, len));
 	} else if (o->level == IPPROTO_TCP &&
 		   (o->name == TCP_MAXSEG || o->name == TCP_CONGESTION)) {
-		apply(l, fd);
+		apply(l, fd, false);
 	} else if (o->level == IPPROTO_TCP && o->name == TCP_QUICKACK) {
 		memcpy(&v, value, len < sizeof(v) ? len : sizeof(v));
 		if (lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
@@ -280,7 +287,8 @@ int lrp_stream_setsockopt(struct lrp_view *l, int fd, int level, int name, const
 	if (options[i].way == OURS)
 		set_ours(l, fd, &options[i], value, len);
 	else if (options[i].way == TCP || name == TCP_DEFER_ACCEPT)
-		apply(l, fd);
+		apply(l, fd,
+		      level == IPPROTO_TCP && name == TCP_NODELAY && get(fd, level, name, 0));
 	if (options[i].inherit && lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {
 		atomic_fetch_add(&l->sock->stream.hub->options, 1);
 		lrp_hub_unlock(l->sock->stream.hub);

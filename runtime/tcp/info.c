@@ -35,7 +35,7 @@ void lrp_tcp_held(struct lrp_tcp *c, int64_t now)
 {
 	enum lrp_tcp_held now_held;
 
-	if (c->snd_full && lrp_tcp_space(c) >= c->snd.size / 3)
+	if (c->snd_full && lrp_tcp_space(c) >= lrp_tcp_snd_limit(c) / 3)
 		c->snd_full = false;
 	now_held = held(c);
 	if (now_held == c->held)
@@ -77,7 +77,8 @@ void lrp_tcp_info(const struct lrp_tcp *c, int64_t now, struct tcp_info *info)
 	info->tcpi_ato = us(c->ack_delay_ns);
 	info->tcpi_snd_mss = c->mss;
 	info->tcpi_rcv_mss = c->rcv_mss;
-	info->tcpi_advmss = c->path_mss - (c->timestamps ? LRP_TCP_TS_LEN : 0);
+	info->tcpi_advmss = c->opt.mss ? lrp_tcp_min(c->search.most, c->opt.mss) : c->search.most;
+	info->tcpi_advmss -= c->timestamps ? LRP_TCP_TS_LEN : 0;
 	info->tcpi_unacked = segments(c, c->snd_nxt - c->snd_una);
 	info->tcpi_sacked = segments(c, r->board.sacked_bytes);
 	info->tcpi_lost = segments(c, r->board.lost_bytes);

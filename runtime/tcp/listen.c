@@ -30,6 +30,12 @@ void lrp_tcp_listen_init(struct lrp_tcp_listener *l, const struct lrp_tcp_option
 	l->mtu = 1500;
 }
 
+/* What a SYN-ACK offers: SO_RCVBUF of the listener may be less. */
+static uint16_t offered(const struct lrp_tcp_listener *l)
+{
+	return l->opt.rcv_max < l->rcv_window ? (uint16_t)l->opt.rcv_max : l->rcv_window;
+}
+
 /* ---- what is sent --------------------------------------------------------- */
 
 /* After the n-th SYN-ACK: 1 s, doubled (RFC 6298 5.5). */
@@ -59,7 +65,7 @@ static void syn_ack(const struct lrp_tcp_listener *l, const struct lrp_tcp_half 
 	tx->seq = h->iss;
 	tx->ack = h->irs + 1;
 	tx->flags = LRP_TCP_SYN | LRP_TCP_ACK | (h->ecn ? LRP_TCP_ECE : 0);
-	tx->window = l->rcv_window;
+	tx->window = offered(l);
 	tx->kind = LRP_TCP_TX_NEW;
 	o += lrp_tcp_put_mss(o, own_mss(l, family));
 	if (h->options & LRP_TCP_HAS_SACK_OK)
@@ -91,8 +97,8 @@ static void plain_ack(const struct lrp_tcp_listener *l, const struct lrp_tcp_hal
 	tx->seq = h->iss + 1;
 	tx->ack = h->irs + 1;
 	tx->flags = LRP_TCP_ACK;
-	tx->window = h->options & LRP_TCP_HAS_WSCALE ? (uint16_t)(l->rcv_window >> l->rcv_wscale)
-						     : l->rcv_window;
+	tx->window = h->options & LRP_TCP_HAS_WSCALE ? (uint16_t)(offered(l) >> l->rcv_wscale)
+						     : offered(l);
 	tx->kind = LRP_TCP_TX_ACK;
 	if (h->options & LRP_TCP_HAS_TIMESTAMP)
 		tx->options_len = (uint8_t)lrp_tcp_put_timestamp(
@@ -209,7 +215,7 @@ static void open_half(const struct lrp_tcp_listener *l, int64_t now, const struc
 	o->ts_offset = lrp_tcp_ts_offset(l->secret, &h->head.flow);
 	o->ts_recent = timestamps ? h->ts_recent : 0;
 	o->window = h->window;
-	o->rcv_window = l->rcv_window;
+	o->rcv_window = offered(l);
 	/* Karn's rule: of a SYN-ACK that was sent more than once only the echo tells which was
 	 * answered */
 	o->rtt_ns = -1;
@@ -275,13 +281,13 @@ half_input(struct lrp_tcp_listener *l, int64_t now, struct lrp_tcp_half *h,
 	if (s->flags & LRP_TCP_RST) {
 		if (s->seq == rcv_nxt)
 			lrp_tcp_flow_remove(&l->table, h);
-		else if (s->seq - rcv_nxt < l->rcv_window)
+		else if (s->seq - rcv_nxt < offered(l))
 			return challenge(l, h, now, reply);
 		return LRP_TCP_LISTEN_DROP;
 	}
 	/* A new SYN gets a challenge too, in window or not: who has started afresh resets us
 	 * exactly. */
-	if (old || (s->flags & LRP_TCP_SYN) || !acceptable(rcv_nxt, l->rcv_window, s))
+	if (old || (s->flags & LRP_TCP_SYN) || !acceptable(rcv_nxt, offered(l), s))
 		return challenge(l, h, now, reply);
 	if (!(s->flags & LRP_TCP_ACK))
 		return LRP_TCP_LISTEN_DROP;
@@ -306,7 +312,7 @@ static bool cookie_ack(struct lrp_tcp_listener *l, int64_t now, const struct lrp
 	o->irs = s->seq - 1;
 	o->peer_mss = mss;
 	o->window = s->window;
-	o->rcv_window = l->rcv_window;
+	o->rcv_window = offered(l);
 	o->rtt_ns = -1;
 	o->ts_offset = lrp_tcp_ts_offset(l->secret, flow);
 	if (s->options & LRP_TCP_HAS_TIMESTAMP) {

@@ -67,10 +67,9 @@ void lrp_tcp_connect(struct lrp_tcp *c, int64_t now, uint8_t family, uint32_t mt
 	c->snd_end = iss + 1;
 	c->opening = true;
 	c->state = LRP_TCP_SYN_SENT;
-	c->wscale_offer =
-		c->opt.wscale ? lrp_tcp_wscale(lrp_tcp_max(c->opt.rcv_max, c->rcv.size)) : 0;
+	c->wscale_offer = c->opt.wscale ? lrp_tcp_wscale(c->opt.rcv_max) : 0;
 	/* Counted from 0 until the peer says where it begins: what the SYN offers. */
-	c->rcv_adv = lrp_tcp_min(lrp_tcp_min(c->rcv.size, c->rcv_quota), 0xffff);
+	c->rcv_adv = lrp_tcp_min(lrp_tcp_min(lrp_tcp_rcv_limit(c), c->rcv_quota), 0xffff);
 }
 
 /* What both kinds of opening do once the options are known. */

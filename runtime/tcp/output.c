@@ -15,12 +15,24 @@
 
 /* ---- the fields of a segment -------------------------------------------- */
 
+/* A FIN came before what precedes it, and so did what is next to it: it is not of any range. */
+static bool lone_fin(const struct lrp_tcp *c)
+{
+	if (!c->fin_early)
+		return false;
+	for (uint32_t i = 0; i < c->ranges; i++)
+		if (c->range[i].end == c->rcv_fin)
+			return false;
+	return true;
+}
+
 static uint32_t sack_blocks(const struct lrp_tcp *c)
 {
 	uint32_t blocks = c->ranges + (c->dsack.start != c->dsack.end);
 
 	if (!c->sack)
 		return 0;
+	blocks += __builtin_expect(c->fin_early, 0) && lone_fin(c);
 	return lrp_tcp_min(blocks, c->timestamps ? 3 : 4);
 }
 
@@ -40,8 +52,13 @@ static void put_sacks(const struct lrp_tcp *c, struct lrp_tcp_tx *tx)
 		return;
 	if (c->dsack.start != c->dsack.end)
 		sack[n++] = c->dsack;
-	for (uint32_t i = 0; n < blocks; i++)
-		sack[n++] = c->range[i];
+	/* A FIN has a sequence number (RFC 9293 3.4), and its sender wants to know that it came. */
+	if (lone_fin(c) && n < blocks)
+		sack[n++] = (struct lrp_tcp_sack){c->rcv_fin, c->rcv_fin + 1};
+	for (uint32_t i = 0; n < blocks; i++, n++) {
+		sack[n] = c->range[i];
+		sack[n].end += c->fin_early && sack[n].end == c->rcv_fin;
+	}
 	tx->options_len += (uint8_t)lrp_tcp_put_sacks(tx->options + tx->options_len, sack, n);
 }
 
@@ -63,7 +80,8 @@ static void header(const struct lrp_tcp *c, int64_t now, struct lrp_tcp_tx *tx, 
 	if (c->timestamps)
 		tx->options_len = (uint8_t)lrp_tcp_put_timestamp(tx->options, lrp_tcp_clock(c, now),
 								 c->ts_recent);
-	if (__builtin_expect(c->sack && (c->ranges || c->dsack.start != c->dsack.end), 0))
+	if (__builtin_expect(
+		    c->sack && (c->ranges || c->fin_early || c->dsack.start != c->dsack.end), 0))
 		put_sacks(c, tx);
 	if (__builtin_expect(c->ece_pending, 0))
 		tx->flags |= LRP_TCP_ECE;
@@ -77,7 +95,7 @@ static void payload(const struct lrp_tcp *c, struct lrp_tcp_tx *tx, uint32_t len
 	tx->payload[0] = (struct iovec){c->snd.base + at, first};
 	tx->payload[1] = (struct iovec){c->snd.base, len - first};
 	tx->mss = (uint16_t)(c->mss - sack_len(c));
-	if (tx->seq + len == c->snd_end)
+	if (tx->seq + len == c->snd_end || (c->records && tx->seq + len == c->record[0]))
 		tx->flags |= LRP_TCP_PSH;
 	/* RFC 9293 3.8.5, as Linux: what is out of the pointer's reach says so as well as it can.
 	 */
@@ -148,7 +166,7 @@ static bool fin_waits(const struct lrp_tcp *c)
  * (RFC 9293 3.7.4): not while one like it is out. */
 static bool tail_may_go(const struct lrp_tcp *c)
 {
-	if (c->due & LRP_TCP_DUE_PUSH || c->shut_write || c->snd_urgent)
+	if (c->due & LRP_TCP_DUE_PUSH || c->push || c->shut_write || c->snd_urgent)
 		return true;
 	if (c->opt.cork || c->more)
 		return false;
@@ -172,6 +190,7 @@ static bool defer(const struct lrp_tcp *c, int64_t now, uint32_t n, uint32_t max
 static uint32_t sendable(const struct lrp_tcp *c, int64_t now, uint32_t max, bool *fin)
 {
 	uint32_t waiting = lrp_tcp_waiting(c), mss = c->mss - sack_len(c), window, room, n, full;
+	bool more = false;
 
 	*fin = false;
 	if (!waiting && !fin_waits(c))
@@ -182,13 +201,18 @@ static uint32_t sendable(const struct lrp_tcp *c, int64_t now, uint32_t max, boo
 		*fin = window > 0;
 		return 0;
 	}
+	/* What follows a record waits for no other: there is no way to fill its last segment. */
+	if (__builtin_expect(c->records, 0) && c->record[0] - c->snd_nxt < waiting) {
+		waiting = c->record[0] - c->snd_nxt;
+		more = true;
+	}
 	room = lrp_tcp_recovery_room(&c->recovery, &c->cc);
 	/* Urgent mode: a segment at a time, each with a pointer of its own. */
 	max = c->snd_urgent ? mss : lrp_tcp_max(max, mss);
 	n = lrp_tcp_min(lrp_tcp_min(window, room), lrp_tcp_min(waiting, max));
 	full = n - n % mss;
 	if (n == waiting) {
-		if (n != full && !tail_may_go(c))
+		if (n != full && !more && !tail_may_go(c))
 			n = full;
 	} else if (full) {
 		n = full;
@@ -198,7 +222,7 @@ static uint32_t sendable(const struct lrp_tcp *c, int64_t now, uint32_t max, boo
 		/* Silly-window avoidance (RFC 9293 3.8.6.2.1). */
 		return 0;
 	}
-	*fin = n == waiting && fin_waits(c) && window > n;
+	*fin = n == waiting && !more && fin_waits(c) && window > n;
 	return n;
 }
 
@@ -256,6 +280,8 @@ static bool tail_probe(const struct lrp_tcp *c, int64_t now, struct lrp_tcp_tx *
 	uint32_t mss = c->mss - sack_len(c), seq, len;
 	uint32_t n = lrp_tcp_min(lrp_tcp_min(lrp_tcp_waiting(c), lrp_tcp_peer_room(c)), mss);
 
+	if (c->records)
+		n = lrp_tcp_min(n, c->record[0] - c->snd_nxt);
 	if (n)
 		return fresh(c, now, tx, n, false, LRP_TCP_TX_TAIL_PROBE);
 	lrp_tcp_recovery_probe(&c->recovery, mss, &seq, &len);
@@ -384,14 +410,16 @@ static void data_sent(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_tx *t
 	if (tx->payload_len) {
 		c->data_segs_out += segments;
 		c->bytes_sent += tx->payload_len;
+		c->sent_ns = now;
 	}
 	if (!first)
 		return;
 	c->snd_nxt = end;
+	while (__builtin_expect(c->records && lrp_seq_leq(c->record[0], end), 0))
+		memmove(c->record, c->record + 1, --c->records * sizeof(c->record[0]));
 	lrp_tcp_held(c, now);
 	if (tx->kind == LRP_TCP_TX_MTU_PROBE)
 		lrp_tcp_search_sent(c, tx->seq);
-	c->sent_ns = now;
 	c->probe_ns = LRP_TCP_NEVER;
 	if (tx->payload_len % tx->mss)
 		c->snd_sml = tx->seq + tx->payload_len;

@@ -131,7 +131,8 @@ uint32_t lrp_tcp_search(const struct lrp_tcp *c, int64_t now)
 	uint32_t size, waiting, around = SEARCH_AROUND * c->mss;
 
 	if (now < c->search.next_ns || c->search.size || c->black_hole_mss || c->snd_urgent ||
-	    !c->sack || c->ranges || c->recovery.state != LRP_TCP_OPEN || c->recovery.tlp_out)
+	    c->records || !c->sack || c->ranges || c->recovery.state != LRP_TCP_OPEN ||
+	    c->recovery.tlp_out)
 		return 0;
 	size = candidate(c);
 	if (!size)

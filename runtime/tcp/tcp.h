@@ -52,6 +52,7 @@ enum lrp_tcp_state {
 #define LRP_TCP_DELACK_MIN_NS 40000000ll
 #define LRP_TCP_DELACK_MAX_NS 200000000ll
 #define LRP_TCP_RANGES_MAX    32 /* received out of order; what needs one more is dropped */
+#define LRP_TCP_RECORDS_MAX   16 /* written with LRP_TCP_EOR and not sent; then writes wait */
 #define LRP_TCP_QUICK_ACKS    16 /* ACKs sent at once at the start, for the sender's slow start */
 
 /* What an owner may set before it opens, and change later where the call says so. */
@@ -65,9 +66,13 @@ struct lrp_tcp_options {
 	uint32_t user_timeout_ms;      /* 0: none */
 	uint32_t syn_retries, retries; /* timeouts until the connection fails: 6, 15 */
 	uint32_t linger2_s;	       /* FIN_WAIT_2 of a closed socket: 60 */
-	/* bytes: auto-tuning asks for no more, and no less; rcv_max rules the window scale */
+	/* bytes: auto-tuning asks for no more, and no less. rcv_max rules the window scale, and no
+	 * larger window is offered; no more than snd_max waits in the send buffer. */
 	uint32_t snd_max, rcv_max, snd_min, rcv_min;
 	uint32_t rcv_low; /* SO_RCVLOWAT: readable with so many bytes, 0: 1 */
+	uint32_t
+		notsent_low; /* TCP_NOTSENT_LOWAT: writable with less than half of it not sent; 0: no
+				 limit */
 	/* For whoever sends the segments: of the IP header, [0] IPv4, [1] IPv6; ttl 0: the route's
 	 */
 	uint8_t tos[2], ttl[2];
@@ -156,9 +161,14 @@ struct lrp_tcp {
 	uint32_t snd_sml;      /* end of the last segment that was not full (Minshall) */
 	uint32_t snd_up;       /* end of urgent data */
 	uint32_t reset_seq, reset_ack;
-	bool snd_urgent;	    /* snd_up has not been acknowledged */
+	uint32_t
+		record[LRP_TCP_RECORDS_MAX]; /* where records end that are not sent: no segment goes
+						 beyond */
+	bool snd_urgent;		     /* snd_up has not been acknowledged */
 	bool snd_full;		    /* the last write did not fit, and there is not much room yet */
 	bool more;		    /* MSG_MORE of the last write */
+	bool push;		    /* lrp_tcp_push(): what was written goes, full segment or not */
+	uint8_t records;	    /* in `record` */
 	bool shut_read, shut_write; /* no more is read; a FIN follows what was written */
 	bool orphan;		    /* no descriptor is left: lrp_tcp_close() */
 	bool fin_received;	    /* in order: counted in rcv_nxt */
@@ -275,7 +285,6 @@ struct lrp_tcp_into {
  */
 int lrp_tcp_input(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *s,
 		  struct lrp_tcp_into *into);
-
 /*
  * True if `s` is a SYN that may open a new incarnation of the flow, though this connection still has
  * it: it is CLOSED, or in TIME_WAIT as timewait.h has it. Then the owner gives the flow up, and the
@@ -303,6 +312,7 @@ enum lrp_tcp_io {
 	LRP_TCP_OOB = 1 << 1,
 	LRP_TCP_PEEK = 1 << 2,
 	LRP_TCP_TRUNC = 1 << 3, /* count, and unless peeked at discard, instead of copying */
+	LRP_TCP_EOR = 1 << 4,	/* MSG_EOR: what is written next begins a segment */
 };
 /* Bytes taken (fewer if the buffer is full), -EAGAIN (full, or being opened), -EPIPE, or c->error
  * negated and taken. */
@@ -329,6 +339,8 @@ bool lrp_tcp_at_mark(const struct lrp_tcp *c);	  /* SIOCATMARK */
 /* Any time; what rules the handshake (timestamps, sack, wscale, ecn, mss, rcv_max) counts before it
  * opens only. */
 void lrp_tcp_options_set(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_options *o);
+/* TCP_NODELAY was set, now or once more: what was written goes at once, though TCP_CORK holds it. */
+void lrp_tcp_push(struct lrp_tcp *c, int64_t now);
 /* TCP_QUICKACK: acknowledge at once until data is sent in reply; off: wait for a reply.
  * !c->pingpong reads it. */
 void lrp_tcp_quickack(struct lrp_tcp *c, bool on);
@@ -349,7 +361,8 @@ int lrp_tcp_resize(struct lrp_tcp *c, const struct lrp_tcp_buffer *snd,
 /* Sizes that auto-tuning asks for: powers of two, at least what is there. */
 void lrp_tcp_wanted(const struct lrp_tcp *c, uint32_t *snd, uint32_t *rcv);
 /* An ICMP error whose embedded sequence number is `seq`: ignored outside what is out (RFC 5927).
- * Soft errors are remembered; hard ones fail a connection that is being opened (RFC 1122 4.2.3.9).
+ * Soft errors are remembered; hard ones fail a connection that is being opened (RFC 1122 4.2.3.9),
+ * and in SYN_SENT any error does, as in Linux.
  */
 void lrp_tcp_unreachable(struct lrp_tcp *c, int64_t now, uint32_t seq, int error, bool hard);
 /* pmtu.c: packet too big, `mtu` of the path. Sends what is out again in smaller segments. */

@@ -10,7 +10,7 @@
 #define LRP_TCP_TS_LEN	       12u /* timestamp option */
 #define LRP_TCP_CHALLENGE_NS   500000000ll
 #define LRP_TCP_PAWS_AGE_NS    (24 * 86400 * 1000000000ll) /* RFC 7323 5.5 */
-#define LRP_TCP_ECT0	       2 /* RFC 3168 5 */
+#define LRP_TCP_ECT0	       2			   /* RFC 3168 5 */
 #define LRP_TCP_CE	       3
 
 static inline uint32_t lrp_tcp_min(uint32_t a, uint32_t b)
@@ -66,12 +66,24 @@ static inline bool lrp_tcp_pending(const struct lrp_tcp *c)
 	return c->snd_una != c->snd_end + c->shut_write;
 }
 
+/* Bytes that the send buffer may hold: SO_SNDBUF may be less than its memory; or the other one. */
+static inline uint32_t lrp_tcp_snd_limit(const struct lrp_tcp *c)
+{
+	return lrp_tcp_min(c->snd.size, c->opt.snd_max);
+}
+
+static inline uint32_t lrp_tcp_rcv_limit(const struct lrp_tcp *c)
+{
+	return lrp_tcp_min(c->rcv.size, c->opt.rcv_max);
+}
+
 /* Bytes of the send buffer that are free. */
 static inline uint32_t lrp_tcp_space(const struct lrp_tcp *c)
 {
 	uint32_t used = lrp_tcp_fin_acked(c) || c->opening ? 0 : c->snd_end - c->snd_una;
+	uint32_t limit = lrp_tcp_snd_limit(c);
 
-	return used < c->snd.size ? c->snd.size - used : 0;
+	return used < limit ? limit - used : 0;
 }
 
 /* Bytes that the peer's window still takes. */

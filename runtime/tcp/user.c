@@ -5,6 +5,8 @@
 
 #include "tcp_internal.h"
 
+#define RUN_MAX 65536u
+
 int lrp_tcp_error(struct lrp_tcp *c)
 {
 	int error = c->error;
@@ -27,7 +29,24 @@ static uint32_t append(struct lrp_tcp *c, const struct iovec *iov, uint32_t coun
 		done += n;
 	}
 	c->snd_end += done;
+	c->push = false;
 	return done;
+}
+
+/*
+ * What a write may take. As in Linux, one that begins below a limit (SO_SNDBUF, TCP_NOTSENT_LOWAT)
+ * may go beyond it by a run of segments: half of what the peer's window has been, 64 KiB at most.
+ */
+static uint32_t writable(const struct lrp_tcp *c)
+{
+	uint32_t run = lrp_tcp_max(lrp_tcp_min(c->max_wnd / 2, RUN_MAX) / c->mss, 1) * c->mss;
+	uint32_t used = c->snd_end - c->snd_una, room = lrp_tcp_space(c);
+	uint32_t low = c->opt.notsent_low ? c->opt.notsent_low : UINT32_MAX;
+
+	if (!room || lrp_tcp_waiting(c) >= low || c->records == LRP_TCP_RECORDS_MAX)
+		return 0;
+	room = lrp_tcp_min(room, low - lrp_tcp_waiting(c));
+	return lrp_tcp_min(lrp_tcp_max(room, run), c->snd.size - used);
 }
 
 static size_t total(const struct iovec *iov, uint32_t count)
@@ -42,6 +61,7 @@ static size_t total(const struct iovec *iov, uint32_t count)
 ssize_t lrp_tcp_write(struct lrp_tcp *c, int64_t now, const struct iovec *iov, uint32_t count,
 		      int io)
 {
+	size_t len = total(iov, count);
 	uint32_t room, done;
 
 	if (c->error)
@@ -50,11 +70,11 @@ ssize_t lrp_tcp_write(struct lrp_tcp *c, int64_t now, const struct iovec *iov, u
 		return -EAGAIN;
 	if (c->shut_write || (c->state != LRP_TCP_ESTABLISHED && c->state != LRP_TCP_CLOSE_WAIT))
 		return -EPIPE;
-	room = lrp_tcp_space(c);
-	c->snd_full = total(iov, count) > room;
+	room = writable(c);
+	c->snd_full = len > room;
 	if (!room) {
 		lrp_tcp_held(c, now);
-		return c->snd_full ? -EAGAIN : 0;
+		return len ? -EAGAIN : 0;
 	}
 	if (c->snd_una == c->snd_end) {
 		/* After a pause the window may be out of date (RFC 2861, RFC 5681 4.1). */
@@ -65,7 +85,9 @@ ssize_t lrp_tcp_write(struct lrp_tcp *c, int64_t now, const struct iovec *iov, u
 		lrp_tcp_recovery_unlimited(&c->recovery, &c->cc);
 	done = append(c, iov, count, room);
 	c->more = io & LRP_TCP_MORE;
-	if (io & LRP_TCP_OOB && done == total(iov, count)) {
+	if (io & LRP_TCP_EOR && done && done == len)
+		c->record[c->records++] = c->snd_end;
+	if (io & LRP_TCP_OOB && done == len) {
 		c->snd_up = c->snd_end;
 		c->snd_urgent = true;
 	}
@@ -154,7 +176,7 @@ uint32_t lrp_tcp_readable(const struct lrp_tcp *c)
 uint32_t lrp_tcp_low_water(const struct lrp_tcp *c)
 {
 	/* More than half of what can be offered the window need not reach. */
-	uint32_t most = lrp_tcp_min(c->rcv.size, c->rcv_quota) / 2;
+	uint32_t most = lrp_tcp_min(lrp_tcp_rcv_limit(c), c->rcv_quota) / 2;
 
 	return lrp_tcp_max(lrp_tcp_min(c->opt.rcv_low, most), 1);
 }
@@ -259,6 +281,14 @@ ssize_t lrp_tcp_read(struct lrp_tcp *c, int64_t now, const struct iovec *iov, ui
 
 /* ---- readiness -------------------------------------------------------------- */
 
+/* Little waits to be sent, by TCP_NOTSENT_LOWAT. */
+static bool sends_soon(const struct lrp_tcp *c)
+{
+	uint32_t low = c->opt.notsent_low ? c->opt.notsent_low : UINT32_MAX;
+
+	return lrp_tcp_waiting(c) < low / 2 + (low & 1) && c->records != LRP_TCP_RECORDS_MAX;
+}
+
 uint32_t lrp_tcp_ready(const struct lrp_tcp *c)
 {
 	bool open = c->state != LRP_TCP_SYN_SENT && c->state != LRP_TCP_SYN_RCVD;
@@ -282,7 +312,7 @@ uint32_t lrp_tcp_ready(const struct lrp_tcp *c)
 		ready |= LRP_TCP_READABLE;
 	if (c->rcv_urgent == LRP_TCP_URGENT_HERE)
 		ready |= LRP_TCP_URGENT;
-	if (c->shut_write || (space && space >= c->snd.size / 3))
+	if (c->shut_write || (space && space >= lrp_tcp_snd_limit(c) / 3 && sends_soon(c)))
 		ready |= LRP_TCP_WRITABLE;
 	return ready;
 }
@@ -299,6 +329,7 @@ void lrp_tcp_options_set(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_op
 	bool keepalive =
 		o->keepalive && (!c->opt.keepalive || o->keep_idle_s != c->opt.keep_idle_s);
 	const struct lrp_tcp_cc_ops *before = c->opt.cc;
+	bool nodelay = o->nodelay && !c->opt.nodelay;
 	uint16_t mss = c->opt.mss;
 
 	c->opt = *o;
@@ -313,6 +344,17 @@ void lrp_tcp_options_set(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_op
 	else if (keepalive && !c->orphan && c->state != LRP_TCP_TIME_WAIT)
 		c->keep_ns = now + o->keep_idle_s * 1000000000ll;
 	lrp_tcp_mss_update(c);
+	if (nodelay)
+		lrp_tcp_push(c, now);
+	else
+		lrp_tcp_persist(c, now);
+}
+
+void lrp_tcp_push(struct lrp_tcp *c, int64_t now)
+{
+	if (c->state == LRP_TCP_CLOSED || c->opening || !lrp_tcp_waiting(c))
+		return;
+	c->push = true;
 	lrp_tcp_persist(c, now);
 }
 
@@ -342,7 +384,8 @@ void lrp_tcp_unreachable(struct lrp_tcp *c, int64_t now, uint32_t seq, int error
 	(void)now;
 	if (!lrp_tcp_is_out(c, seq))
 		return;
-	if (hard && (c->state == LRP_TCP_SYN_SENT || c->state == LRP_TCP_SYN_RCVD))
+	/* As Linux: whatever the error, connect() tells it at once. */
+	if (c->state == LRP_TCP_SYN_SENT || (hard && c->state == LRP_TCP_SYN_RCVD))
 		lrp_tcp_done(c, error);
 	else
 		c->soft_error = error;

@@ -11,9 +11,9 @@
 
 static uint32_t room(const struct lrp_tcp *c)
 {
-	uint32_t used = c->rcv_nxt - c->rcv_read;
+	uint32_t used = c->rcv_nxt - c->rcv_read, limit = lrp_tcp_rcv_limit(c);
 
-	return used < c->rcv.size ? c->rcv.size - used : 0;
+	return used < limit ? limit - used : 0;
 }
 
 /* What the channel takes, in segments as the peer sends them. */
@@ -39,7 +39,7 @@ uint16_t lrp_tcp_window(const struct lrp_tcp *c)
 	uint32_t left = lrp_tcp_window_left(c), bytes = offer(c), unit = 1u << c->rcv_wscale, up;
 
 	/* Clark's half of silly-window avoidance: in steps of a segment at least. */
-	if (bytes >= left + lrp_tcp_min(c->rcv_mss, c->rcv.size / 2))
+	if (bytes >= left + lrp_tcp_min(c->rcv_mss, lrp_tcp_rcv_limit(c) / 2))
 		return (uint16_t)(bytes >> c->rcv_wscale);
 	up = (left + unit - 1) & -unit;
 	if (up > room(c))
@@ -57,13 +57,13 @@ void lrp_tcp_window_update(struct lrp_tcp *c)
 		return;
 	left = lrp_tcp_window_left(c);
 	/* Far from running out: the next ACK of data says it. */
-	if (left >= c->rcv.size / 2)
+	if (left >= lrp_tcp_rcv_limit(c) / 2)
 		return;
 	bytes = offer(c);
 	/* Worth a segment of its own, and the sender's waking up: a part of all that can be
 	 * offered. */
-	step = lrp_tcp_max(lrp_tcp_min(c->rcv_mss, c->rcv.size / 2),
-			   lrp_tcp_min(c->rcv.size, c->rcv_quota) / 8);
+	step = lrp_tcp_max(lrp_tcp_min(c->rcv_mss, lrp_tcp_rcv_limit(c) / 2),
+			   lrp_tcp_min(lrp_tcp_rcv_limit(c), c->rcv_quota) / 8);
 	if (bytes && bytes >= 2 * left && bytes >= left + step)
 		c->due |= LRP_TCP_DUE_ACK;
 }

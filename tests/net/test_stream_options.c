@@ -103,6 +103,9 @@ static void values_of(struct run *r, int fd)
 	set_get(r, fd, IPPROTO_TCP, TCP_USER_TIMEOUT, -1);
 	set_get(r, fd, IPPROTO_TCP, TCP_QUICKACK, 0);
 	set_get(r, fd, IPPROTO_TCP, TCP_QUICKACK, 1);
+	set_get(r, fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 16384);
+	set_get(r, fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, -1);
+	set_get(r, fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 0);
 	set_get(r, fd, IPPROTO_TCP, TCP_MAXSEG, 87);
 	set_get(r, fd, IPPROTO_TCP, TCP_MAXSEG, 40000);
 	set_get(r, fd, SOL_SOCKET, SO_SNDBUF, 30000);
@@ -383,6 +386,42 @@ static void cork(struct run *r)
 	close(peer);
 }
 
+/* TCP_NODELAY sends what TCP_CORK holds, each time it is set, and that only. */
+static void nodelay_of_corked(struct run *r)
+{
+	int peer, fd = accepted_socket(r, &peer), i;
+	uint32_t before = peer_info(peer).tcpi_data_segs_in;
+
+	set(r, fd, IPPROTO_TCP, TCP_CORK, 1);
+	for (i = 1; i < 4; i++) {
+		r->ops->send(fd, "0123456789", 10, 0);
+		set(r, fd, IPPROTO_TCP, TCP_NODELAY, 1);
+		arrive();
+		note_result(r, "segments", data_segments(peer, before));
+		note_result(r, "has", peer_has(peer));
+	}
+	r->ops->close(fd);
+	close(peer);
+}
+
+/* A record ends a segment, also a corked one: what follows does not fill it. */
+static void records(struct run *r)
+{
+	int peer, fd = accepted_socket(r, &peer), i;
+	uint32_t before = peer_info(peer).tcpi_data_segs_in;
+
+	set(r, fd, IPPROTO_TCP, TCP_CORK, 1);
+	for (i = 0; i < 4; i++)
+		note_result(r, "send", r->ops->send(fd, "0123456789", 10, i < 3 ? MSG_EOR : 0));
+	arrive();
+	note_result(r, "segments", data_segments(peer, before));
+	set(r, fd, IPPROTO_TCP, TCP_CORK, 0);
+	note_result(r, "peer", peer_reads(peer, 40));
+	note_result(r, "segments", data_segments(peer, before));
+	r->ops->close(fd);
+	close(peer);
+}
+
 static void more(struct run *r)
 {
 	int peer, fd = opened_socket(r, &peer);
@@ -465,6 +504,66 @@ static void receive_buffer(struct run *r)
 	r->ops->close(fd);
 	close(peer);
 	close(lfd);
+}
+
+/* What is offered is what was asked for, though it is less than the buffers that we begin with. */
+static void small_receive_buffer(struct run *r)
+{
+	int fd = stream_socket(r, 0), lfd = peer_listen(r), peer;
+	struct sockaddr_storage a;
+	socklen_t len = addr_client(r, &a, SERVICE_PORT);
+	static char buf[65536];
+	long sent = 0, n;
+
+	set_get(r, fd, SOL_SOCKET, SO_RCVBUF, 9000);
+	r->ops->connect(fd, (void *)&a, len);
+	peer = accept(lfd, NULL, NULL);
+	note_result(r, "window", peer_info(peer).tcpi_snd_wnd <= 9000);
+	fcntl(peer, F_SETFL, O_NONBLOCK);
+	for (int idle = 0; idle < 5 && sent < 2000000;) {
+		n = send(peer, buf, sizeof(buf), 0);
+		idle = n > 0 ? 0 : idle + 1;
+		sent += n > 0 ? n : 0;
+		if (n <= 0)
+			arrive();
+	}
+	n = r->ops->recv(fd, buf, sizeof(buf), MSG_PEEK);
+	note_result(r, "little was taken", n > 4000 && n <= 18000);
+	r->ops->close(fd);
+	close(peer);
+	close(lfd);
+}
+
+/* TCP_NOTSENT_LOWAT: little waits behind what the window allows, and poll() waits with it. */
+static void little_waits(struct run *r)
+{
+	int peer, fd = accepted_socket(r, &peer), small = 8192, n;
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+	static char buf[4096];
+	long sent = 0, got = 0;
+
+	setsockopt(peer, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	set(r, fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, 16384);
+	for (int idle = 0; idle < 5 && sent < 20000000;) {
+		n = (int)r->ops->send(fd, buf, sizeof(buf), MSG_DONTWAIT);
+		idle = n > 0 ? 0 : idle + 1;
+		sent += n > 0 ? n : 0;
+		if (n <= 0)
+			arrive();
+	}
+	got = peer_has(peer);
+	note_result(r, "little waits", sent - got < 110000);
+	note_result(r, "poll", r->ops->poll(&p, 1, 0));
+	for (; got < sent; got += n) {
+		n = (int)peer_reads(peer, (size_t)(sent - got < 60000 ? sent - got : 60000));
+		if (n <= 0)
+			break;
+	}
+	note_result(r, "missing", sent - got);
+	note_result(r, "poll", r->ops->poll(&p, 1, 2000));
+	note_result(r, "events", p.revents);
+	r->ops->close(fd);
+	close(peer);
 }
 
 /* A send buffer takes about what it was given; poll() says when there is room again. */
@@ -868,10 +967,14 @@ static const struct test_case cases[] = {
 	CASE(inherited, 0),
 	CASE(nodelay, 2),
 	CASE(cork, 2),
+	CASE(nodelay_of_corked, 2),
+	CASE(records, 2),
 	CASE(more, 2),
 	CASE(maxseg, 2),
 	CASE(receive_buffer, 2),
+	CASE(small_receive_buffer, 2),
 	CASE(send_buffer, 2),
+	CASE(little_waits, 2),
 	CASE(low_water, 3),
 	CASE(defer_accept, 1),
 	CASE(linger_zero, 1),

@@ -40,7 +40,7 @@ struct script {
 	bool open;
 	struct lrp_tcp_options opt;
 	struct lrp_tcp_opened peer; /* what accept says of the peer */
-	uint32_t mtu, snd, rcv;
+	uint32_t mtu, snd, rcv, rcvbuf;
 	int family;
 	int64_t now;
 	bool refuse;
@@ -466,6 +466,12 @@ static void offers(struct script *s)
 			s->snd = number(s);
 		else if (word(s, "rcv"))
 			s->rcv = number(s);
+		else if (word(s, "rcvbuf"))
+			s->rcvbuf = number(s);
+		else if (word(s, "sndbuf"))
+			o->snd_max = number(s);
+		else if (word(s, "notsent"))
+			o->notsent_low = number(s);
 		else if (word(s, "rtt"))
 			s->peer.rtt_ns = number(s) * MS;
 		else if (word(s, "retries"))
@@ -497,7 +503,7 @@ static void prepare(struct script *s)
 				    .rcv = {calloc(1, s->rcv), s->rcv},
 				    .run = calloc(RUNS, sizeof(struct lrp_tcp_sent_run)),
 				    .runs = RUNS};
-	s->opt.rcv_max = s->rcv;
+	s->opt.rcv_max = s->rcvbuf ? s->rcvbuf : s->rcv;
 	lrp_tcp_init(&s->c, &s->opt, &m);
 	s->open = true;
 }
@@ -517,7 +523,7 @@ static void passive(struct script *s)
 	s->peer.sack = s->opt.sack;
 	s->peer.ecn = s->opt.ecn;
 	s->peer.ts_offset = TS_OFFSET;
-	s->peer.rcv_window = s->rcv < 65535 ? s->rcv : 65535;
+	s->peer.rcv_window = s->opt.rcv_max < 65535 ? s->opt.rcv_max : 65535;
 	lrp_tcp_accept(&s->c, s->now, (uint8_t)s->family, s->mtu, &s->peer);
 	third.window = (uint16_t)(s->peer.window >> s->peer.snd_wscale);
 	if (s->peer.timestamps)
@@ -533,6 +539,14 @@ static void active(struct script *s)
 
 /* ---- the application ------------------------------------------------------------------------ */
 
+static void same(struct script *s, const char *what, uint32_t got)
+{
+	uint32_t want = number(s);
+
+	if (got != want)
+		fail(s, "%s is %u, not %u", what, got, want);
+}
+
 static void app_write(struct script *s)
 {
 	static uint8_t bytes[1 << 20];
@@ -543,10 +557,13 @@ static void app_write(struct script *s)
 
 	io |= word(s, "more") ? LRP_TCP_MORE : 0;
 	io |= word(s, "oob") ? LRP_TCP_OOB : 0;
+	io |= word(s, "eor") ? LRP_TCP_EOR : 0;
 	for (uint32_t i = 0; i < n; i++)
 		bytes[i] = pattern(at + i);
 	taken = lrp_tcp_write(&s->c, s->now, &iov, 1, io);
-	if (more(s)) {
+	if (word(s, "takes")) {
+		same(s, "what the write takes", (uint32_t)taken);
+	} else if (more(s)) {
 		int e = error_number(s);
 
 		if (taken != -e)
@@ -631,14 +648,6 @@ static void wait_for(struct script *s, const char *text)
 	output(s);
 }
 
-static void same(struct script *s, const char *what, uint32_t got)
-{
-	uint32_t want = number(s);
-
-	if (got != want)
-		fail(s, "%s is %u, not %u", what, got, want);
-}
-
 static void question(struct script *s)
 {
 	if (word(s, "state")) {
@@ -663,6 +672,11 @@ static void question(struct script *s)
 		same(s, "FIONREAD", lrp_tcp_readable(&s->c));
 	} else if (word(s, "unsent")) {
 		same(s, "SIOCOUTQ", lrp_tcp_unsent(&s->c));
+	} else if (word(s, "advmss")) {
+		struct tcp_info info;
+
+		lrp_tcp_info(&s->c, s->now, &info);
+		same(s, "tcpi_advmss", info.tcpi_advmss);
 	} else if (word(s, "mark")) {
 		same(s, "SIOCATMARK", lrp_tcp_at_mark(&s->c));
 	} else {
@@ -717,6 +731,8 @@ static bool from_application(struct script *s)
 		s->opt = s->c.opt;
 		offers(s);
 		lrp_tcp_options_set(&s->c, s->now, &s->opt);
+	} else if (word(s, "push")) {
+		lrp_tcp_push(&s->c, s->now);
 	} else if (word(s, "quickack")) {
 		lrp_tcp_quickack(&s->c, number(s));
 	} else if (word(s, "slow")) {
@@ -756,6 +772,7 @@ static void begin(struct script *s, const char *name)
 	s->peer.rtt_ns = 100 * MS;
 	s->mtu = 1500;
 	s->snd = s->rcv = 65536;
+	s->rcvbuf = 0;
 	s->family = AF_INET;
 	s->now = SIM_T0;
 	s->first = s->last = 0;

@@ -11,15 +11,15 @@
  *   < SEGMENT                 a segment of the peer arrives
  *   > SEGMENT                 the connection has sent this
  *   +1.5                      time passes, seconds; timers run when they are due
- *   write N [more] [oob]      the application writes; N bytes must be taken
+ *   write N [more] [oob] [eor]  the application writes; N bytes must be taken, or `takes M`
  *   read N, read eof, read again, read ERRNO, read oob B
  *   shutdown read|write|both, close, abort
- *   set option...             lrp_tcp_options_set()
+ *   set option..., push       lrp_tcp_options_set(), lrp_tcp_push()
  *   quota N                   the channel's
  *   refuse                    the device refuses the next segment
  *   unreachable SEQ ERRNO [hard], too_big SEQ MTU
  *   state NAME, error ERRNO|none, ready NAME...
- *   cwnd N (segments), mss N, readable N, unsent N, mark N, recovery N (tcpi_ca_state)
+ *   cwnd N (segments), mss N, advmss N, readable N, unsent N, mark N, recovery N (tcpi_ca_state)
  *
  *   SEGMENT  flags seq:end(len) [ack N] [win N] [urg N] [ecn 0..3] [<mss N, sackOK, ts VAL ECR,
  *            wscale N, sack A:B ...>]     flags as tcpdump has them: S F R P . U E W, `-`: none

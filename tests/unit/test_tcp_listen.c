@@ -28,7 +28,7 @@ static uint32_t iss; /* of the last SYN-ACK */
 static int setup(void **state)
 {
 	static const struct lrp_tcp_options o = {
-		.ecn = true, .timestamps = true, .sack = true, .wscale = true};
+		.ecn = true, .timestamps = true, .sack = true, .wscale = true, .rcv_max = 6 << 20};
 
 	(void)state;
 	memset(slot, 0, sizeof(slot));
@@ -97,6 +97,13 @@ static void syn_ack_offers_what_both_have(void **state)
 	assert_int_equal(input(T0, seg(LRP_TCP_SYN, IRS, 0)), LRP_TCP_LISTEN_REPLY);
 	assert_int_equal(reply.options_len, 4);
 	assert_int_equal(be32_at(option_of(&reply, KIND_MSS)) >> 16, 1440);
+
+	/* SO_RCVBUF of the listener */
+	flow = flow_of(AF_INET6, 4);
+	l.opt.rcv_max = 5000;
+	assert_int_equal(input(T0, seg(LRP_TCP_SYN, IRS, 0)), LRP_TCP_LISTEN_REPLY);
+	assert_int_equal(reply.window, 5000);
+	l.opt.rcv_max = 6 << 20;
 
 	/* nothing that we do not want */
 	flow = flow_of(AF_INET, 3);

@@ -189,7 +189,7 @@ static void early_fin(void **state)
 	(void)state;
 	open_sack();
 	in(FIN | ACK, 101, 1, 100);
-	expect_sack(1, 101, 201);
+	expect_sack(1, 101, 202);
 	assert_int_equal(conn.state, LRP_TCP_ESTABLISHED);
 	in(ACK, 1, 1, 100);
 	assert_int_equal(conn.state, LRP_TCP_CLOSE_WAIT);
