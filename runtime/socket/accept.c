@@ -284,6 +284,7 @@ static int listen_on(struct lrp_view *l, int fd, int backlog)
 
 LRP_API int lrp_listen(int fd, int backlog)
 {
+	LRP_CALL;
 	struct lrp_view *l;
 	int error = lrp_setup_lock(fd, &l);
 
@@ -448,7 +449,8 @@ static int accept_any(struct lrp_view *l, int fd, int flags, struct peer *from)
 		if (lrp_view_of(fd) != l)
 			return -EBADF;
 		if (atomic_load(&l->sock->stream.mode) != LRP_STREAM_LISTENER) {
-			n = accept4(fd, (struct sockaddr *)&from->addr, &from->len, flags);
+			n = LRP_SLEEP(
+				accept4(fd, (struct sockaddr *)&from->addr, &from->len, flags));
 			if (n < 0)
 				return -errno;
 			return socket_for(l, fd, n, false, &made) ? -ENOMEM : n;
@@ -480,6 +482,7 @@ static int accept_any(struct lrp_view *l, int fd, int flags, struct peer *from)
 
 LRP_API int lrp_accept4(int fd, struct sockaddr *addr, socklen_t *addrlen, int flags)
 {
+	LRP_CALL_POINT;
 	struct peer from = {.len = sizeof(from.addr)};
 	struct lrp_view *l = lrp_view_of(fd);
 	int n;

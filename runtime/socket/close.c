@@ -122,6 +122,7 @@ void lrp_close_deferred(void)
 
 LRP_API int lrp_close(int fd)
 {
+	LRP_CALL_POINT;
 	struct lrp_view *l = lrp_view_of(fd);
 	bool last, wake;
 

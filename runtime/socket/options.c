@@ -408,6 +408,7 @@ void lrp_options_init(struct lrp_sock *s, int fd)
 
 LRP_API int lrp_setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 {
+	LRP_CALL;
 	struct lrp_view *l;
 	int error = lrp_setup_lock(fd, &l);
 
@@ -441,6 +442,7 @@ static int get_error(struct lrp_view *l, int fd, void *value, socklen_t *len)
 
 LRP_API int lrp_getsockopt(int fd, int level, int name, void *value, socklen_t *len)
 {
+	LRP_CALL;
 	struct lrp_view *l = lrp_view_of(fd);
 	const struct option *o = find(level, name);
 	int error = 0;

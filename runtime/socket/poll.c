@@ -62,13 +62,13 @@ static int poll_for(struct pollfd *fds, nfds_t count, uint64_t deadline_ns)
 	if (deadline_ns != 1)
 		lrp_tx_hold_sleep();
 	if (!deadline_ns)
-		return ppoll(fds, count, NULL, NULL);
+		return LRP_SLEEP(ppoll(fds, count, NULL, NULL));
 	now = lrp_now_ns();
 	if (deadline_ns == 1 || now >= deadline_ns)
 		return poll(fds, count, 0);
 	ts.tv_sec = (time_t)((deadline_ns - now) / LRP_NS_PER_S);
 	ts.tv_nsec = (long)((deadline_ns - now) % LRP_NS_PER_S);
-	return ppoll(fds, count, &ts, NULL);
+	return LRP_SLEEP(ppoll(fds, count, &ts, NULL));
 }
 
 /* One round over all that is ours; returns how many have events. */
@@ -214,9 +214,36 @@ static void sets_end(nfds_t count, const struct pollfd *set, const struct sleep 
 	}
 }
 
+/* What a thread that is cancelled in its sleep leaves to be undone. */
+struct asleep {
+	const struct pollfd *set;
+	const struct sleep *sleep;
+	nfds_t count, total;
+	void *heap; /* the arrays, if they are not on the stack */
+};
+
+static void cancelled(void *arg)
+{
+	const struct asleep *a = arg;
+
+	sets_end(a->count, a->set, a->sleep, a->total);
+	free(a->heap);
+}
+
+static int sleep_cancelable(struct asleep *a, struct pollfd *set, uint64_t deadline_ns)
+{
+	volatile int n; /* setjmp() is in the macro */
+
+	pthread_cleanup_push(cancelled, a);
+	n = poll_for(set, a->total, deadline_ns);
+	n = n < 0 ? -errno : n;
+	pthread_cleanup_pop(0);
+	return n;
+}
+
 /* One sleep, or none if something came before it. -errno; 0: the time is over. */
 static int sleep_many(struct pollfd *fds, nfds_t count, struct pollfd *set, struct sleep *sleep,
-		      uint64_t deadline_ns)
+		      uint64_t deadline_ns, void *heap)
 {
 	nfds_t total;
 	int n = sets_begin(fds, count, set, sleep, &total);
@@ -225,17 +252,16 @@ static int sleep_many(struct pollfd *fds, nfds_t count, struct pollfd *set, stru
 		lrp_hub_counted = 1;
 		n = look(fds, count);
 		lrp_hub_counted = 0;
-		if (!n) {
-			n = poll_for(set, total, deadline_ns);
-			n = n < 0 ? -errno : n;
-		}
+		if (!n)
+			n = sleep_cancelable(&(struct asleep){set, sleep, count, total, heap}, set,
+					     deadline_ns);
 	}
 	sets_end(count, set, sleep, total);
 	return n;
 }
 
 static int poll_many(struct pollfd *fds, nfds_t count, struct pollfd *set, struct sleep *sleep,
-		     uint64_t deadline_ns)
+		     uint64_t deadline_ns, void *heap)
 {
 	bool over = deadline_ns == 1, kernel = false;
 	nfds_t i;
@@ -247,7 +273,7 @@ static int poll_many(struct pollfd *fds, nfds_t count, struct pollfd *set, struc
 			if (n || over)
 				return n;
 		}
-		n = sleep_many(fds, count, set, sleep, deadline_ns);
+		n = sleep_many(fds, count, set, sleep, deadline_ns, heap);
 		if (n < 0)
 			return n;
 		over = n == 0;
@@ -258,6 +284,7 @@ static int poll_many(struct pollfd *fds, nfds_t count, struct pollfd *set, struc
 
 LRP_API int lrp_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
+	LRP_CALL_POINT;
 	struct pollfd stack_set[2 * ON_STACK], *set = stack_set;
 	struct sleep stack_sleep[ON_STACK], *sleep = stack_sleep;
 	uint64_t deadline_ns = 0;
@@ -285,7 +312,7 @@ LRP_API int lrp_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 			sleep = heap;
 			set = (struct pollfd *)(sleep + count);
 		}
-		n = poll_many(fds, count, set, sleep, deadline_ns);
+		n = poll_many(fds, count, set, sleep, deadline_ns, heap);
 		free(heap);
 	}
 	if (n >= 0)

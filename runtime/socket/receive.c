@@ -211,6 +211,7 @@ static inline ssize_t result(ssize_t n)
 
 LRP_API ssize_t lrp_recvmsg(int fd, struct msghdr *msg, int flags)
 {
+	LRP_CALL_POINT;
 	struct lrp_view *l = lrp_view_of(fd);
 
 	return result(l ? lrp_receive(l, fd, msg, flags) : -EBADF);
@@ -219,6 +220,7 @@ LRP_API ssize_t lrp_recvmsg(int fd, struct msghdr *msg, int flags)
 LRP_API ssize_t lrp_recvfrom(int fd, void *buf, size_t len, int flags, struct sockaddr *addr,
 			     socklen_t *addrlen)
 {
+	LRP_CALL_POINT;
 	struct lrp_view *l = lrp_view_of(fd);
 	struct iovec iov = {.iov_base = buf, .iov_len = len};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
@@ -267,6 +269,7 @@ LRP_API ssize_t lrp_readv(int fd, const struct iovec *iov, int count)
 LRP_API int lrp_recvmmsg(int fd, struct mmsghdr *msgs, unsigned int count, int flags,
 			 struct timespec *timeout)
 {
+	LRP_CALL_POINT;
 	struct lrp_view *l = lrp_view_of(fd);
 	uint64_t end = 0, now;
 	unsigned int done = 0;

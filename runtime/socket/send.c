@@ -202,7 +202,7 @@ static ssize_t send_one(struct lrp_view *l, int fd, const struct msghdr *msg, in
 			return n;
 		}
 	}
-	n = sendmsg(fd, msg, flags);
+	n = LRP_SLEEP(sendmsg(fd, msg, flags));
 	/* The parts of one datagram stay together, in the shadow. */
 	l->sock->corked = n >= 0 && flags & MSG_MORE;
 	return n < 0 ? -errno : n;
@@ -218,6 +218,7 @@ static inline ssize_t result(ssize_t n)
 
 LRP_API ssize_t lrp_sendmsg(int fd, const struct msghdr *msg, int flags)
 {
+	LRP_CALL_POINT;
 	struct lrp_view *l = lrp_view_of(fd);
 
 	return result(l ? send_one(l, fd, msg, flags) : -EBADF);
@@ -226,6 +227,7 @@ LRP_API ssize_t lrp_sendmsg(int fd, const struct msghdr *msg, int flags)
 LRP_API ssize_t lrp_sendto(int fd, const void *buf, size_t len, int flags,
 			   const struct sockaddr *addr, socklen_t addrlen)
 {
+	LRP_CALL_POINT;
 	struct lrp_view *l = lrp_view_of(fd);
 	struct iovec iov = {.iov_base = (void *)buf, .iov_len = len};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
@@ -284,6 +286,7 @@ static int send_batch(struct lrp_view *l, int fd, struct mmsghdr *msgs, unsigned
 
 LRP_API int lrp_sendmmsg(int fd, struct mmsghdr *msgs, unsigned int count, int flags)
 {
+	LRP_CALL_POINT;
 	struct lrp_view *l = lrp_view_of(fd);
 	unsigned int done = 0;
 	ssize_t n;

@@ -70,6 +70,7 @@ struct lrp_sock *lrp_sock_new(int fd, int domain, bool is_stream)
 
 LRP_API int lrp_socket(int domain, int type, int protocol)
 {
+	LRP_CALL;
 	struct lrp_view *l;
 	struct lrp_sock *s;
 	int fd, error;
@@ -103,6 +104,7 @@ LRP_API int lrp_socket(int domain, int type, int protocol)
 
 LRP_API int lrp_bind(int fd, const struct sockaddr *addr, socklen_t addrlen)
 {
+	LRP_CALL;
 	struct lrp_view *l;
 	int error = lrp_setup_lock(fd, &l);
 
@@ -117,6 +119,7 @@ LRP_API int lrp_bind(int fd, const struct sockaddr *addr, socklen_t addrlen)
 
 LRP_API int lrp_connect(int fd, const struct sockaddr *addr, socklen_t addrlen)
 {
+	LRP_CALL_POINT;
 	struct lrp_view *l = lrp_view_of(fd);
 	int error;
 
@@ -160,6 +163,7 @@ int lrp_sock_autobind(int fd)
 
 LRP_API int lrp_shutdown(int fd, int how)
 {
+	LRP_CALL;
 	struct lrp_view *l;
 	struct lrp_sock *s;
 	int error = lrp_setup_lock(fd, &l), r;
@@ -188,6 +192,7 @@ LRP_API int lrp_shutdown(int fd, int how)
 
 LRP_API int lrp_getsockname(int fd, struct sockaddr *addr, socklen_t *addrlen)
 {
+	LRP_CALL;
 	struct lrp_view *l = lrp_view_of(fd);
 	int error = -EBADF;
 
@@ -200,6 +205,7 @@ LRP_API int lrp_getsockname(int fd, struct sockaddr *addr, socklen_t *addrlen)
 
 LRP_API int lrp_getpeername(int fd, struct sockaddr *addr, socklen_t *addrlen)
 {
+	LRP_CALL;
 	struct lrp_view *l = lrp_view_of(fd);
 	int error = -EBADF;
 
@@ -233,11 +239,13 @@ static int dup_with(int fd, int cmd, int arg)
 
 LRP_API int lrp_dup(int fd)
 {
+	LRP_CALL;
 	return dup_with(fd, F_DUPFD, 0);
 }
 
 LRP_API int lrp_fcntl(int fd, int cmd, ...)
 {
+	LRP_CALL;
 	struct lrp_view *l = lrp_view_of(fd);
 	va_list ap;
 	long arg;
@@ -285,6 +293,7 @@ static int next_length(struct lrp_view *l, int fd, int *length)
 
 LRP_API int lrp_ioctl(int fd, unsigned long request, ...)
 {
+	LRP_CALL;
 	struct lrp_view *l = lrp_view_of(fd);
 	va_list ap;
 	void *arg;

@@ -34,6 +34,7 @@
 #include "../channel/broker.h"
 #include "../channel/channel.h"
 #include "../ip/packet.h"
+#include "cancel.h"
 
 #define lrp_likely(x)	__builtin_expect(!!(x), 1)
 #define lrp_unlikely(x) __builtin_expect(!!(x), 0)

@@ -56,6 +56,7 @@ static void stream_stats(struct lrp_view *l, int fd, struct lrp_stats *now)
 
 LRP_API int lrp_stats(int fd, struct lrp_stats *stats)
 {
+	LRP_CALL;
 	uint64_t processed[LRP_CONTEXT_COUNT];
 	struct lrp_stats now = {.sz = sizeof(now)};
 	struct lrp_view *l;

@@ -287,7 +287,7 @@ int lrp_stream_connect(struct lrp_view *l, int fd, const struct sockaddr *addr, 
 		lrp_setup_unlock(locked);
 		if (opened != -ENOTCONN)
 			return opened;
-		return connect(fd, addr, addrlen) ? -errno : 0;
+		return LRP_SLEEP(connect(fd, addr, addrlen)) ? -errno : 0;
 	}
 	if (lrp_nonblocking(fd, 0)) {
 		error = !opened ? -EINPROGRESS : -ECONNRESET;

@@ -184,7 +184,7 @@ static ssize_t receive(struct lrp_view *l, int fd, struct job *j, int flags)
 			error = lrp_stream_changed(l, fd);
 			if (error)
 				return error;
-			n = recvmsg(fd, (struct msghdr *)j->msg, flags);
+			n = LRP_SLEEP(recvmsg(fd, (struct msghdr *)j->msg, flags));
 			return n < 0 ? -errno : n;
 		}
 		now = (int64_t)lrp_now_ns();
@@ -222,7 +222,7 @@ ssize_t lrp_stream_receive(struct lrp_view *l, int fd, struct msghdr *msg, int f
 	ssize_t n;
 
 	if (atomic_load(&l->sock->stream.mode) != LRP_STREAM_CONNECTION) {
-		n = recvmsg(fd, msg, flags);
+		n = LRP_SLEEP(recvmsg(fd, msg, flags));
 		return n < 0 ? -errno : n;
 	}
 	if (flags & MSG_ERRQUEUE)
@@ -257,7 +257,7 @@ static ssize_t send_all(struct lrp_view *l, int fd, struct job *j, int flags)
 			error = lrp_stream_changed(l, fd);
 			if (error)
 				return error;
-			n = sendmsg(fd, j->msg, flags);
+			n = LRP_SLEEP(sendmsg(fd, j->msg, flags));
 			return n < 0 ? -errno : n;
 		}
 		now = (int64_t)lrp_now_ns();
@@ -292,7 +292,7 @@ ssize_t lrp_stream_send(struct lrp_view *l, int fd, const struct msghdr *msg, in
 	ssize_t n;
 
 	if (atomic_load(&l->sock->stream.mode) != LRP_STREAM_CONNECTION) {
-		n = sendmsg(fd, msg, flags);
+		n = LRP_SLEEP(sendmsg(fd, msg, flags));
 		return n < 0 ? -errno : n;
 	}
 	if (flags & ~SEND_FLAGS || msg->msg_controllen)

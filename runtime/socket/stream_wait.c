@@ -250,11 +250,11 @@ static int sleep_until(int epfd, struct pollfd *set, uint32_t count, uint64_t de
 	}
 	lrp_tx_hold_sleep();
 	if (!count) {
-		n = epoll_pwait2(epfd, ev, 4, timeout, NULL);
+		n = LRP_SLEEP(epoll_pwait2(epfd, ev, 4, timeout, NULL));
 		return n < 0 ? -errno : n ? 0 : -EAGAIN;
 	}
 	set[0] = (struct pollfd){.fd = epfd, .events = POLLIN};
-	n = ppoll(set, count + 1, timeout, NULL);
+	n = LRP_SLEEP(ppoll(set, count + 1, timeout, NULL));
 	if (n < 0)
 		return -errno;
 	/* The bell's edge is to be taken. */
@@ -272,12 +272,36 @@ static void turn_away(struct lrp_conn *c)
 	lrp_hub_touch(c);
 }
 
+/* After a sleep, also one in which the thread was cancelled. */
+static void awake(void *arg)
+{
+	const struct lrp_stream_sleep *s = arg;
+	struct lrp_view *l = s->l;
+
+	sleep_end(s);
+	if (atomic_fetch_sub(&l->sleepers, 1) == 1 && lrp_unlikely(lrp_view_of(s->fd) != l) &&
+	    atomic_load(&l->refs) == 0)
+		lrp_wait_close(l);
+}
+
+/* `asleep`: there is nothing to do before. */
+static int sleep_once(struct lrp_stream_sleep *s, bool asleep, uint64_t deadline_ns)
+{
+	struct pollfd set[1 + LRP_MAX_POOLS];
+	volatile int error = 0; /* setjmp() is in the macro */
+
+	pthread_cleanup_push(awake, s);
+	if (asleep && lrp_view_of(s->fd) == s->l)
+		error = sleep_until(s->epfd, set, add_listener(s->l, set + 1), deadline_ns);
+	pthread_cleanup_pop(1);
+	return error;
+}
+
 int lrp_stream_wait(struct lrp_view *l, int fd, uint64_t deadline_ns)
 {
 	struct lrp_stream *stream = &l->sock->stream;
 	struct lrp_hub *hub = stream->hub;
-	int epfd = atomic_load(&l->epfd), error = 0;
-	struct pollfd set[1 + LRP_MAX_POOLS];
+	int epfd = atomic_load(&l->epfd), error;
 	struct lrp_stream_sleep s;
 	bool empty;
 
@@ -293,12 +317,7 @@ int lrp_stream_wait(struct lrp_view *l, int fd, uint64_t deadline_ns)
 	empty = lrp_hub_settle(hub);
 	lrp_hub_unlock(hub);
 	lrp_helper_pass();
-	if (empty && lrp_view_of(fd) == l)
-		error = sleep_until(s.epfd, set, add_listener(l, set + 1), deadline_ns);
-	sleep_end(&s);
-	if (atomic_fetch_sub(&l->sleepers, 1) == 1 && lrp_unlikely(lrp_view_of(fd) != l) &&
-	    atomic_load(&l->refs) == 0)
-		lrp_wait_close(l);
+	error = sleep_once(&s, empty, deadline_ns);
 	return lrp_view_of(fd) != l ? -EBADF : error;
 }
 

@@ -19,6 +19,7 @@
 
 _Atomic(struct lrp_view *) *lrp_fd_table;
 __thread int lrp_inside;
+__thread bool lrp_cancelable;
 
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t table_once = PTHREAD_ONCE_INIT;

@@ -199,7 +199,7 @@ static int sleep_on(struct lrp_view *l, int epfd, uint64_t deadline_ns)
 		timeout = &ts;
 	}
 	lrp_tx_hold_sleep();
-	n = epoll_pwait2(epfd, ev, 4, timeout, NULL);
+	n = LRP_SLEEP(epoll_pwait2(epfd, ev, 4, timeout, NULL));
 	if (n < 0)
 		return -errno;
 	if (n == 0)
@@ -213,24 +213,47 @@ static int sleep_on(struct lrp_view *l, int epfd, uint64_t deadline_ns)
 	return 0;
 }
 
+struct sleeper {
+	struct lrp_view *l;
+	int fd;
+};
+
+/* After a sleep, also one in which the thread was cancelled. */
+static void awake(void *arg)
+{
+	const struct sleeper *s = arg;
+	struct lrp_view *l = s->l;
+
+	atomic_fetch_sub(&l->sock->waiters, 1);
+	if (atomic_fetch_sub(&l->sleepers, 1) == 1 && lrp_unlikely(lrp_view_of(s->fd) != l) &&
+	    atomic_load(&l->refs) == 0)
+		lrp_wait_close(l);
+}
+
+static int sleep_once(struct sleeper *s, uint64_t deadline_ns)
+{
+	volatile int error = 0; /* setjmp() is in the macro */
+	int epfd;
+
+	pthread_cleanup_push(awake, s);
+	epfd = atomic_load(&s->l->epfd);
+	if (epfd >= 0 && lrp_wait_settle(s->l, s->fd))
+		error = sleep_on(s->l, epfd, deadline_ns);
+	pthread_cleanup_pop(1);
+	return error;
+}
+
 int lrp_wait(struct lrp_view *l, int fd, uint64_t deadline_ns)
 {
-	struct lrp_sock *s = l->sock;
-	int error = lrp_wait_set(l, fd), epfd;
+	int error = lrp_wait_set(l, fd);
 
 	if (error)
 		return error;
 	lrp_sock_tick(l, fd);
 	atomic_fetch_add(&l->sleepers, 1);
 	/* Eager mode: announced before the last look, so that the signal is not missed. */
-	atomic_fetch_add(&s->waiters, 1);
-	epfd = atomic_load(&l->epfd);
-	if (epfd >= 0 && lrp_wait_settle(l, fd))
-		error = sleep_on(l, epfd, deadline_ns);
-	atomic_fetch_sub(&s->waiters, 1);
-	if (atomic_fetch_sub(&l->sleepers, 1) == 1 && lrp_unlikely(lrp_view_of(fd) != l) &&
-	    atomic_load(&l->refs) == 0)
-		lrp_wait_close(l);
+	atomic_fetch_add(&l->sock->waiters, 1);
+	error = sleep_once(&(struct sleeper){l, fd}, deadline_ns);
 	if (lrp_unlikely(lrp_view_of(fd) != l))
 		return -EBADF;
 	return error;

@@ -129,6 +129,7 @@ static int attempt(struct lrp_view *l, int fd, struct lrp_zc *dgrams, unsigned i
 
 LRP_API int lrp_zc_recv(int fd, struct lrp_zc *dgrams, unsigned int count, int flags)
 {
+	LRP_CALL_POINT;
 	struct lrp_view *l = lrp_view_of(fd);
 	int n = !l ? -EBADF : 0;
 	int64_t timeo;
@@ -190,6 +191,7 @@ static int give_back(struct lrp_sock *s, uint64_t cookie)
 
 LRP_API int lrp_zc_return(int fd, struct lrp_zc *dgrams, unsigned int count)
 {
+	LRP_CALL;
 	struct lrp_view *l;
 	int error = lrp_setup_lock(fd, &l), e;
 	unsigned int i;

@@ -6,6 +6,7 @@
  * They run on one CPU: the one that is woken has the channel empty before another runs.
  */
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -230,11 +231,89 @@ static void two_processes(struct run *r)
 	close(peer);
 }
 
+/* ---- pthread_cancel() ------------------------------------------------------------ */
+
+static void *swallow(void *peer)
+{
+	static char some[65536];
+
+	while (recv(*(int *)peer, some, sizeof(some), 0) > 0)
+		;
+	return NULL;
+}
+
+static void *send_for_ever(void *arg)
+{
+	const struct call *c = arg;
+
+	while (c->r->ops->send(c->fd, "x", 1, MSG_NOSIGNAL) == 1)
+		;
+	return NULL;
+}
+
+static void *receive_for_ever(void *arg)
+{
+	const struct call *c = arg;
+	char byte;
+
+	while (c->r->ops->recv(c->fd, &byte, 1, 0) == 1)
+		;
+	return NULL;
+}
+
+static void cancel(struct run *r, int fd, void *(*body)(void *), const char *what)
+{
+	struct call call = {.r = r, .fd = fd};
+	pthread_t thread;
+	void *value;
+
+	must(!pthread_create(&thread, NULL, body, &call), "thread");
+	usleep(20000 + (unsigned int)rand() % 2000);
+	pthread_cancel(thread);
+	must(!pthread_join(thread, &value), "join");
+	note(r, "%s: %s", what, value == PTHREAD_CANCELED ? "cancelled" : "ended");
+}
+
+/*
+ * A thread is cancelled in a call on one connection of a listener. Its connection, another one and the
+ * listener are what they were. All are on the listener's hub: nobody has waited for them.
+ */
+static void cancelled_in_a_call(struct run *r)
+{
+	int lfd = listener(r, 5), one = 1, peer[3], fd[3], i;
+	pthread_t reader;
+	char byte = 0;
+
+	for (i = 0; i < 2; i++) {
+		peer[i] = peer_connect(r);
+		fd[i] = r->ops->accept(lfd, NULL, NULL);
+		must(fd[i] >= 0, "accept");
+	}
+	r->ops->setsockopt(fd[0], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	must(!pthread_create(&reader, NULL, swallow, &peer[0]), "thread");
+	for (i = 0; i < ROUNDS; i++)
+		cancel(r, fd[0], send_for_ever, "sending");
+	cancel(r, fd[0], receive_for_ever, "receiving");
+	for (i = 0; i < 2; i++) {
+		note_result(r, "send", r->ops->send(fd[i], "y", 1, MSG_NOSIGNAL));
+		must(send(peer[i], "z", 1, 0) == 1, "send");
+		note_result(r, "recv", r->ops->recv(fd[i], &byte, 1, 0));
+	}
+	peer[2] = peer_connect(r);
+	fd[2] = r->ops->accept(lfd, NULL, NULL);
+	note(r, "a third: %s", fd[2] >= 0 ? "accepted" : "refused");
+	for (i = 0; i < 3; i++) {
+		r->ops->close(fd[i]);
+		if (!i)
+			pthread_join(reader, NULL);
+		close(peer[i]);
+	}
+	r->ops->close(lfd);
+}
+
 static const struct test_case cases[] = {
-	CASE(window_opens, 2),
-	CASE(peer_resets, 1),
-	CASE(back_and_forth, ROUNDS),
-	CASE(two_processes, 1),
+	CASE(window_opens, 2),	CASE(peer_resets, 1),	       CASE(back_and_forth, ROUNDS),
+	CASE(two_processes, 1), CASE(cancelled_in_a_call, 10),
 };
 
 int main(int argc, char **argv)
