@@ -77,6 +77,8 @@ int lrp_endpoint_limit(struct lrp_endpoint *ep, uint32_t limit); /* actual limit
  * of it. The last process that has it calls this, after it closed the shadow, so that the port is
  * nobody's when the call returns. */
 void lrp_endpoint_close(struct lrp_endpoint *ep, const struct lrp_allocator *allocator);
+/* The same of an endpoint that a process of the family had, which is dead: nothing of it is mapped here. */
+void lrp_endpoint_abandon(struct lrp_endpoint *ep, const struct lrp_allocator *allocator);
 /* Tells lrpd only: this process has closed its shadow, others may still have theirs. */
 void lrp_endpoint_released(uint32_t id);
 

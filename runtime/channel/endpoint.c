@@ -497,6 +497,17 @@ void lrp_endpoint_close(struct lrp_endpoint *ep, const struct lrp_allocator *all
 	ep->id = LRP_ENDPOINT_NONE;
 }
 
+void lrp_endpoint_abandon(struct lrp_endpoint *ep, const struct lrp_allocator *allocator)
+{
+	uint32_t id = ep->id;
+
+	if (ep->chan)
+		allocator->free(ep->chan, array_size(ep->channels));
+	memset(ep, 0, sizeof(*ep));
+	ep->id = LRP_ENDPOINT_NONE;
+	lrp_endpoint_released(id);
+}
+
 void lrp_endpoint_released(uint32_t id)
 {
 	if (id == LRP_ENDPOINT_NONE)

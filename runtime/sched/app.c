@@ -33,6 +33,7 @@
 #include "../base/fd.h"
 #include "../base/heap.h"
 #include "../base/log.h"
+#include "../socket/family.h"
 #include "../socket/stream.h"
 #include "../tx/hold.h"
 #include "app.h"
@@ -183,6 +184,16 @@ void lrp_app_renew(struct lrp_hub *hub, uint32_t serial)
 		lrp_heap_set(&due, &w->due, LRP_TCP_NEVER);
 	}
 	pthread_mutex_unlock(&list_lock);
+}
+
+bool lrp_app_watches(const struct lrp_hub *hub)
+{
+	bool on;
+
+	pthread_mutex_lock(&list_lock);
+	on = find(hub, atomic_load(&hub->serial)) != NULL;
+	pthread_mutex_unlock(&list_lock);
+	return on;
 }
 
 uint32_t lrp_app_hubs(struct lrp_app_hub **list)
@@ -377,7 +388,9 @@ void lrp_app_turn(int64_t most_ns)
 		return;
 	pause = lrp_eager() ? 0 : lrp_share_wait_ns();
 	for (i = 0; i < n; i++) {
-		if (!ev[i].data.ptr)
+		if (ev[i].data.u64 & 1)
+			lrp_family_event(ev[i].data.u64);
+		else if (!ev[i].data.ptr)
 			(void)!read(kick, &value, sizeof(value));
 		else if (!pause)
 			left |= drain(ev[i].data.ptr);
@@ -394,6 +407,7 @@ static void *app_main(void *unused)
 	prctl(PR_SET_NAME, "lrp-app");
 	lrp_share_open(owner);
 	lrp_cgroup_open(owner);
+	lrp_family_attach(epfd);
 	for (;;) {
 		lrp_app_turn(0);
 		while (atomic_load(&park)) {

@@ -22,6 +22,8 @@ void lrp_app_watch(struct lrp_view *l);
 bool lrp_app_watch_hub(struct lrp_hub *hub);
 /* It is closed in this process, its channels not yet; its lock is not held. */
 void lrp_app_forget(struct lrp_hub *hub, uint32_t serial);
+/* It is looked after here: then its channels are mapped in this process. */
+bool lrp_app_watches(const struct lrp_hub *hub);
 /* It is closed, but used again in this process: watched on. */
 void lrp_app_renew(struct lrp_hub *hub, uint32_t serial);
 /* The application has made a wait set: it is woken before the APP thread from now on. */

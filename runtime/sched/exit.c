@@ -54,6 +54,7 @@ static void close_view(struct lrp_view *l, void *arg)
 	struct lrp_stream *stream = &l->sock->stream;
 	int64_t now = (int64_t)lrp_now_ns();
 	struct linger linger = {0};
+	struct lrp_hub *hub;
 	socklen_t len = sizeof(linger);
 
 	(void)arg;
@@ -62,16 +63,20 @@ static void close_view(struct lrp_view *l, void *arg)
 		return;
 	getsockopt(l->fd, SOL_SOCKET, SO_LINGER, &linger, &len);
 	if (lrp_hub_lock(l, l->fd, LRP_STREAM_CONNECTION)) {
-		lrp_hub_input(stream->hub, now, stream->conn, LRP_CONTEXT_CALL);
+		hub = stream->hub;
+		lrp_hub_input(hub, now, stream->conn, LRP_CONTEXT_CALL);
 		lrp_conn_release(stream->conn, now, linger.l_onoff && !linger.l_linger);
 	} else if (lrp_hub_lock(l, l->fd, LRP_STREAM_LISTENER)) {
-		lrp_listen_stop(stream->hub, now);
+		hub = stream->hub;
+		lrp_listen_stop(hub, now);
 	} else {
 		return;
 	}
 	keep_port(l->fd);
+	stream->hub = NULL;
+	stream->conn = NULL;
 	atomic_store(&stream->mode, LRP_STREAM_KERNEL);
-	lrp_hub_unlock(stream->hub);
+	lrp_hub_unlock(hub);
 }
 
 /* Bytes or a FIN that the peer has not acknowledged. */
@@ -192,6 +197,19 @@ static _Noreturn void linger(const struct lrp_app_hub *list, uint32_t n)
 	_exit(0);
 }
 
+/* The helper's are not those of a process that is dead [family.h]. */
+static void hand_over(const struct lrp_app_hub *list, uint32_t n, pid_t helper)
+{
+	uint32_t i;
+
+	for (i = 0; i < n; i++)
+		if (lrp_hub_lock_if(list[i].hub, list[i].serial)) {
+			if (list[i].hub->pid == getpid())
+				list[i].hub->pid = helper;
+			lrp_hub_unlock(list[i].hub);
+		}
+}
+
 /* ---- the end -------------------------------------------------------------------------------- */
 
 static bool wait_for(const struct lrp_app_hub *list, uint32_t n, uint64_t ns)
@@ -226,8 +244,10 @@ static void at_exit(void)
 		if (!pid)
 			linger(list, n);
 		pthread_sigmask(SIG_SETMASK, &before, NULL);
-		if (pid > 0)
+		if (pid > 0) {
+			hand_over(list, n, pid);
 			return;
+		}
 		lrp_app_park(false);
 	}
 	wait_for(list, n, ALONE_NS);

@@ -196,6 +196,21 @@ void lrp_listen_stop(struct lrp_hub *hub, int64_t now)
 	lrp_arena_free(hub->half, HALVES * sizeof(*hub->half));
 }
 
+void lrp_listen_orphaned(struct lrp_hub *hub)
+{
+	struct lrp_tcp_flow flow;
+	struct lrp_tcp_tx reset;
+	struct lrp_conn *c;
+
+	while (lrp_tcp_listen_close(&hub->listener, &flow, &reset))
+		lrp_stream_answer(hub, &flow, &reset);
+	for (c = hub->queue; c; c = c->later)
+		c->held = false;
+	hub->queue = NULL;
+	hub->listening = false;
+	lrp_arena_free(hub->half, HALVES * sizeof(*hub->half));
+}
+
 /* ---- listen() --------------------------------------------------------------- */
 
 static struct lrp_hub *make_hub(struct lrp_view *l, int fd, uint32_t backlog)

@@ -19,6 +19,7 @@
 #include "../sched/sched.h"
 #include "../tcp/isn.h"
 #include "../tx/hold.h"
+#include "family.h"
 #include "memory.h"
 #include "stream.h"
 
@@ -49,6 +50,15 @@ static void lock(struct lrp_hub *hub)
 	lrp_inside++;
 	if (lrp_unlikely(lrp_lock(&hub->lock)))
 		recover(hub);
+	hub->turn++;
+}
+
+/* Its channels are not mapped here: they belong to another process of the family. */
+static void lock_foreign(struct lrp_hub *hub)
+{
+	lrp_inside++;
+	if (lrp_unlikely(lrp_lock(&hub->lock)))
+		hub->broken = true;
 	hub->turn++;
 }
 
@@ -597,6 +607,7 @@ static pthread_mutex_t free_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void hub_free(struct lrp_hub *hub)
 {
+	hub->pid = lrp_self(); /* whose list has it */
 	pthread_mutex_lock(&free_lock);
 	hub->next_free = free_hubs;
 	free_hubs = hub;
@@ -630,6 +641,7 @@ struct lrp_hub *lrp_hub_new(void)
 			lrp_arena_free(hub, sizeof(*hub));
 			return NULL;
 		}
+		lrp_family_add_hub(hub);
 	}
 	memset(&hub->ep, 0, sizeof(hub->ep));
 	hub->ep.id = LRP_ENDPOINT_NONE;
@@ -637,7 +649,7 @@ struct lrp_hub *lrp_hub_new(void)
 	atomic_store(&hub->waiters, 0);
 	reset(hub);
 	hub->pid = lrp_self();
-	hub->spare = hub->tainted = false;
+	hub->spare = hub->tainted = hub->foreign = false;
 	hub->set = -1;
 	hub->bell = lrp_fd_aside(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (hub->bell < 0) {
@@ -752,6 +764,11 @@ static void hub_close(struct lrp_hub *hub)
 void lrp_hub_dispose(struct lrp_hub *hub)
 {
 	lrp_app_forget(hub, atomic_load(&hub->serial));
+	if (hub->foreign) {
+		lrp_endpoint_abandon(&hub->ep, &lrp_arena_allocator);
+		hub_free(hub);
+		return;
+	}
 	if (hub->ep.id != LRP_ENDPOINT_NONE)
 		lrp_endpoint_close(&hub->ep, &lrp_arena_allocator);
 	close(hub->bell);
@@ -809,7 +826,7 @@ bool lrp_hub_move(struct lrp_hub *from, struct lrp_conn *c, struct lrp_hub *to, 
 	return moved;
 }
 
-bool lrp_hub_return(struct lrp_hub *hub, struct lrp_conn *c, int64_t now)
+bool lrp_hub_return(struct lrp_hub *hub, struct lrp_conn *c, int64_t now, bool mapped)
 {
 	struct lrp_hub *to = hub->parent;
 
@@ -820,9 +837,11 @@ bool lrp_hub_return(struct lrp_hub *hub, struct lrp_conn *c, int64_t now)
 		lrp_flow_hide(&c->flow);
 		c->exact = false;
 	}
-	/* What came before comes before. */
-	lrp_hub_input(hub, now, c, LRP_CONTEXT_CALL);
-	lrp_hub_flush(hub, now, c);
+	if (mapped) {
+		/* What came before comes before. */
+		lrp_hub_input(hub, now, c, LRP_CONTEXT_CALL);
+		lrp_hub_flush(hub, now, c);
+	}
 	list_remove(c);
 	list_add(to, c);
 	hub->parent = NULL;
@@ -833,6 +852,68 @@ bool lrp_hub_return(struct lrp_hub *hub, struct lrp_conn *c, int64_t now)
 		to->settle_ns = now + LRP_SETTLES_NS;
 	lrp_hub_touch(c);
 	return true;
+}
+
+/* ---- of a process that is dead --------------------------------------------------- */
+
+void lrp_hub_seize(struct lrp_hub *hub)
+{
+	lock_foreign(hub);
+}
+
+void lrp_hub_release(struct lrp_hub *hub)
+{
+	unlock(hub);
+}
+
+/* The numbers may be half changed: then the peer answers, and is reset by its answer. */
+static void reset_peer(const struct lrp_conn *c)
+{
+	struct lrp_tcp_tx tx = {
+		.seq = c->tcp.snd_nxt, .ack = c->tcp.rcv_nxt, .flags = LRP_TCP_RST | LRP_TCP_ACK};
+	struct lrp_tx_tcp how = lrp_stream_how(&c->flow, &c->tcp.opt);
+
+	lrp_tx_send_tcp(NULL, &how, &tx, 1, MSG_DONTWAIT);
+}
+
+static bool synchronized(const struct lrp_conn *c)
+{
+	return c->tcp.state != LRP_TCP_CLOSED && c->tcp.state != LRP_TCP_SYN_SENT &&
+	       c->tcp.state != LRP_TCP_TIME_WAIT;
+}
+
+void lrp_conn_orphaned(struct lrp_hub *hub, struct lrp_conn *c)
+{
+	struct lrp_hub *parent = hub->parent;
+
+	if (synchronized(c))
+		reset_peer(c);
+	lrp_flow_hide(&c->flow);
+	/* Lists of a hub whose holder died in the midst of a change are not to be trusted. */
+	if (hub->broken)
+		return;
+	list_remove(c);
+	hub->touched = NULL;
+	table_remove(parent ? parent : hub, c);
+	if (parent)
+		parent->children--;
+	hub->parent = NULL;
+	memory_free(c);
+}
+
+void lrp_hub_bury(struct lrp_hub *hub)
+{
+	uint32_t slots = hub->table.slots;
+
+	hub->conns = hub->touched = NULL;
+	atomic_fetch_add(&hub->serial, 1);
+	if (!hub->broken)
+		lrp_arena_free(hub->table.slot, slots * sizeof(struct lrp_hub_slot));
+	reset(hub);
+	hub->pid = lrp_self();
+	hub->foreign = true;
+	unlock(hub);
+	lrp_spare_bury(hub);
 }
 
 uint64_t lrp_hub_discarded(const struct lrp_hub *hub)

@@ -107,7 +107,7 @@ struct lrp_member {
 struct lrp_holder {
 	_Atomic pid_t pid; /* 0: it has let go */
 	uint64_t start;
-	struct lrp_holder *_Atomic next; /* changes in struct lrp_sock only */
+	struct lrp_holder *_Atomic next; /* changes in struct lrp_sock only, and only once */
 };
 
 enum lrp_stream_mode { LRP_STREAM_KERNEL, LRP_STREAM_LISTENER, LRP_STREAM_CONNECTION };
@@ -286,7 +286,12 @@ void lrp_holder_inherited(struct lrp_sock *s);
 void lrp_holder_left(struct lrp_sock *s);
 /* True if no other living process has it; corrects `procs` by those that died with it. */
 bool lrp_holder_last(struct lrp_sock *s);
+/* The process is dead: true if it had the socket still; the caller counts it out of `procs`. */
+bool lrp_holder_drop(struct lrp_sock *s, pid_t pid, uint64_t start);
 void lrp_holder_free(struct lrp_sock *s);
+/* When it started, in ticks since boot; 0: it is dead, 1: nobody can tell (no /proc). */
+uint64_t lrp_holder_started(pid_t pid);
+uint64_t lrp_holder_start(void); /* the calling one */
 
 /* ---- channels.c --------------------------------------------------------- */
 

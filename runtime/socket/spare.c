@@ -209,6 +209,13 @@ void lrp_spare_put(struct lrp_hub *hub)
 	pthread_mutex_unlock(&lock);
 }
 
+void lrp_spare_bury(struct lrp_hub *hub)
+{
+	pthread_mutex_lock(&lock);
+	give_back(hub);
+	pthread_mutex_unlock(&lock);
+}
+
 void lrp_spare_drop(void)
 {
 	struct lrp_hub *hub;

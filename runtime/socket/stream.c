@@ -520,7 +520,7 @@ static struct lrp_hub *go_home(struct lrp_view *l, int fd, int64_t now)
 	}
 	if (!home)
 		return hub;
-	if (!lrp_hub_return(hub, stream->conn, now)) {
+	if (!lrp_hub_return(hub, stream->conn, now, true)) {
 		lrp_hub_unlock(parent);
 		return hub;
 	}

@@ -74,6 +74,7 @@ struct lrp_hub {
 	int set;       /* epoll instance of channels and bell, kept with a spare hub; or -1 */
 	bool spare;    /* nobody's, or about to get its connection: spare.c */
 	bool tainted;  /* not to be used again: somebody may sleep on it still */
+	bool foreign;  /* of a process that is dead: its channels are not mapped here */
 	pid_t pid;     /* the process whose mappings the channels are; 0: another that it forked */
 	uint32_t turn; /* counts who has held the lock; */
 	/* for the holder of this turn nothing has changed that concerns poll()'s events, unless it is in
@@ -176,8 +177,8 @@ void lrp_hub_leave(struct lrp_hub *hub, uint32_t serial);
  * its own. False: it could not be told to XDP, and nothing has changed. */
 bool lrp_hub_move(struct lrp_hub *from, struct lrp_conn *c, struct lrp_hub *to, int64_t now);
 /* Locks of the hub and of its parent held: the connection goes back to its listener's channels. False:
- * it has to stay. */
-bool lrp_hub_return(struct lrp_hub *hub, struct lrp_conn *c, int64_t now);
+ * it has to stay. `mapped`: the hub's channels are, here, and are drained. */
+bool lrp_hub_return(struct lrp_hub *hub, struct lrp_conn *c, int64_t now, bool mapped);
 /* Tells XDP where segments are to go: to this hub. 0 or -errno. */
 int lrp_flow_expose(const struct lrp_tcp_flow *flow, const struct lrp_hub *hub);
 /* The four-tuple is ours, but XDP does not look there yet; -EEXIST: another connection has it, of whatever process. */
@@ -192,6 +193,14 @@ struct lrp_conn *lrp_conn_new(struct lrp_hub *hub, const struct lrp_tcp_flow *fl
 /* The socket lets go of it: it ends by itself. */
 void lrp_conn_release(struct lrp_conn *c, int64_t now, bool abort);
 
+/* Takes the lock of a hub whose channels need not be mapped here; lets go of it. */
+void lrp_hub_seize(struct lrp_hub *hub);
+void lrp_hub_release(struct lrp_hub *hub);
+/* Such a hub, and its parent (or NULL), are locked: resets the peer, and the connection is gone. */
+void lrp_conn_orphaned(struct lrp_hub *hub, struct lrp_conn *c);
+/* Nobody uses such a hub any more. Releases the lock; lrpd gets the channels back. */
+void lrp_hub_bury(struct lrp_hub *hub);
+
 /* ---- accept.c --------------------------------------------------------------- */
 
 /* Lock held. A segment that belongs to no connection. */
@@ -203,6 +212,9 @@ void lrp_listen_timers(struct lrp_hub *hub, int64_t now);
 int64_t lrp_listen_deadline(const struct lrp_hub *hub);
 /* The hub is broken: the kernel's socket, which listens, too, takes over the port. Setup lock not held. */
 void lrp_listen_abandon(struct lrp_view *l, int fd);
+/* The listener was that of a process that is dead, its channels are not mapped here: the same, but for
+ * what was accepted or waits for it. */
+void lrp_listen_orphaned(struct lrp_hub *hub);
 /* Resets what was not accepted; no more is taken. */
 void lrp_listen_stop(struct lrp_hub *hub, int64_t now);
 
@@ -232,6 +244,8 @@ int lrp_waits_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flo
 		      const struct lrp_tcp_segment *s);
 void lrp_waits_timers(struct lrp_hub *hub, int64_t now);
 int64_t lrp_waits_deadline(const struct lrp_hub *hub);
+/* Its process is dead, and it is locked: the entries go. */
+void lrp_waits_leave(struct lrp_hub *hub);
 void lrp_waits_forked(void);
 
 /* ---- secret.c --------------------------------------------------------------- */
@@ -277,6 +291,8 @@ void lrp_spare_fill(uint32_t count);
 struct lrp_hub *lrp_spare_take(void);
 /* Nothing uses it any more. */
 void lrp_spare_put(struct lrp_hub *hub);
+/* The thread is to give it back to lrpd. Returns at once. */
+void lrp_spare_bury(struct lrp_hub *hub);
 /* Gives all back, in the calling thread. */
 void lrp_spare_drop(void);
 void lrp_spare_fork_prepare(void);

@@ -15,6 +15,7 @@
 #include "../base/log.h"
 #include "../sched/app.h"
 #include "../sched/sched.h"
+#include "family.h"
 #include "stream.h"
 
 _Atomic(struct lrp_view *) *lrp_fd_table;
@@ -50,6 +51,7 @@ static void settle_connections(void)
 
 static void fork_prepare(void)
 {
+	bool streams = false;
 	struct lrp_view *l;
 
 	if (!lrp_inside)
@@ -59,7 +61,11 @@ static void fork_prepare(void)
 	for (l = all; l; l = l->next) {
 		atomic_fetch_add(&l->sock->procs, 1);
 		l->sock->stream.touched = true;
+		streams |=
+			lrp_is_stream(l) && atomic_load(&l->sock->stream.mode) != LRP_STREAM_KERNEL;
 	}
+	if (!lrp_inside && streams)
+		lrp_family_fork_prepare();
 	lrp_sched_fork_prepare();
 	lrp_spare_fork_prepare();
 	lrp_shadow_fork_prepare();
@@ -70,6 +76,7 @@ static void fork_parent(void)
 	lrp_shadow_fork_parent();
 	lrp_spare_fork_parent();
 	lrp_sched_fork_parent();
+	lrp_family_fork_parent();
 	pthread_mutex_unlock(&table_lock);
 }
 
@@ -77,6 +84,7 @@ static void fork_child(void)
 {
 	struct lrp_view *l;
 
+	lrp_family_fork_child();
 	for (l = all; l; l = l->next) {
 		if (lrp_is_stream(l))
 			lrp_holder_inherited(l->sock);
@@ -273,6 +281,8 @@ struct lrp_sock *lrp_sock_alloc(void)
 		lrp_arena_free(s, sizeof(*s));
 		s = NULL;
 	}
+	if (s)
+		lrp_family_add_sock(s);
 	return s;
 }
 

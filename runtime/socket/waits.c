@@ -142,6 +142,20 @@ static void expire(struct lrp_hub *hub, int64_t now)
 	}
 }
 
+void lrp_waits_leave(struct lrp_hub *hub)
+{
+	struct lrp_waits *waits = hub->waits;
+	struct lrp_tcp_timewait *w;
+
+	while ((w = lrp_tcp_flow_first(&waits->table.table, 0))) {
+		lrp_flow_hide(&w->head.flow);
+		lrp_tcp_flow_remove(&waits->table.table, w);
+	}
+	hub->waits = NULL;
+	lrp_arena_free(waits->slot, SLOTS * sizeof(*waits->slot));
+	lrp_arena_free(waits, sizeof(*waits));
+}
+
 int64_t lrp_waits_deadline(const struct lrp_hub *hub)
 {
 	const struct lrp_tcp_timewait *w = lrp_tcp_flow_first(&hub->waits->table.table, 0);
