@@ -18,6 +18,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
 
 struct lrp_lock {
 	pthread_mutex_t mutex;
@@ -61,6 +63,26 @@ static inline int lrp_lock_try(struct lrp_lock *lock)
 		return -EBUSY;
 	pthread_mutex_consistent(&lock->mutex);
 	return 1;
+}
+
+/* As lrp_lock_try(), but waits so long for a holder that lives: it may be stopped. */
+static inline int lrp_lock_within(struct lrp_lock *lock, int64_t ns)
+{
+	int error = lrp_lock_try(lock);
+	struct timespec until;
+
+	if (__builtin_expect(error >= 0, 1))
+		return error;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	ns += until.tv_nsec;
+	until.tv_sec += (time_t)(ns / 1000000000);
+	until.tv_nsec = (long)(ns % 1000000000);
+	error = pthread_mutex_clocklock(&lock->mutex, CLOCK_MONOTONIC, &until);
+	if (error && error != EOWNERDEAD)
+		return -EBUSY;
+	if (error)
+		pthread_mutex_consistent(&lock->mutex);
+	return error != 0;
 }
 
 static inline void lrp_unlock(struct lrp_lock *lock)

@@ -19,12 +19,13 @@
 #include "../base/self.h"
 #include "../sched/app.h"
 #include "family.h"
-#include "socket.h"
+#include "stream.h"
 
 #define MEMBERS	     4096u
 #define BEING_MADE   (-1)
-#define DATA_BIRTH   1u /* of epoll: a member came */
-#define DATA_FIRST   2u /* and slot + this, of a member that died; both as 2n + 1 */
+#define DATA_BIRTH   1u /* of epoll: a member came, */
+#define DATA_MAIL    2u /* somebody has got mail, */
+#define DATA_FIRST   3u /* and slot + this, of a member that died; all as 2n + 1 */
 #define NOBODY	     0u /* as guardian; else its slot + 1 */
 #define data_of(n)   ((uint64_t)(n)*2 + 1)
 #define number_of(d) ((uint32_t)((d) / 2))
@@ -32,6 +33,8 @@
 struct member {
 	_Atomic pid_t pid; /* 0: free */
 	uint64_t start;	   /* as holder.c has it */
+	/* Hubs that another member has changed; a stack, which the member takes as a whole. */
+	_Atomic(struct lrp_hub *) mail;
 };
 
 struct node {
@@ -43,8 +46,8 @@ struct family {
 	_Atomic(struct node *) socks, hubs;
 	/* from the first fork on */
 	_Atomic bool begun;
-	int birth;  /* eventfd, which all inherit: a member came */
-	ino_t pids; /* the pid namespace; 0: unknown */
+	int birth, mail; /* eventfds, which all inherit: a member came; somebody has got mail */
+	ino_t pids;	 /* the pid namespace; 0: unknown */
 	_Atomic uint32_t guardian;
 	_Atomic uint32_t used; /* slots from there on have never been used */
 	struct member member[MEMBERS];
@@ -158,11 +161,20 @@ static void begin(struct family *f)
 	if (atomic_load(&f->begun))
 		return;
 	f->birth = lrp_fd_aside(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-	if (f->birth < 0)
+	f->mail = lrp_fd_aside(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	if (f->birth < 0 || f->mail < 0)
 		return;
 	f->pids = pid_namespace();
 	enroll(f);
 	atomic_store(&f->begun, true);
+}
+
+/* Again does no harm. */
+static void listen_to(int fd, uint32_t what)
+{
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.u64 = data_of(what)};
+
+	epoll_ctl(set, EPOLL_CTL_ADD, fd, &ev);
 }
 
 static pid_t parent; /* of a child that is about to be made */
@@ -170,7 +182,6 @@ static bool forking; /* watch_lock is fork's */
 
 void lrp_family_fork_prepare(void)
 {
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.u64 = data_of(DATA_BIRTH)};
 	struct family *f = atomic_load(&family);
 	uint32_t nobody = NOBODY;
 
@@ -181,10 +192,12 @@ void lrp_family_fork_prepare(void)
 	parent = lrp_self();
 	pthread_mutex_lock(&watch_lock);
 	forking = true;
+	if (set >= 0)
+		listen_to(f->mail, DATA_MAIL);
 	/* The first: there is nobody yet to look for. */
 	if (mine != NOBODY && atomic_compare_exchange_strong(&f->guardian, &nobody, mine) &&
 	    set >= 0)
-		epoll_ctl(set, EPOLL_CTL_ADD, f->birth, &ev);
+		listen_to(f->birth, DATA_BIRTH);
 }
 
 void lrp_family_fork_parent(void)
@@ -261,6 +274,17 @@ static void unwatch(uint32_t slot)
 	watched[slot] = 0;
 }
 
+/* Nobody reads it any more. */
+static void throw_away(struct member *m)
+{
+	struct lrp_hub *hub = atomic_exchange(&m->mail, NULL), *next;
+
+	for (; hub; hub = next) {
+		next = hub->mail_next;
+		atomic_store(&hub->mailed, false);
+	}
+}
+
 /* Not meanwhile. */
 static void bury(struct family *f, uint32_t slot)
 {
@@ -273,6 +297,7 @@ static void bury(struct family *f, uint32_t slot)
 	pthread_mutex_unlock(&watch_lock);
 	lrp_orphans_close(pid, m->start);
 	pthread_mutex_lock(&watch_lock);
+	throw_away(m);
 	atomic_store(&m->pid, 0);
 }
 
@@ -288,9 +313,7 @@ static void look_around(struct family *f)
 
 static void guard(struct family *f)
 {
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.u64 = data_of(DATA_BIRTH)};
-
-	epoll_ctl(set, EPOLL_CTL_ADD, f->birth, &ev);
+	listen_to(f->birth, DATA_BIRTH);
 	look_around(f);
 }
 
@@ -318,10 +341,45 @@ void lrp_family_attach(int epfd)
 
 	pthread_mutex_lock(&watch_lock);
 	set = epfd;
-	if (f && atomic_load(&f->begun) && mine != NOBODY)
+	if (f && atomic_load(&f->begun) && mine != NOBODY) {
+		listen_to(f->mail, DATA_MAIL);
 		find_place(f);
+	}
 	pthread_mutex_unlock(&watch_lock);
 }
+
+/* ---- mail ----------------------------------------------------------------------- */
+
+void lrp_family_post(struct lrp_hub *hub)
+{
+	struct family *f = atomic_load(&family);
+	pid_t to = hub->user ? hub->user : hub->pid;
+	uint32_t i, end = f && atomic_load(&f->begun) ? atomic_load(&f->used) : 0;
+
+	for (i = 0; i < end && atomic_load(&f->member[i].pid) != to; i++)
+		;
+	if (!to || i == end || atomic_exchange(&hub->mailed, true))
+		return;
+	hub->mail_next = atomic_load(&f->member[i].mail);
+	while (!atomic_compare_exchange_weak(&f->member[i].mail, &hub->mail_next, hub))
+		;
+	eventfd_write(f->mail, 1);
+}
+
+static void read_mail(struct family *f)
+{
+	struct lrp_hub *hub, *next;
+
+	hub = mine != NOBODY ? atomic_exchange(&f->member[mine - 1].mail, NULL) : NULL;
+	for (; hub; hub = next) {
+		next = hub->mail_next;
+		/* Before the look: who comes later posts again. */
+		atomic_store(&hub->mailed, false);
+		lrp_hub_mail(hub);
+	}
+}
+
+/* ---- events --------------------------------------------------------------------- */
 
 void lrp_family_event(uint64_t data)
 {
@@ -329,6 +387,10 @@ void lrp_family_event(uint64_t data)
 	uint32_t number = number_of(data);
 	bool guardian;
 
+	if (number == DATA_MAIL) {
+		read_mail(f);
+		return;
+	}
 	pthread_mutex_lock(&watch_lock);
 	guardian = atomic_load(&f->guardian) == mine;
 	if (number == DATA_BIRTH && guardian)

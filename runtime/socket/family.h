@@ -39,6 +39,9 @@ void lrp_family_fork_child(void);
 void lrp_family_attach(int epfd);
 void lrp_family_event(uint64_t data);
 
+/* The hub is locked, and not this process's: its own is to look at it, for sleepers and timers. */
+void lrp_family_post(struct lrp_hub *hub);
+
 /* ---- orphan.c --------------------------------------------------------------- */
 
 /* The process is dead: closes the connections and listeners that only it had, and gives back its

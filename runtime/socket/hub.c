@@ -62,6 +62,12 @@ static void lock_foreign(struct lrp_hub *hub)
 	hub->turn++;
 }
 
+/* Its channels, its bell and its timers are another process's. */
+static bool foreign(const struct lrp_hub *hub)
+{
+	return hub->pid != lrp_self() && hub->user != lrp_self();
+}
+
 static void unlock(struct lrp_hub *hub)
 {
 	lrp_unlock(&hub->lock);
@@ -334,7 +340,8 @@ static bool take_news(struct lrp_conn *c, const struct lrp_conn *mine)
 	return news && (c != mine || atomic_load(&c->hub->waiters) > lrp_hub_counted);
 }
 
-void lrp_hub_flush(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine)
+/* `ours`: sleepers and the APP thread that this hub's owner has are in this process. */
+static void flush(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine, bool ours)
 {
 	struct lrp_conn *c, *writer = NULL;
 	bool news = false;
@@ -363,24 +370,59 @@ void lrp_hub_flush(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine
 		earlier(hub, lrp_listen_deadline(hub));
 	if (hub->waiting)
 		earlier(hub, lrp_waits_deadline(hub));
+	if (!ours) {
+		if (news || hub->ended || atomic_load(&hub->deadline_ns) < hub->armed_ns)
+			lrp_family_post(hub);
+		return;
+	}
 	lrp_app_deadline(hub);
 	if (news && atomic_load(&hub->sleepers) > lrp_hub_counted)
 		eventfd_write(hub->bell, 1);
 }
 
+void lrp_hub_flush(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine)
+{
+	flush(hub, now, mine, true);
+}
+
+void lrp_hub_mail(struct lrp_hub *hub)
+{
+	uint32_t serial = atomic_load(&hub->serial);
+
+	if (!lrp_app_watches(hub) || !lrp_hub_lock_if(hub, serial))
+		return;
+	if (hub->ended)
+		atomic_store(&hub->deadline_ns, (int64_t)lrp_now_ns());
+	lrp_app_deadline(hub);
+	if (atomic_load(&hub->sleepers))
+		eventfd_write(hub->bell, 1);
+	lrp_hub_unlock(hub);
+}
+
 /* ---- input --------------------------------------------------------------------- */
 
 /*
- * The connection has moved to channels of its own since XDP sent us something of it. False: its hub is
- * another process's, which alone can wake those who wait there: TCP sees to what is lost.
+ * The connection has moved to channels of its own since XDP sent us something of it. All that its hub
+ * needs for that lies in the arena, so the process that has the segment processes it, whoever has the
+ * hub; a post tells the other one. False: that one is stopped, and TCP sees to what is lost.
  */
 static bool moved_lock(struct lrp_conn *c)
 {
 	struct lrp_hub *hub = c->hub;
+	int error = 0;
 
-	if (hub->pid != lrp_self())
-		return false;
-	lock(hub);
+	if (!foreign(hub)) {
+		lock(hub);
+	} else {
+		lrp_inside++;
+		error = lrp_lock_within(&hub->lock, LRP_STALLED_NS);
+		if (error < 0) {
+			lrp_inside--;
+			return false;
+		}
+		hub->broken |= error > 0;
+		hub->turn++;
+	}
 	if (hub->conns == c && !hub->broken)
 		return true;
 	unlock(hub);
@@ -389,9 +431,11 @@ static bool moved_lock(struct lrp_conn *c)
 
 static void moved_unlock(struct lrp_hub *hub, int64_t now)
 {
-	lrp_hub_flush(hub, now, NULL);
+	bool ours = !foreign(hub);
+
+	flush(hub, now, NULL, ours);
 	/* Closing it takes the listener's lock, which we have: left to the APP thread. */
-	if (!hub->conns) {
+	if (ours && !hub->conns) {
 		atomic_store(&hub->deadline_ns, now);
 		lrp_app_deadline(hub);
 	}
@@ -648,7 +692,7 @@ struct lrp_hub *lrp_hub_new(void)
 	atomic_store(&hub->sleepers, 0);
 	atomic_store(&hub->waiters, 0);
 	reset(hub);
-	hub->pid = lrp_self();
+	hub->pid = hub->user = lrp_self();
 	hub->spare = hub->tainted = hub->foreign = false;
 	hub->set = -1;
 	hub->bell = lrp_fd_aside(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -695,6 +739,8 @@ bool lrp_hub_lock(struct lrp_view *l, int fd, enum lrp_stream_mode mode)
 			       atomic_load(&stream->mode) == mode && !hub->broken)) {
 			if (lrp_unlikely(!atomic_load_explicit(&l->app, memory_order_relaxed)))
 				lrp_app_watch(l);
+			if (lrp_unlikely(hub->user != lrp_self()))
+				hub->user = lrp_self();
 			return true;
 		}
 		moved = lrp_view_of(fd) == l && stream->hub != hub;
@@ -795,6 +841,8 @@ void lrp_hub_leave(struct lrp_hub *hub, uint32_t serial)
 	set = hub->set;
 	if (hub->pid == lrp_self())
 		hub->pid = 0;
+	if (hub->user == lrp_self())
+		hub->user = 0;
 	unlock(hub);
 	ep.chan = chan;
 	lrp_endpoint_leave(&ep);

@@ -196,7 +196,7 @@ void lrp_spare_put(struct lrp_hub *hub)
 			lrp_chan_return(&hub->ep.chan[i]);
 			__atomic_store_n(&hub->ep.chan[i].user->flags, 0, __ATOMIC_RELEASE);
 		}
-		hub->pid = lrp_self();
+		hub->pid = hub->user = lrp_self();
 		hub->spare = true;
 		hub->discarded_before += lrp_hub_discarded(hub);
 		lrp_hub_unlock(hub);

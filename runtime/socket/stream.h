@@ -35,6 +35,7 @@
 struct lrp_hub;
 struct lrp_waits;
 
+#define LRP_STALLED_NS (20 * (int64_t)LRP_NS_PER_MS) /* who has a lock as long is stopped */
 #define LRP_SETTLES_NS (20 * (int64_t)LRP_NS_PER_MS) /* what lasts as long gets an exact entry */
 
 struct lrp_conn {
@@ -76,6 +77,9 @@ struct lrp_hub {
 	bool tainted;  /* not to be used again: somebody may sleep on it still */
 	bool foreign;  /* of a process that is dead: its channels are not mapped here */
 	pid_t pid;     /* the process whose mappings the channels are; 0: another that it forked */
+	pid_t user;    /* the process that made a call on it last, and has mapped it; 0: none */
+	struct lrp_hub *mail_next; /* family.c */
+	_Atomic bool mailed;
 	uint32_t turn; /* counts who has held the lock; */
 	/* for the holder of this turn nothing has changed that concerns poll()'s events, unless it is in
 	 * the channels; of a hub with one connection */
@@ -157,6 +161,8 @@ void lrp_hub_timers(struct lrp_hub *hub, int64_t now);
 void lrp_hub_touch(struct lrp_conn *c);
 /* `mine`: as for lrp_hub_input(). */
 void lrp_hub_flush(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine);
+/* Another process has changed something of it [lrp_family_post()]. Lock not held. */
+void lrp_hub_mail(struct lrp_hub *hub);
 /* Gives frames back; true if nothing new has arrived. */
 bool lrp_hub_settle(struct lrp_hub *hub);
 /* Channels for it, of `limit` frames each. -errno. */
