@@ -118,6 +118,8 @@ static int poll_one(struct pollfd *fd, uint64_t deadline_ns)
 		if (deadline_ns == 1)
 			return 0;
 		n = lrp_wait(l, fd->fd, deadline_ns);
+		if (n == -EINTR && lrp_signals_none())
+			continue;
 		if (n == -EAGAIN)
 			return 0;
 		if (n && n != -EBADF)

@@ -398,8 +398,14 @@ void lrp_wait_add(struct lrp_view *l, int chan_fd);
 void lrp_wait_remove(struct lrp_view *l, int chan_fd);
 /* Somebody put a datagram on the ready queue. */
 void lrp_wait_signal(struct lrp_view *l);
-/* True if all handlers that are installed restart system calls (SA_RESTART). */
+/*
+ * After EINTR: is the call to go on [signal(7)]? epoll_pwait2() also ends when the process was stopped
+ * and goes on, which ends no call on a socket without a timeout.
+ * restart: no handler is installed that would not restart it (SA_RESTART).
+ * none: there is no handler at all; for lrp_poll(), which any handler ends.
+ */
 bool lrp_signals_restart(void);
+bool lrp_signals_none(void);
 
 /* ---- error.c ------------------------------------------------------------ */
 

@@ -131,24 +131,35 @@ void lrp_wait_signal(struct lrp_view *l)
 		eventfd_write(l->sock->eventfd, 1);
 }
 
-bool lrp_signals_restart(void)
+/* A handler that would end a call; `always`: whatever its flags are. */
+static bool any_handler(bool always)
 {
 	struct sigaction act;
-	bool any = false;
+	bool once;
 	int sig;
 
 	for (sig = 1; sig < NSIG; sig++) {
-		if (sigaction(sig, NULL, &act) || act.sa_handler == SIG_DFL ||
-		    act.sa_handler == SIG_IGN)
-			continue;
 		/* glibc's own, for cancellation and set*id(), do not concern the application */
-		if (sig == 32 || sig == 33)
+		if (sig == 32 || sig == 33 || sigaction(sig, NULL, &act))
 			continue;
-		if (!(act.sa_flags & SA_RESTART))
-			return false;
-		any = true;
+		/* One that has just run, and was to run once. */
+		once = act.sa_handler == SIG_DFL && act.sa_flags & (int)SA_RESETHAND;
+		if (act.sa_handler == SIG_IGN || (act.sa_handler == SIG_DFL && !once))
+			continue;
+		if (always || !(act.sa_flags & SA_RESTART))
+			return true;
 	}
-	return any;
+	return false;
+}
+
+bool lrp_signals_restart(void)
+{
+	return !any_handler(false);
+}
+
+bool lrp_signals_none(void)
+{
+	return !any_handler(true);
 }
 
 /* Returns batches, so that XDP knows what is free, and looks once more: true if there is nothing. */

@@ -9,6 +9,7 @@
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -311,9 +312,75 @@ static void cancelled_in_a_call(struct run *r)
 	r->ops->close(lfd);
 }
 
+/* ---- a process that is stopped and goes on ---------------------------------------- */
+
+static void *make_accept(void *arg)
+{
+	struct call *c = arg;
+
+	c->result = c->r->ops->accept(c->fd, NULL, NULL);
+	c->error = c->result < 0 ? errno : 0;
+	return NULL;
+}
+
+/* Calls of a program without handlers do not notice. Then each gets what it waits for. */
+static void stopped(struct run *r)
+{
+	static const char *const name[] = {"tcp recv", "udp recv", "udp poll", "accept"};
+	int lfd = listener(r, 5), peer[2], fd[2], i, status;
+	bool done[4] = {false};
+	struct call call[4];
+	pthread_t thread[4];
+	pid_t self = getpid(), pid;
+
+	peer[0] = peer_connect(r);
+	fd[0] = r->ops->accept(lfd, NULL, NULL);
+	fd[1] = bound_socket(r);
+	/* With a timeout a call ends, in Linux, too. */
+	for (i = 0; i < 3; i++)
+		r->ops->setsockopt(i < 2 ? fd[i] : lfd, SOL_SOCKET, SO_RCVTIMEO,
+				   &(struct timeval){0}, sizeof(struct timeval));
+	must(fd[0] >= 0 && fd[1] >= 0, "sockets");
+	start(&thread[0], &call[0], r, fd[0], READ);
+	start(&thread[1], &call[1], r, fd[1], READ);
+	start(&thread[2], &call[2], r, fd[1], WAIT_IN);
+	call[3] = (struct call){.r = r, .fd = lfd};
+	must(!pthread_create(&thread[3], NULL, make_accept, &call[3]), "thread");
+	usleep(100000);
+	pid = fork();
+	if (!pid) {
+		kill(self, SIGSTOP);
+		usleep(100000);
+		kill(self, SIGCONT);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	usleep(100000);
+	for (i = 0; i < 4; i++) {
+		done[i] = !pthread_tryjoin_np(thread[i], NULL);
+		errno = call[i].error;
+		note(r, "%s: %s", name[i], done[i] ? strerror(errno) : "waits");
+	}
+	must(send(peer[0], "x", 1, 0) == 1, "send");
+	peer_text(r, "y");
+	peer_text(r, "z");
+	peer[1] = peer_connect(r);
+	for (i = 0; i < 4; i++)
+		if (!done[i])
+			pthread_join(thread[i], NULL);
+	for (i = 0; i < 4; i++)
+		note(r, "%s: %s", name[i], call[i].result >= 0 ? "done" : strerror(call[i].error));
+	r->ops->close((int)call[3].result);
+	for (i = 0; i < 2; i++) {
+		r->ops->close(fd[i]);
+		close(peer[i]);
+	}
+	r->ops->close(lfd);
+}
+
 static const struct test_case cases[] = {
 	CASE(window_opens, 2),	CASE(peer_resets, 1),	       CASE(back_and_forth, ROUNDS),
-	CASE(two_processes, 1), CASE(cancelled_in_a_call, 10),
+	CASE(two_processes, 1), CASE(cancelled_in_a_call, 10), CASE(stopped, 2),
 };
 
 int main(int argc, char **argv)
