@@ -22,6 +22,7 @@
 #include <stdbool.h>
 #include <bpf/bpf_helpers.h>
 
+#include "entry.h"
 #include "maps.h"
 #include "socket.h"
 
@@ -44,11 +45,7 @@ extern void bpf_rcu_read_unlock(void) __ksym __weak;
 struct call {
 	__u32 op, endpoint, quota;
 	__s32 fd;
-	bool v4;
-	union {
-		struct lrp_flow4 key4;
-		struct lrp_flow6 key6;
-	};
+	struct lrp_entry_key key;
 	struct lrp_end_key end;
 };
 
@@ -84,13 +81,13 @@ static __always_inline bool is_local(const struct call *call)
 	struct lrp_addr6 addr6;
 	__be32 addr4;
 
-	if (call->v4) {
-		addr4 = call->key4.laddr;
+	if (call->key.v4) {
+		addr4 = call->key.key4.laddr;
 		if (bpf_ntohl(addr4) >> 24 == 127)
 			return true;
 		local = bpf_map_lookup_elem(&lrp_local4, &addr4);
 	} else {
-		addr6 = call->key6.laddr;
+		addr6 = call->key.key6.laddr;
 		local = bpf_map_lookup_elem(&lrp_local6, &addr6);
 	}
 	return local && local->kind == LRP_LOCAL_UNICAST;
@@ -108,7 +105,7 @@ static __always_inline bool is_others(const struct call *call)
 		if (!end)
 			return true;
 		if (*(volatile __u32 *)&end->sockets && end->owner != lrp_owner &&
-		    end->v6 == !call->v4 && lrp_addr6_equal(&end->addr, &call->end.addr))
+		    end->v6 == !call->key.v4 && lrp_addr6_equal(&end->addr, &call->end.addr))
 			return true;
 		index = end->next;
 	}
@@ -187,24 +184,6 @@ static __always_inline bool quotas_take(__u32 index)
 	return false;
 }
 
-static __always_inline void quotas_give(__u32 index)
-{
-	struct lrp_quota *quota = quota_of(index), *all = quota_of(LRP_QUOTA_ALL);
-
-	if (quota)
-		__sync_fetch_and_add(&quota->flows, -1);
-	if (all && index != LRP_QUOTA_ROOT)
-		__sync_fetch_and_add(&all->flows, -1);
-}
-
-static __always_inline void end_count(__u32 index, __u32 by)
-{
-	struct lrp_end *end = bpf_map_lookup_elem(&lrp_ends, &index);
-
-	if (end && index)
-		__sync_fetch_and_add(&end->flows, by);
-}
-
 /* ---- the caller's socket --------------------------------------------------------- */
 
 static __always_inline bool is_bound_there(const struct sock *sk, const struct call *call)
@@ -243,7 +222,7 @@ static __always_inline int shadow_add(const struct call *call, __u32 index)
 		return -EBADF;
 	if (!count_up(&quota->shadows, quota->limit))
 		return -EDQUOT;
-	if (call->v4)
+	if (call->key.v4)
 		shadow.end[0] = index;
 	else
 		shadow.end[1] = index;
@@ -269,95 +248,63 @@ static __always_inline int shadow_add(const struct call *call, __u32 index)
 
 /* ---- the operations --------------------------------------------------------------- */
 
-static __always_inline struct lrp_flow *flow_find(const struct call *call)
-{
-	return call->v4 ? bpf_map_lookup_elem(&lrp_flows4, &call->key4)
-			: bpf_map_lookup_elem(&lrp_flows6, &call->key6);
-}
-
-static __always_inline int flow_remove(const struct call *call)
-{
-	return call->v4 ? bpf_map_delete_elem(&lrp_flows4, &call->key4)
-			: bpf_map_delete_elem(&lrp_flows6, &call->key6);
-}
-
 static __always_inline int flow_insert(const struct call *call, const struct lrp_flow *flow)
 {
-	return call->v4 ? bpf_map_update_elem(&lrp_flows4, &call->key4, flow, BPF_NOEXIST)
-			: bpf_map_update_elem(&lrp_flows6, &call->key6, flow, BPF_NOEXIST);
+	return call->key.v4 ? bpf_map_update_elem(&lrp_flows4, &call->key.key4, flow, BPF_NOEXIST)
+			    : bpf_map_update_elem(&lrp_flows6, &call->key.key6, flow, BPF_NOEXIST);
 }
 
 static __always_inline bool is_kernels(const struct call *call)
 {
-	return call->v4 ? bpf_map_lookup_elem(&lrp_kernel4, &call->key4) != NULL
-			: bpf_map_lookup_elem(&lrp_kernel6, &call->key6) != NULL;
+	return call->key.v4 ? bpf_map_lookup_elem(&lrp_kernel4, &call->key.key4) != NULL
+			    : bpf_map_lookup_elem(&lrp_kernel6, &call->key.key6) != NULL;
 }
 
 static __always_inline int flow_delete(const struct call *call)
 {
-	struct lrp_flow *flow = flow_find(call);
-	__u32 end;
-	int err;
+	struct lrp_flow *flow = lrp_entry_find(&call->key);
 
 	if (!flow || flow->owner != lrp_owner || !flow->end)
 		return -ENOENT;
-	end = flow->end;
-	err = flow_remove(call);
-	if (err)
-		return err;
-	quotas_give(call->quota);
-	end_count(end, -1);
-	return 0;
-}
-
-static __always_inline bool flow_counts(const struct lrp_flow *flow)
-{
-	__u32 index = flow->end;
-	struct lrp_end *end = bpf_map_lookup_elem(&lrp_ends, &index);
-
-	return end && *(volatile __u32 *)&end->generation == flow->generation;
+	stall_at(2);
+	return lrp_entry_remove(&call->key, flow, *(volatile __u64 *)lrp_entry_second(flow))
+		       ? 0
+		       : -ENOENT;
 }
 
 /*
- * The family's own entry. One that counts may be led elsewhere; one that does not, since it is reserved or left from
- * an earlier life of its end, is made to count.
- *
- * Endpoint and owner are one word, end and generation another. An element that became another four-tuple's meanwhile
- * has other words, or is the family's own.
+ * An entry of the family's, of the same end. One that counts may be led elsewhere; one that does not, since it is reserved
+ * or left from an earlier life of the end, is made to count.
  */
 static __always_inline int flow_change(struct call *call, struct lrp_flow *flow,
 				       const struct lrp_flow *new)
 {
-	__u64 was = *(volatile __u64 *)flow, end_was = *((volatile __u64 *)flow + 1);
-	__u64 now = (__u64) new->owner << 32 | new->endpoint;
-	__u64 end_now = (__u64) new->generation << 32 | new->end;
+	__u64 first = *(volatile __u64 *)lrp_entry_first(flow);
+	__u64 second = *(volatile __u64 *)lrp_entry_second(flow);
 
-	if (was >> 32 != lrp_owner || (__u32)end_was != new->end)
+	if (first >> 32 != lrp_owner || (__u32)second != new->end ||
+	    second >> 32 == LRP_FLOW_TOMBSTONE)
 		return -EEXIST;
-	if (call->op == LRP_FLOW_RESERVE || (call->op == LRP_FLOW_ADD && flow_counts(flow)))
+	if (call->op == LRP_FLOW_RESERVE || (call->op == LRP_FLOW_ADD && lrp_entry_counts(second)))
 		return -EEXIST;
-	if (__sync_val_compare_and_swap((__u64 *)flow, was, now) != was)
+	if (!lrp_entry_swap(lrp_entry_first(flow), first,
+			    lrp_entry_word(new->endpoint, new->owner)))
 		return -EEXIST;
 	stall_at(3);
-	if (end_was != end_now &&
-	    __sync_val_compare_and_swap((__u64 *)flow + 1, end_was, end_now) != end_was)
+	if (second >> 32 != new->generation &&
+	    !lrp_entry_swap(lrp_entry_second(flow), second,
+			    lrp_entry_word(new->end, new->generation)))
 		return -EEXIST;
 	return 0;
 }
 
-/* Another family's entry that does not count, and so keeps nobody from the four-tuple. True: it is gone. */
-static __always_inline bool flow_evict(const struct call *call, const struct lrp_flow *flow)
+/* An entry that does not count, of another end or family, keeps nobody from the four-tuple. True: it is gone. */
+static __always_inline bool flow_evict(const struct call *call, struct lrp_flow *flow)
 {
-	__u32 owner = flow->owner, index = flow->end;
-	struct lrp_family *family = bpf_map_lookup_elem(&lrp_families, &owner);
+	__u64 second = *(volatile __u64 *)lrp_entry_second(flow);
 
-	if (!index || !family || flow_counts(flow))
-		return false;
-	if (flow_remove(call))
-		return false;
-	quotas_give(family->quota);
-	end_count(index, -1);
-	return true;
+	return (__u32)second && !lrp_entry_counts(second) &&
+	       lrp_entry_remove(&call->key, flow, second);
 }
 
 static __always_inline int flow_put(struct call *call)
@@ -378,17 +325,18 @@ static __always_inline int flow_put(struct call *call)
 	stall_at(2);
 	if (is_kernels(call))
 		return -EEXIST;
-	there = flow_find(call);
-	if (there && (there->owner == lrp_owner || !flow_evict(call, there)))
+	there = lrp_entry_find(&call->key);
+	if (there &&
+	    ((there->owner == lrp_owner && there->end == flow.end) || !flow_evict(call, there)))
 		return flow_change(call, there, &flow);
 	if (!quotas_take(call->quota))
 		return -EDQUOT;
 	stall_at(3);
 	err = flow_insert(call, &flow);
 	if (err)
-		quotas_give(call->quota);
+		lrp_quota_give(call->quota);
 	else
-		end_count(flow.end, 1);
+		lrp_end_count(flow.end, 1);
 	return err;
 }
 
@@ -418,25 +366,25 @@ static __always_inline void call_read(struct call *call, const struct lrp_flow_c
 	call->fd = FIELD(ctx, fd);
 	copy_addr(laddr, ctx->laddr);
 	copy_addr(raddr, ctx->raddr);
-	call->v4 = !raddr[0] && !raddr[1] && raddr[2] == V4_MAPPED;
+	call->key.v4 = !raddr[0] && !raddr[1] && raddr[2] == V4_MAPPED;
 	__builtin_memcpy(&call->end.addr, laddr, sizeof(call->end.addr));
 	call->end.port = lport;
-	call->end.family = call->v4 ? 4 : 6;
-	if (call->v4) {
-		call->key4.laddr = laddr[3];
-		call->key4.raddr = raddr[3];
-		call->key4.lport = lport;
-		call->key4.rport = rport;
-		call->key4.proto = IPPROTO_TCP;
+	call->end.family = call->key.v4 ? 4 : 6;
+	if (call->key.v4) {
+		call->key.key4.laddr = laddr[3];
+		call->key.key4.raddr = raddr[3];
+		call->key.key4.lport = lport;
+		call->key.key4.rport = rport;
+		call->key.key4.proto = IPPROTO_TCP;
 		/* An IPv4 peer of an IPv6 address there is not. */
 		if (laddr[0] || laddr[1] || laddr[2] != V4_MAPPED)
 			call->op = 0;
 	} else {
-		__builtin_memcpy(&call->key6.laddr, laddr, sizeof(call->key6.laddr));
-		__builtin_memcpy(&call->key6.raddr, raddr, sizeof(call->key6.raddr));
-		call->key6.lport = lport;
-		call->key6.rport = rport;
-		call->key6.proto = IPPROTO_TCP;
+		__builtin_memcpy(&call->key.key6.laddr, laddr, sizeof(call->key.key6.laddr));
+		__builtin_memcpy(&call->key.key6.raddr, raddr, sizeof(call->key.key6.raddr));
+		call->key.key6.lport = lport;
+		call->key.key6.rport = rport;
+		call->key.key6.proto = IPPROTO_TCP;
 		if (!laddr[0] && !laddr[1] && laddr[2] == V4_MAPPED)
 			call->op = 0;
 	}

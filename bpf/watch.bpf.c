@@ -21,6 +21,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#include "entry.h"
 #include "maps.h"
 #include "socket.h"
 
@@ -136,14 +137,6 @@ static __always_inline void kernel_flag(bool v6, __u16 port)
 		__sync_fetch_and_or(word, (__u64)LRP_PORT_KERNEL << 32);
 }
 
-static __always_inline bool flow_counts(const struct lrp_flow *flow)
-{
-	__u32 index = flow->end;
-	struct lrp_end *end = bpf_map_lookup_elem(&lrp_ends, &index);
-
-	return end && end->generation == flow->generation;
-}
-
 static __always_inline void kernel_set4(const struct sock *sk, bool there)
 {
 	struct lrp_flow4 key = {
@@ -161,7 +154,7 @@ static __always_inline void kernel_set4(const struct sock *sk, bool there)
 		return;
 	}
 	flow = bpf_map_lookup_elem(&lrp_flows4, &key);
-	if (flow && flow_counts(flow))
+	if (flow && lrp_entry_counts(*lrp_entry_second(flow)))
 		return;
 	bpf_map_update_elem(&lrp_kernel4, &key, &now, BPF_ANY);
 	kernel_flag(false, port_of(sk));
@@ -178,7 +171,7 @@ static __always_inline void kernel_set6(const struct sock *sk, const struct lrp_
 		return;
 	}
 	flow = bpf_map_lookup_elem(&lrp_flows6, key);
-	if (flow && flow_counts(flow))
+	if (flow && lrp_entry_counts(*lrp_entry_second(flow)))
 		return;
 	bpf_map_update_elem(&lrp_kernel6, key, &now, BPF_ANY);
 	kernel_flag(true, port_of(sk));
@@ -249,7 +242,7 @@ int BPF_PROG(lrp_state, struct sock *sk, int before, int now)
 	} else if (now == STATE_SYN_SENT || now == STATE_SYN_RECV || now == STATE_ESTABLISHED) {
 		kernel_set(sk, true);
 	} else if (now == STATE_CLOSE && before != STATE_LISTEN) {
-		/* Also if it goes on in TIME_WAIT, without this socket: see kernel.c. */
+		/* Also if it goes on in TIME_WAIT, without this socket: see kernel_tcp.c. */
 		kernel_set(sk, false);
 	}
 	if (event.index)
@@ -273,4 +266,43 @@ int lrp_locks(struct lrp_locks_call *ctx)
 	struct sock *sk = lrp_socket_of(*(volatile __u32 *)&ctx->fd);
 
 	return sk ? BPF_CORE_READ_BITFIELD_PROBED(sk, sk_userlocks) : 0;
+}
+
+/* ---- what lrpd takes away ------------------------------------------------------------------ */
+
+/* Is it the family's still, or reserved by it? */
+static __always_inline bool entry_lives(const struct lrp_flow *flow, __u64 second)
+{
+	__u32 owner = flow->owner, endpoint = flow->endpoint, index = (__u32)second;
+	struct lrp_family *family = bpf_map_lookup_elem(&lrp_families, &owner);
+	__u32 *endpoint_owner = bpf_map_lookup_elem(&lrp_endpoint_owners, &endpoint);
+	struct lrp_end *end = bpf_map_lookup_elem(&lrp_ends, &index);
+
+	return family && family->generation && endpoint_owner && *endpoint_owner == owner && end &&
+	       end->owner == owner && (!(second >> 32) || end->generation == second >> 32);
+}
+
+/* Context of lrp_purge: an exact entry of TCP. Deletes it if it lives no longer; then the result is 1. */
+struct lrp_purge_call {
+	__u32 v4;
+	struct lrp_flow6 key; /* or lrp_flow4, in its first bytes */
+};
+
+SEC("syscall")
+int lrp_purge(struct lrp_purge_call *ctx)
+{
+	struct lrp_entry_key key = {.v4 = *(volatile __u32 *)&ctx->v4};
+	volatile __u32 *from = (volatile __u32 *)&ctx->key;
+	__u32 *to = (__u32 *)&key.key6;
+	struct lrp_flow *flow;
+	__u64 second;
+
+#pragma unroll
+	for (int i = 0; i < (int)(sizeof(key.key6) / 4); i++)
+		to[i] = from[i];
+	flow = lrp_entry_find(&key);
+	if (!flow || !flow->end)
+		return 0;
+	second = *(volatile __u64 *)lrp_entry_second(flow);
+	return !entry_lives(flow, second) && lrp_entry_remove(&key, flow, second);
 }

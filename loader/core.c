@@ -17,7 +17,7 @@
 #include "end.h"
 #include "flow.h"
 #include "fragment.h"
-#include "kernel.h"
+#include "kernel_tcp.h"
 #include "local.h"
 #include "memory.h"
 #include "pin.h"

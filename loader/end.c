@@ -9,7 +9,7 @@
 #include "end.h"
 #include "flow.h"
 #include "grace.h"
-#include "kernel.h"
+#include "kernel_tcp.h"
 #include "shadow.h"
 #include "watch.h"
 

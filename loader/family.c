@@ -108,19 +108,6 @@ void lrp_core_family_endpoint(struct lrp_core *core, uint32_t endpoint, uint32_t
 		__atomic_store_n(&core->endpoint_owners[endpoint], owner, __ATOMIC_RELEASE);
 }
 
-void lrp_core_family_purged(struct lrp_core *core, const struct lrp_flow *flow)
-{
-	uint32_t quota = flow->owner < LRP_OWNERS ? core->state->owner[flow->owner].quota : 0;
-
-	if (flow->end && flow->end < LRP_ENDS)
-		__atomic_fetch_sub(&core->ends[flow->end].flows, 1, __ATOMIC_RELAXED);
-	if (!quota)
-		return;
-	__atomic_fetch_sub(&core->quotas[quota].flows, 1, __ATOMIC_RELAXED);
-	if (quota != LRP_QUOTA_ROOT)
-		__atomic_fetch_sub(&core->quotas[LRP_QUOTA_ALL].flows, 1, __ATOMIC_RELAXED);
-}
-
 /* ---- the program ------------------------------------------------------------------------------ */
 
 static int silent(enum libbpf_print_level level, const char *format, va_list args)

@@ -21,7 +21,4 @@ void lrp_core_families_sync(struct lrp_core *core);
 int lrp_core_family_program(struct lrp_core *core, uint32_t owner);
 /* Whose endpoint it is, 0: nobody's. Taken away before a grace period and given to somebody else after it. */
 void lrp_core_family_endpoint(struct lrp_core *core, uint32_t endpoint, uint32_t owner);
-/* An exact entry of TCP has been purged. */
-void lrp_core_family_purged(struct lrp_core *core, const struct lrp_flow *flow);
-
 #endif

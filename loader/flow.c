@@ -28,7 +28,7 @@
 #include "end.h"
 #include "family.h"
 #include "flow.h"
-#include "kernel.h"
+#include "kernel_tcp.h"
 #include "reset.h"
 #include "shadow.h"
 #include "watch.h"
@@ -188,7 +188,7 @@ static bool left_look(struct lrp_core *core, uint32_t index)
 	return false;
 }
 
-/* One store: XDP reads target and flags as one word. LRP_PORT_KERNEL is kernel.c's and the watcher's. */
+/* One store: XDP reads target and flags as one word. LRP_PORT_KERNEL is kernel_tcp.c's and the watcher's. */
 static void port_store(struct lrp_core *core, uint32_t index, uint64_t word)
 {
 	const uint64_t kernel = (uint64_t)LRP_PORT_KERNEL << 32;
@@ -694,16 +694,11 @@ static void walk_all(struct lrp_core *core,
 static void purge(struct lrp_core *core, const struct flow_map *m, const uint8_t *key,
 		  const struct lrp_flow *flow, void *unused)
 {
-	int fd = core->map_fd[m->map];
 	struct lrp_core_reset peer;
-	struct lrp_flow now;
 
 	(void)unused;
-	/* Asked again: it may be another's by now. */
-	if (lives(core, flow) || bpf_map_lookup_elem(fd, key, &now) || lives(core, &now) ||
-	    bpf_map_delete_elem(fd, key))
+	if (lives(core, flow) || !lrp_core_purge(core, m->map == LRP_MAP_FLOWS4, key))
 		return;
-	lrp_core_family_purged(core, &now);
 	m->peer(key, &peer);
 	lrp_core_reset(core, &peer);
 }

@@ -260,6 +260,44 @@ int lrp_core_diag_dump(uint8_t family, uint8_t protocol, uint32_t states, __be16
 	return err;
 }
 
+static int on_state(const struct nlmsghdr *nlh, void *data)
+{
+	const struct inet_diag_msg *msg = mnl_nlmsg_get_payload(nlh);
+
+	if (nlh->nlmsg_type == SOCK_DIAG_BY_FAMILY)
+		*(uint32_t *)data = msg->idiag_state;
+	return MNL_CB_STOP;
+}
+
+uint32_t lrp_core_diag_state(uint8_t family, const struct inet_diag_sockid *id)
+{
+	struct mnl_socket *nl = mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC);
+	char buffer[8192];
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buffer);
+	struct inet_diag_req_v2 *req;
+	uint32_t state = 0;
+	ssize_t n;
+
+	if (!nl)
+		return 0;
+	nlh->nlmsg_type = SOCK_DIAG_BY_FAMILY;
+	nlh->nlmsg_flags = NLM_F_REQUEST;
+	req = mnl_nlmsg_put_extra_header(nlh, sizeof(*req));
+	req->sdiag_family = family;
+	req->sdiag_protocol = IPPROTO_TCP;
+	req->idiag_states = ~0u;
+	req->id = *id;
+	req->id.idiag_cookie[0] = req->id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+	if (mnl_socket_bind(nl, 0, MNL_SOCKET_AUTOPID) >= 0 &&
+	    mnl_socket_sendto(nl, nlh, nlh->nlmsg_len) >= 0) {
+		n = mnl_socket_recvfrom(nl, buffer, sizeof(buffer));
+		if (n > 0)
+			mnl_cb_run(buffer, (size_t)n, 0, 0, on_state, &state);
+	}
+	mnl_socket_close(nl);
+	return state;
+}
+
 int lrp_core_shadows_find(const struct lrp_published *const *pub, bool *alive, size_t count,
 			  __be16 port)
 {

@@ -25,8 +25,8 @@ enum { LINK_RELEASE, LINK_STATE, LINKS };
 static const char *const link_name[LINKS] = {"watch:release", "watch:state"};
 
 struct lrp_core_watch {
-	int link[LINKS]; /* -1: none */
-	int locks_fd;	 /* lrp_locks */
+	int link[LINKS];	/* -1: none */
+	int locks_fd, purge_fd; /* lrp_locks, lrp_purge */
 };
 
 static struct lrp_core_watch *watch_of(struct lrp_core *core)
@@ -38,7 +38,8 @@ static struct lrp_core_watch *watch_of(struct lrp_core *core)
 	watch = calloc(1, sizeof(*watch));
 	if (!watch)
 		return NULL;
-	watch->link[LINK_RELEASE] = watch->link[LINK_STATE] = watch->locks_fd = -1;
+	watch->link[LINK_RELEASE] = watch->link[LINK_STATE] = -1;
+	watch->locks_fd = watch->purge_fd = -1;
 	return core->watch = watch;
 }
 
@@ -123,7 +124,8 @@ int lrp_core_watch_open(struct lrp_core *core, char *text)
 				     strerror(-link[LINK_STATE]));
 	if (!err) {
 		watch->locks_fd = fcntl(bpf_program__fd(skel->progs.lrp_locks), F_DUPFD_CLOEXEC, 3);
-		if (watch->locks_fd < 0)
+		watch->purge_fd = fcntl(bpf_program__fd(skel->progs.lrp_purge), F_DUPFD_CLOEXEC, 3);
+		if (watch->locks_fd < 0 || watch->purge_fd < 0)
 			err = lrp_core_error(text, -errno, "watcher: %s", strerror(errno));
 	}
 	/* The programs of an lrpd before us go only now: nothing goes unseen. */
@@ -152,6 +154,7 @@ void lrp_core_watch_close(struct lrp_core *core)
 		close_fd(&watch->link[i]);
 	}
 	close_fd(&watch->locks_fd);
+	close_fd(&watch->purge_fd);
 	free(watch);
 	core->watch = NULL;
 }
@@ -279,4 +282,21 @@ bool lrp_core_watched(struct lrp_core *core, uint64_t cookie)
 	struct lrp_shadow shadow;
 
 	return shadow_get(core, cookie, &shadow) != -ENOENT;
+}
+
+/* ---- entries ---------------------------------------------------------------------------- */
+
+bool lrp_core_purge(struct lrp_core *core, bool v4, const void *key)
+{
+	struct {
+		uint32_t v4;
+		struct lrp_flow6 key;
+	} call = {.v4 = v4};
+	struct bpf_test_run_opts run = {
+		.sz = sizeof(run), .ctx_in = &call, .ctx_size_in = sizeof(call)};
+
+	if (!works(core))
+		return false;
+	memcpy(&call.key, key, v4 ? sizeof(struct lrp_flow4) : sizeof(struct lrp_flow6));
+	return !bpf_prog_test_run_opts(core->watch->purge_fd, &run) && run.retval == 1;
 }

@@ -29,4 +29,7 @@ void lrp_core_unwatch(struct lrp_core *core, uint64_t cookie, enum lrp_shadow_re
 /* False: the socket has left its port. True also where nothing can be watched. */
 bool lrp_core_watched(struct lrp_core *core, uint64_t cookie);
 
+/* Deletes an exact entry of TCP, unless it lives again by now. `key`: struct lrp_flow4 or lrp_flow6. True: it is gone, by us. */
+bool lrp_core_purge(struct lrp_core *core, bool v4, const void *key);
+
 #endif

@@ -25,8 +25,34 @@ int hostile_dial(void)
 	return fd;
 }
 
+static int send_request(int control, const struct lrp_request *request, const int *fds, int count)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(LRP_CONTROL_MAX_BATCH * sizeof(int))];
+	} out = {0};
+	struct iovec iov = {(void *)request, sizeof(*request)};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (count) {
+		msg.msg_control = &out;
+		msg.msg_controllen = CMSG_SPACE((size_t)count * sizeof(int));
+		out.header.cmsg_level = SOL_SOCKET;
+		out.header.cmsg_type = SCM_RIGHTS;
+		out.header.cmsg_len = CMSG_LEN((size_t)count * sizeof(int));
+		memcpy(CMSG_DATA(&out.header), fds, (size_t)count * sizeof(int));
+	}
+	return sendmsg(control, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
 int hostile_ask(int control, struct lrp_request *request, struct lrp_reply *reply, int *fds,
 		int *count)
+{
+	return hostile_ask_with(control, request, NULL, 0, reply, fds, count);
+}
+
+int hostile_ask_with(int control, struct lrp_request *request, const int *in_fds, int in_count,
+		     struct lrp_reply *reply, int *fds, int *count)
 {
 	union {
 		struct cmsghdr header;
@@ -41,8 +67,8 @@ int hostile_ask(int control, struct lrp_request *request, struct lrp_reply *repl
 	*count = 0;
 	request->magic = LRP_ABI_MAGIC;
 	request->version = LRP_ABI_VERSION;
-	if (send(control, request, sizeof(*request), MSG_NOSIGNAL) < 0 ||
-	    poll(&pfd, 1, 10000) <= 0 || recvmsg(control, &msg, MSG_CMSG_CLOEXEC) <= 0)
+	if (send_request(control, request, in_fds, in_count) || poll(&pfd, 1, 10000) <= 0 ||
+	    recvmsg(control, &msg, MSG_CMSG_CLOEXEC) <= 0)
 		return 1;
 	cmsg = CMSG_FIRSTHDR(&msg);
 	if (cmsg && cmsg->cmsg_type == SCM_RIGHTS) {

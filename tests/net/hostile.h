@@ -17,6 +17,10 @@ int hostile_dial(void);
 int hostile_ask(int control, struct lrp_request *request, struct lrp_reply *reply, int *fds,
 		int *count);
 
+/* The same with descriptors in the request. */
+int hostile_ask_with(int control, struct lrp_request *request, const int *in_fds, int in_count,
+		     struct lrp_reply *reply, int *fds, int *count);
+
 struct hostile_ring {
 	volatile uint32_t *producer, *consumer;
 	volatile uint64_t *slot; /* of a fill ring */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* kernel.c - see kernel.h. */
+/* kernel_tcp.c - see kernel_tcp.h. */
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
@@ -13,7 +13,7 @@
 
 #include "../runtime/base/log.h"
 #include "end.h"
-#include "kernel.h"
+#include "kernel_tcp.h"
 #include "shadow.h"
 
 #define LOOK_NS (1ull * 1000000000u)
@@ -35,6 +35,10 @@ struct sync {
 	struct lrp_core *core;
 	uint64_t now_ns;
 	uint32_t failed;
+	/* Put into the map by us, not by the watcher. */
+	struct inet_diag_sockid *fresh;
+	uint8_t *family; /* of each */
+	uint32_t count, room;
 };
 
 static bool is_mapped(const __be32 addr[4])
@@ -63,35 +67,58 @@ static bool taken(struct lrp_core *core, enum lrp_shared_map map, const void *ke
 	       lrp_core_end_counts(core, &flow);
 }
 
-static void put4(struct sync *sync, const struct inet_diag_sockid *id)
+static bool remember(struct sync *sync, uint8_t family, const struct inet_diag_sockid *id)
 {
-	struct lrp_flow4 key = {
-		.lport = id->idiag_sport, .rport = id->idiag_dport, .proto = IPPROTO_TCP};
-	struct lrp_core *core = sync->core;
-	bool mapped = is_mapped(id->idiag_dst);
+	if (sync->count == sync->room) {
+		uint32_t room = sync->room ? 2 * sync->room : 64;
+		void *fresh = realloc(sync->fresh, room * sizeof(*sync->fresh)), *families;
 
-	key.laddr = id->idiag_src[mapped ? 3 : 0];
-	key.raddr = id->idiag_dst[mapped ? 3 : 0];
-	if (taken(core, LRP_MAP_FLOWS4, &key))
-		return;
-	sync->failed += bpf_map_update_elem(core->map_fd[LRP_MAP_KERNEL4], &key, &sync->now_ns,
-					    BPF_ANY) != 0;
-	flag(core, false, id->idiag_sport, true);
+		if (!fresh)
+			return false;
+		sync->fresh = fresh;
+		families = realloc(sync->family, room);
+		if (!families)
+			return false;
+		sync->family = families;
+		sync->room = room;
+	}
+	sync->fresh[sync->count] = *id;
+	sync->family[sync->count++] = family;
+	return true;
 }
 
-static void put6(struct sync *sync, const struct inet_diag_sockid *id)
+static void key4_of(const struct inet_diag_sockid *id, struct lrp_flow4 *key)
 {
-	struct lrp_flow6 key = {
-		.lport = id->idiag_sport, .rport = id->idiag_dport, .proto = IPPROTO_TCP};
-	struct lrp_core *core = sync->core;
+	bool mapped = is_mapped(id->idiag_dst);
 
-	memcpy(&key.laddr, id->idiag_src, 16);
-	memcpy(&key.raddr, id->idiag_dst, 16);
-	if (taken(core, LRP_MAP_FLOWS6, &key))
+	*key = (struct lrp_flow4){.laddr = id->idiag_src[mapped ? 3 : 0],
+				  .raddr = id->idiag_dst[mapped ? 3 : 0],
+				  .lport = id->idiag_sport,
+				  .rport = id->idiag_dport,
+				  .proto = IPPROTO_TCP};
+}
+
+static void key6_of(const struct inet_diag_sockid *id, struct lrp_flow6 *key)
+{
+	*key = (struct lrp_flow6){
+		.lport = id->idiag_sport, .rport = id->idiag_dport, .proto = IPPROTO_TCP};
+	memcpy(&key->laddr, id->idiag_src, 16);
+	memcpy(&key->raddr, id->idiag_dst, 16);
+}
+
+/* The watcher's entries are marked as seen; what it has not is put there. */
+static void put(struct sync *sync, const struct inet_diag_msg *msg, bool v6, const void *key)
+{
+	struct lrp_core *core = sync->core;
+	int fd = core->map_fd[v6 ? LRP_MAP_KERNEL6 : LRP_MAP_KERNEL4];
+
+	if (taken(core, v6 ? LRP_MAP_FLOWS6 : LRP_MAP_FLOWS4, key) ||
+	    !bpf_map_update_elem(fd, key, &sync->now_ns, BPF_EXIST))
 		return;
-	sync->failed += bpf_map_update_elem(core->map_fd[LRP_MAP_KERNEL6], &key, &sync->now_ns,
-					    BPF_ANY) != 0;
-	flag(core, true, id->idiag_sport, true);
+	if (!remember(sync, msg->idiag_family, &msg->id) ||
+	    bpf_map_update_elem(fd, key, &sync->now_ns, BPF_NOEXIST))
+		sync->failed++;
+	flag(core, v6, msg->id.idiag_sport, true);
 }
 
 static int on_connection(const struct nlmsghdr *nlh, void *data)
@@ -102,11 +129,45 @@ static int on_connection(const struct nlmsghdr *nlh, void *data)
 	if (nlh->nlmsg_type != SOCK_DIAG_BY_FAMILY || !(STATES >> msg->idiag_state & 1) ||
 	    !lrp_core_port_watched(sync->core, msg->id.idiag_sport))
 		return MNL_CB_OK;
-	if (msg->idiag_family == AF_INET || is_mapped(msg->id.idiag_dst))
-		put4(sync, &msg->id);
-	else
-		put6(sync, &msg->id);
+	if (msg->idiag_family == AF_INET || is_mapped(msg->id.idiag_dst)) {
+		struct lrp_flow4 key;
+
+		key4_of(&msg->id, &key);
+		put(sync, msg, false, &key);
+	} else {
+		struct lrp_flow6 key;
+
+		key6_of(&msg->id, &key);
+		put(sync, msg, true, &key);
+	}
 	return MNL_CB_OK;
+}
+
+/*
+ * A connection may have ended between our look and our entry, and the watcher, which takes entries out, found none.
+ * So each is looked for once more. What ends after that the watcher sees.
+ */
+static void look_again(struct sync *sync)
+{
+	struct lrp_core *core = sync->core;
+
+	for (uint32_t i = 0; i < sync->count; i++) {
+		const struct inet_diag_sockid *id = &sync->fresh[i];
+		struct lrp_flow4 key4;
+		struct lrp_flow6 key6;
+
+		if (STATES >> lrp_core_diag_state(sync->family[i], id) & 1)
+			continue;
+		if (sync->family[i] == AF_INET || is_mapped(id->idiag_dst)) {
+			key4_of(id, &key4);
+			bpf_map_delete_elem(core->map_fd[LRP_MAP_KERNEL4], &key4);
+		} else {
+			key6_of(id, &key6);
+			bpf_map_delete_elem(core->map_fd[LRP_MAP_KERNEL6], &key6);
+		}
+	}
+	free(sync->fresh);
+	free(sync->family);
 }
 
 void lrp_core_kernel_sync(struct lrp_core *core)
@@ -116,6 +177,7 @@ void lrp_core_kernel_sync(struct lrp_core *core)
 
 	if (!err)
 		err = lrp_core_diag_dump(AF_INET6, IPPROTO_TCP, STATES, 0, on_connection, &sync);
+	look_again(&sync);
 	if (err)
 		lrp_log_once(LRP_LOG_WARN,
 			     "lrpd: sock_diag: %s: connections that the kernel has on ports of LRP "

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * kernel.h - TCP connections that the kernel has on ports of LRP: lrp_kernel4 and lrp_kernel6, which XDP asks before
+ * kernel_tcp.h - TCP connections that the kernel has on ports of LRP: lrp_kernel4 and lrp_kernel6, which XDP asks before
  * it looks for entries of ours. The watcher follows them from the moment a port is watched; what was there before,
  * and what it cannot see, is read from sock_diag.
  */
-#ifndef LRP_CORE_KERNEL_H
-#define LRP_CORE_KERNEL_H
+#ifndef LRP_CORE_KERNEL_TCP_H
+#define LRP_CORE_KERNEL_TCP_H
 
 #include "internal.h"
 
