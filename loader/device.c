@@ -17,6 +17,7 @@
 #include "family.h"
 #include "flow.h"
 #include "fragment.h"
+#include "kernel.h"
 #include "device.h"
 #include "link.h"
 #include "local.h"
@@ -355,6 +356,23 @@ void lrp_core_attached_line(const struct lrp_core_device *device,
 		       fallback ? " (native mode is not available)" : "");
 }
 
+/* Before anything is changed. */
+static int check_kernel(const struct lrp_core *core, const struct lrp_attach_request *request,
+			const struct lrp_link_info *info, const struct lrp_core_plan *plan,
+			char *text)
+{
+	struct lrp_kernel_needs needs = {
+		.embedded = core->opts.embedded,
+		.libxdp = request->libxdp,
+		.several_frames = plan->sg,
+		.locked_bytes = (uint64_t)info->queues * plan->frames * plan->frame_size,
+	};
+	struct lrp_kernel_facts facts;
+
+	lrp_kernel_ask(&facts);
+	return lrp_kernel_judge(&facts, &needs, text);
+}
+
 static int attach_new(struct lrp_core *core, struct lrp_core_device *device,
 		      const struct lrp_attach_request *request, const struct lrp_link_info *info,
 		      char *text)
@@ -369,6 +387,8 @@ static int attach_new(struct lrp_core *core, struct lrp_core_device *device,
 		err = lrp_core_plan(core, request, info, &plan, text);
 	if (!err)
 		err = plan_pools(core, info, slots, text);
+	if (!err)
+		err = check_kernel(core, request, info, &plan, text);
 	if (err)
 		return err;
 	fill_state(device->state, request, info, &plan);

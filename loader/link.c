@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "kernel.h"
 #include "link.h"
 
 struct link_row {
@@ -278,6 +279,17 @@ int lrp_core_link_refusal(const struct lrp_link_info *info, bool libxdp, char *t
 				      info->ifname, upper[i].what,
 				      info->lower[0] ? "what is below it: " : "the device below it",
 				      info->lower);
+	}
+	if (info->prog_id && !strcmp(info->prog_name, "lrp_xdp")) {
+		char who[64];
+
+		lrp_program_holder(info->prog_id, who, sizeof(who));
+		return lrp_core_error(
+			text, -EBUSY,
+			"%s is LRP's already: %s has it; end that, or let all use lrpd "
+			"(lrp attach %s, and no lrp_embed)",
+			info->ifname, who[0] ? who : "a process that cannot be seen from here",
+			info->ifname);
 	}
 	if (info->prog_id && !libxdp)
 		return lrp_core_error(text, -EBUSY,

@@ -8,12 +8,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_link.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 #include <xdp/libxdp.h>
 
 #include "../runtime/base/log.h"
+#include "kernel.h"
 #include "lrp_xdp.skel.h"
 #include "xdp.h"
 
@@ -53,11 +55,21 @@ const char *const lrp_device_map_name[LRP_MAP_PER_DEVICE] = {
 /* ---- libbpf's and libxdp's words ------------------------------------------------ */
 
 static char last_words[256]; /* what the library said last, for one line to the user */
+static char verifier_words[320];
 
 static void keep_words(const char *format, va_list args)
 {
-	char line[256];
+	char line[256], *whole = NULL;
+	va_list again;
 
+	/* The verifier's log comes in one piece. */
+	if (strstr(format, "LOAD LOG")) {
+		va_copy(again, args);
+		if (vasprintf(&whole, format, again) >= 0)
+			lrp_verifier_end(whole, verifier_words, sizeof(verifier_words));
+		va_end(again);
+		free(whole);
+	}
 	vsnprintf(line, sizeof(line), format, args);
 	line[strcspn(line, "\n")] = 0;
 	lrp_log(LRP_LOG_DEBUG, "%s", line);
@@ -79,46 +91,25 @@ static int on_libxdp(enum libxdp_print_level level, const char *format, va_list 
 	return 0;
 }
 
-/* ---- what the kernel must have ----------------------------------------------------- */
+/* ---- why it did not load ----------------------------------------------------------- */
 
-static bool kernel_at_least(unsigned int major, unsigned int minor)
-{
-	unsigned int a = 0, b = 0;
-	struct utsname name;
-
-	return !uname(&name) && sscanf(name.release, "%u.%u", &a, &b) == 2 &&
-	       (a > major || (a == major && b >= minor));
-}
-
+/* What the check before the attachment [kernel.h] could not know. */
 static int explain_load(const char *ifname, int err, char *text)
 {
-	struct utsname name;
-
-	uname(&name);
 	/* EACCES: the verifier's, who wants CAP_PERFMON for comparisons of pointers */
 	if (err == -EPERM || (err == -EACCES && geteuid() != 0))
 		return lrp_core_error(
 			text, err,
 			"%s: no permission to load BPF programs: run as root, or with "
-			"CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_NET_RAW",
-			ifname);
-	if (!kernel_at_least(6, 1))
-		return lrp_core_error(text, err, "Linux %s is too old: 6.1 or later is needed",
-				      name.release);
-	if (libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_XDP, NULL) == 0)
-		return lrp_core_error(text, err,
-				      "kernel without XDP programs (CONFIG_BPF_SYSCALL, "
-				      "CONFIG_NET)");
-	if (libbpf_probe_bpf_map_type(BPF_MAP_TYPE_XSKMAP, NULL) == 0)
-		return lrp_core_error(text, err,
-				      "kernel without AF_XDP: CONFIG_XDP_SOCKETS is needed");
+			"CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_NET_RAW and CAP_IPC_LOCK%s%s",
+			ifname, verifier_words[0] ? "; verifier: " : "", verifier_words);
 	if (err == -ENOMEM)
 		return lrp_core_error(text, err,
 				      "%s: not enough memory for the maps (or RLIMIT_MEMLOCK): use "
 				      "fewer --endpoints with lrpd",
 				      ifname);
 	return lrp_core_error(text, err, "%s: the kernel refuses the program: %s (%s)", ifname,
-			      strerror(-err), last_words);
+			      strerror(-err), verifier_words[0] ? verifier_words : last_words);
 }
 
 /* ---- loading ------------------------------------------------------------------------ */
@@ -353,7 +344,7 @@ int lrp_core_xdp_attach(struct lrp_core *core, struct lrp_core_device *device,
 	uint32_t mode = device->state->mode;
 	int err;
 
-	last_words[0] = 0;
+	last_words[0] = verifier_words[0] = 0;
 	if (device->prog_fd >= 0 && device->link_fd >= 0) {
 		err = replace_program(core, device, text);
 	} else if (device->prog_fd >= 0) {

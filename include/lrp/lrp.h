@@ -41,7 +41,8 @@ extern "C" {
 
 /*
  * Embedded mode: attach to an interface in this process, without lrpd. Needs
- * CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON. Call before the first lrp_socket().
+ * CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_PERFMON, and CAP_IPC_LOCK or a RLIMIT_MEMLOCK for the
+ * memory of all queues. Call before the first lrp_socket().
  * The program is detached when lrp_embed_close() is called or the process ends,
  * however it ends. Returns 0, or -1 with errno; lrp_embed_error() has a line
  * that names the thing and the way out.

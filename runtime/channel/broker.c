@@ -155,6 +155,15 @@ bool lrp_broker_ready(void)
 	return ready;
 }
 
+bool lrp_broker_ready_or_say(void)
+{
+	if (lrp_broker_ready())
+		return true;
+	lrp_log_once(LRP_LOG_WARN, "no lrpd answers and no interface is embedded: sockets work "
+				   "through the kernel alone (start it with: lrp attach IFACE)");
+	return false;
+}
+
 /* 0, or -errno of transport or answer. */
 int lrp_broker_call(struct lrp_request *request, const int *in_fds, int in_count,
 		    struct lrp_reply *reply, int *fds, int *count)

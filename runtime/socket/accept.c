@@ -257,7 +257,7 @@ static void start(struct lrp_view *l, int fd, uint32_t backlog)
 	struct lrp_stream *stream = &l->sock->stream;
 	struct lrp_hub *hub;
 
-	if (!lrp_broker_ready() || !lrp_tx_ready())
+	if (!lrp_broker_ready_or_say() || !lrp_tx_ready())
 		return;
 	hub = make_hub(l, fd, backlog);
 	if (!hub) {

@@ -240,10 +240,8 @@ void lrp_sock_publish(struct lrp_view *l, int fd)
 		if (s->published)
 			lrp_endpoint_withdraw(&s->ep);
 		s->published = false;
-		if (s->bound && !lrp_broker_ready())
-			lrp_log_once(LRP_LOG_WARN,
-				     "no lrpd answers and no interface is embedded: sockets work "
-				     "through the kernel alone (start it with: lrp attach IFACE)");
+		if (s->bound)
+			lrp_broker_ready_or_say();
 		return;
 	}
 	if (s->ep.id == LRP_ENDPOINT_NONE && take_endpoint(l))

@@ -107,7 +107,7 @@ static bool choose(struct lrp_view *l, int fd, const struct sockaddr_storage *to
 	__be16 port;
 
 	memset(flow, 0, sizeof(*flow));
-	if (!lrp_broker_ready() || !lrp_tx_ready() || to->ss_family != l->sock->domain ||
+	if (!lrp_broker_ready_or_say() || !lrp_tx_ready() || to->ss_family != l->sock->domain ||
 	    !read_address(to, len, &flow->family, &flow->raddr, &flow->rport) || !flow->rport ||
 	    is_any(&flow->raddr, flow->family) ||
 	    getsockname(fd, (struct sockaddr *)&local, &local_len) ||

@@ -14,6 +14,8 @@ bed_needs_lrpd
 build=${LRP_BUILD:-$top/build}
 export PATH=$build/bin:$PATH
 failed=0
+events=$(mktemp)
+trap 'rm -f "$events"' EXIT
 
 fail()
 {
@@ -76,8 +78,40 @@ out=$(setpriv --reuid 65534 --clear-groups lrp attach s0 2>&1) && fail "attached
 grep -q 'only root can start one' <<<"$out" || fail "unprivileged attach: $out"
 expect 1 'must be started by root' setpriv --reuid 65534 --clear-groups $build/bin/lrpd
 out=$(setpriv --bounding-set -bpf,-sys_admin,-perfmon $build/bin/lrp attach s0 2>&1)
-grep -Eq 'no permission|CAP_' <<<"$out" || fail "without CAP_BPF: $out"
+grep -q 'missing CAP_BPF, CAP_PERFMON;' <<<"$out" || fail "without CAP_BPF: $out"
 lrp stop 2>/dev/null
+# Refused before the interface was touched: nobody saw a change of it.
+ip monitor link dev s0 >$events &
+monitor=$!
+sleep 0.2
+out=$(setpriv --bounding-set -sys_admin,-perfmon $build/bin/lrp attach s0 2>&1)
+grep -q 'missing CAP_PERFMON;.*CAP_IPC_LOCK' <<<"$out" || fail "without CAP_PERFMON: $out"
+lrp stop 2>/dev/null
+sleep 0.2
+kill $monitor
+[ ! -s $events ] || fail "touched before it was refused: $(cat $events)"
+
+# ---- who embeds it is named, to a second one and to lrpd (by the 15 letters of /proc/PID/comm)
+example-embedded s0 >/dev/null &
+embedded=$!
+for _ in $(seq 100); do
+	ip -d link show s0 | grep -q 'prog/xdp id' && break
+	sleep 0.1
+done
+out=$(timeout 5 example-embedded s0 2>&1) && fail "embedded twice"
+grep -q "s0 is LRP's already: example-embedde (pid $embedded) has it" <<<"$out" || fail "second embedding: $out"
+expect 1 "s0 is LRP's already: example-embedde \(pid $embedded\) has it" lrp attach s0
+kill -9 $embedded
+wait $embedded 2>/dev/null
+lrp stop 2>/dev/null
+
+# ---- without lrpd TCP says what UDP says
+for example in "echo 7007" "tcp_echo 7009"; do
+	# shellcheck disable=SC2086
+	timeout 1 example-$example >/dev/null 2>$events
+	[ "$(grep -c 'no lrpd answers and no interface is embedded' $events)" = 1 ] ||
+		fail "example-$example without lrpd: $(cat $events)"
+done
 
 # ---- native
 expect 0 's0: attached in native mode, 1 queue, 4096 frames of 2048 bytes' lrp attach s0 --frames 4096
