@@ -11,32 +11,26 @@ void lrp_tcp_dsack(struct lrp_tcp *c, uint32_t start, uint32_t end)
 		c->dsack = (struct lrp_tcp_sack){start, end};
 }
 
-static void drop(struct lrp_tcp *c, uint32_t i)
-{
-	c->ranges--;
-	memmove(&c->range[i], &c->range[i + 1], (c->ranges - i) * sizeof(c->range[0]));
-}
-
 bool lrp_tcp_reorder_insert(struct lrp_tcp *c, uint32_t start, uint32_t end)
 {
 	struct lrp_tcp_sack merged = {start, end};
-	uint32_t i;
+	uint32_t kept = 0;
 
-	for (i = 0; i < c->ranges;) {
+	for (uint32_t i = 0; i < c->ranges; i++) {
 		struct lrp_tcp_sack r = c->range[i];
 
 		if (lrp_seq_lt(r.end, start) || lrp_seq_gt(r.start, end)) {
-			i++;
+			c->range[kept++] = r;
 			continue;
 		}
 		lrp_tcp_dsack(c, lrp_seq_max(r.start, start), lrp_seq_min(r.end, end));
 		merged.start = lrp_seq_min(merged.start, r.start);
 		merged.end = lrp_seq_max(merged.end, r.end);
-		drop(c, i);
 	}
-	if (c->ranges == LRP_TCP_RANGES_MAX)
+	c->ranges = (uint8_t)kept;
+	if (kept == LRP_TCP_RANGES_MAX)
 		return false;
-	memmove(&c->range[1], &c->range[0], c->ranges * sizeof(c->range[0]));
+	memmove(&c->range[1], &c->range[0], kept * sizeof(c->range[0]));
 	c->range[0] = merged;
 	c->ranges++;
 	return true;
@@ -44,17 +38,19 @@ bool lrp_tcp_reorder_insert(struct lrp_tcp *c, uint32_t start, uint32_t end)
 
 void lrp_tcp_reorder_advance(struct lrp_tcp *c)
 {
-	for (uint32_t i = 0; i < c->ranges;) {
+	uint32_t kept = 0, edge = c->rcv_nxt;
+
+	for (uint32_t i = 0; i < c->ranges; i++) {
 		struct lrp_tcp_sack r = c->range[i];
 
-		if (lrp_seq_gt(r.start, c->rcv_nxt)) {
-			i++;
+		/* Ranges do not touch each other: where this one ends, none else begins. */
+		if (lrp_seq_gt(r.start, edge)) {
+			c->range[kept++] = r;
 			continue;
 		}
-		/* Ranges do not touch each other: where this one ends, none else begins. */
-		if (lrp_seq_lt(r.start, c->rcv_nxt))
-			lrp_tcp_dsack(c, r.start, lrp_seq_min(r.end, c->rcv_nxt));
+		if (lrp_seq_lt(r.start, edge))
+			lrp_tcp_dsack(c, r.start, lrp_seq_min(r.end, edge));
 		c->rcv_nxt = lrp_seq_max(c->rcv_nxt, r.end);
-		drop(c, i);
 	}
+	c->ranges = (uint8_t)kept;
 }

@@ -13,14 +13,12 @@ static uint8_t height(const struct lrp_tcp_scoreboard *b, uint16_t i)
 	return i == NONE ? 0 : b->run[i].height;
 }
 
-/* True if it has changed. */
-static bool measure(struct lrp_tcp_scoreboard *b, uint16_t i)
+static void measure(struct lrp_tcp_scoreboard *b, uint16_t i)
 {
 	struct lrp_tcp_sent_run *run = &b->run[i];
-	uint8_t left = height(b, run->left), right = height(b, run->right), before = run->height;
+	uint8_t left = height(b, run->left), right = height(b, run->right);
 
 	run->height = (uint8_t)((left > right ? left : right) + 1);
-	return run->height != before;
 }
 
 /* `to` stands where `i` stood below its parent. */
@@ -77,33 +75,34 @@ static uint16_t rotate_right(struct lrp_tcp_scoreboard *b, uint16_t i)
 	return child;
 }
 
-/* What stands where `i` stood, balanced. */
-static uint16_t balance(struct lrp_tcp_scoreboard *b, uint16_t i)
+/* One side of `i` is higher by two. What stands where `i` stood. */
+static uint16_t balance(struct lrp_tcp_scoreboard *b, uint16_t i, bool left_is_high)
 {
 	uint16_t left = b->run[i].left, right = b->run[i].right;
 
-	if (height(b, left) > height(b, right) + 1) {
+	if (left_is_high) {
 		if (height(b, b->run[left].left) < height(b, b->run[left].right))
 			rotate_left(b, left);
 		return rotate_right(b, i);
 	}
-	if (height(b, right) > height(b, left) + 1) {
-		if (height(b, b->run[right].right) < height(b, b->run[right].left))
-			rotate_right(b, right);
-		return rotate_left(b, i);
-	}
-	return i;
+	if (height(b, b->run[right].right) < height(b, b->run[right].left))
+		rotate_right(b, right);
+	return rotate_left(b, i);
 }
 
 /* From `i` up to where no height changes. */
 static void rebalance(struct lrp_tcp_scoreboard *b, uint16_t i)
 {
 	while (i != NONE) {
-		uint8_t before = b->run[i].height;
+		struct lrp_tcp_sent_run *run = &b->run[i];
+		uint8_t left = height(b, run->left), right = height(b, run->right);
+		uint8_t before = run->height;
 
 		b->steps++;
-		measure(b, i);
-		i = balance(b, i);
+		if (left > right + 1 || right > left + 1)
+			i = balance(b, i, left > right);
+		else
+			run->height = (uint8_t)((left > right ? left : right) + 1);
 		if (b->run[i].height == before)
 			break;
 		i = b->run[i].up;
@@ -152,22 +151,25 @@ void lrp_tcp_tree_remove(struct lrp_tcp_scoreboard *b, uint16_t i)
 	rebalance(b, from);
 }
 
+/* The last run that begins at `seq` or before it. The peer chooses where to look, so no branch can be
+ * predicted: there is none but that of the loop. */
 uint16_t lrp_tcp_tree_find(struct lrp_tcp_scoreboard *b, uint32_t seq)
 {
-	uint16_t i = b->root;
+	const struct lrp_tcp_sent_run *runs = b->run;
+	uint16_t i = b->root, found = NONE;
+	uint32_t steps = 0;
 
 	while (i != NONE) {
-		const struct lrp_tcp_sent_run *run = &b->run[i];
+		const struct lrp_tcp_sent_run *run = &runs[i];
+		/* all ones if it begins before: compilers make a branch of anything else */
+		uint32_t before = (uint32_t)((int32_t)(run->seq - seq - 1) >> 31);
 
-		b->steps++;
-		if (lrp_seq_lt(seq, run->seq))
-			i = run->left;
-		else if (lrp_seq_geq(seq, run->end))
-			i = run->right;
-		else
-			break;
+		found = (uint16_t)((i & before) | (found & ~before));
+		i = (uint16_t)((run->right & before) | (run->left & ~before));
+		steps++;
 	}
-	return i;
+	b->steps += steps;
+	return found != NONE && lrp_seq_lt(seq, runs[found].end) ? found : NONE;
 }
 
 /* ---- checking ---- */
