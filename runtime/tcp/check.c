@@ -26,6 +26,11 @@ static const char *check_sending(const struct lrp_tcp *c)
 	MUST(c->mss >= LRP_TCP_MSS_MIN - LRP_TCP_TS_LEN);
 	MUST(c->cc.mss == c->mss);
 	MUST(!c->opening || c->snd_una == c->iss);
+	MUST(c->records <= LRP_TCP_RECORDS_MAX);
+	for (uint32_t i = 0; i < c->records; i++) {
+		MUST(lrp_seq_gt(c->record[i], i ? c->record[i - 1] : c->snd_nxt));
+		MUST(lrp_seq_leq(c->record[i], c->snd_end));
+	}
 	/* at most one reason to send again at a time */
 	MUST(c->probe_ns == LRP_TCP_NEVER || c->snd_una == c->snd_nxt);
 	if (c->state == LRP_TCP_CLOSED)

@@ -179,7 +179,7 @@ static void user(void)
 	case 0:
 	case 1:
 	case 2:
-		n = lrp_tcp_write(&c, now, iov, 2, how >> 4 & 3);
+		n = lrp_tcp_write(&c, now, iov, 2, (how >> 4 & 3) | (how & 64 ? LRP_TCP_EOR : 0));
 		ENSURE(n <= (ssize_t)len);
 		break;
 	case 3:
@@ -203,7 +203,12 @@ static void user(void)
 		o.keepalive = how & 64;
 		o.keep_idle_s = 1 + take(1);
 		o.user_timeout_ms = how & 128 ? take(2) : 0;
+		o.notsent_low = take(2);
+		o.snd_max = 1 + take(2);
+		o.rcv_max = 1 + take(2);
 		lrp_tcp_options_set(&c, now, &o);
+		if (how & 64)
+			lrp_tcp_push(&c, now);
 		break;
 	case 9:
 		lrp_tcp_quota(&c, how & 16 ? UINT32_MAX : take(2));
