@@ -34,19 +34,22 @@ static uint32_t append(struct lrp_tcp *c, const struct iovec *iov, uint32_t coun
 }
 
 /*
- * What a write may take. As in Linux, one that begins below a limit (SO_SNDBUF, TCP_NOTSENT_LOWAT)
- * may go beyond it by a run of segments: half of what the peer's window has been, 64 KiB at most.
+ * What a write may take. As in Linux, one that begins below its limits (SO_SNDBUF, TCP_NOTSENT_LOWAT)
+ * may go beyond them by a run of segments: half of what the peer's window has been, 64 KiB at most.
+ * A run that was begun and is not sent is filled up in any case.
  */
 static uint32_t writable(const struct lrp_tcp *c)
 {
 	uint32_t run = lrp_tcp_max(lrp_tcp_min(c->max_wnd / 2, RUN_MAX) / c->mss, 1) * c->mss;
-	uint32_t used = c->snd_end - c->snd_una, room = lrp_tcp_space(c);
+	uint32_t used = c->snd_end - c->snd_una, waiting = lrp_tcp_waiting(c);
 	uint32_t low = c->opt.notsent_low ? c->opt.notsent_low : UINT32_MAX;
+	uint32_t room = waiting < low ? lrp_tcp_min(lrp_tcp_space(c), low - waiting) : 0;
 
-	if (!room || lrp_tcp_waiting(c) >= low || c->records == LRP_TCP_RECORDS_MAX)
+	if (used >= c->snd.size || c->records == LRP_TCP_RECORDS_MAX || (!room && !waiting))
 		return 0;
-	room = lrp_tcp_min(room, low - lrp_tcp_waiting(c));
-	return lrp_tcp_min(lrp_tcp_max(room, run), c->snd.size - used);
+	if (waiting < run)
+		room = lrp_tcp_max(room, run - waiting);
+	return lrp_tcp_min(room, c->snd.size - used);
 }
 
 static size_t total(const struct iovec *iov, uint32_t count)
