@@ -19,6 +19,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <time.h>
 
 struct lrp_lock {
@@ -63,6 +64,17 @@ static inline int lrp_lock_try(struct lrp_lock *lock)
 		return -EBUSY;
 	pthread_mutex_consistent(&lock->mutex);
 	return 1;
+}
+
+/* The thread that has it; 0: nobody, or not to be known. */
+static inline pid_t lrp_lock_owner(const struct lrp_lock *lock)
+{
+#ifdef __GLIBC__
+	return __atomic_load_n(&lock->mutex.__data.__owner, __ATOMIC_RELAXED);
+#else
+	(void)lock;
+	return 0;
+#endif
 }
 
 /* As lrp_lock_try(), but waits so long for a holder that lives: it may be stopped. */

@@ -24,6 +24,7 @@
 #define HALVES	   1024u
 #define SPARES	   64u	 /* hubs to be ready, at most so many to begin with */
 #define LIMIT	   1024u /* frames of a listener's channel */
+#define STALLED_MS 20	 /* between two looks at a hub whose holder is stopped */
 #define COOKIES	   64u	 /* in an interval, while nobody calls */
 #define COOKIES_NS (20 * (int64_t)LRP_NS_PER_MS)
 
@@ -349,16 +350,20 @@ static int accept_kernel(struct lrp_view *l, int fd, int flags, struct peer *fro
 	struct lrp_hub *hub = l->sock->stream.hub;
 	struct lrp_view *made;
 	int n = -EAGAIN, error;
+	bool locked;
 
 	if (poll(&p, 1, 0) <= 0)
 		return -EAGAIN;
-	if (!lrp_hub_lock(l, fd, LRP_STREAM_LISTENER))
+	locked = lrp_hub_lock(l, fd, LRP_STREAM_LISTENER);
+	if (!locked && !lrp_stream_stalled(l))
 		return -EAGAIN;
+	/* Of a stalled one several may want the last: then one of them waits for the next. */
 	if (poll(&p, 1, 0) > 0) {
 		n = accept4(fd, (struct sockaddr *)&from->addr, &from->len, flags);
 		n = n < 0 ? -errno : n;
 	}
-	lrp_hub_unlock(hub);
+	if (locked)
+		lrp_hub_unlock(hub);
 	if (n < 0)
 		return n;
 	error = socket_for(l, fd, n, false, &made);
@@ -430,6 +435,9 @@ static int accept_ours(struct lrp_view *l, int fd, int flags, struct peer *from)
 	}
 	if (!error) {
 		lrp_app_watch(made);
+		/* Another process may be stopped with the listener's lock: not with this one's. */
+		if (atomic_load(&l->sock->procs) > 1)
+			lrp_stream_settle(n);
 		return n;
 	}
 	lrp_close(n);
@@ -451,6 +459,16 @@ void lrp_listen_abandon(struct lrp_view *l, int fd)
 					   "socket: the kernel serves it from now on");
 	}
 	lrp_setup_unlock(locked);
+}
+
+/* For a connection in the kernel's queue, or a moment: the holder of the hub may go on. */
+static int wait_kernel(int fd, uint64_t deadline)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	if (deadline && lrp_now_ns() >= deadline)
+		return -EAGAIN;
+	return LRP_SLEEP(poll(&p, 1, STALLED_MS)) < 0 ? -errno : 0;
 }
 
 static int accept_any(struct lrp_view *l, int fd, int flags, struct peer *from)
@@ -481,8 +499,14 @@ static int accept_any(struct lrp_view *l, int fd, int flags, struct peer *from)
 		}
 		if (lrp_nonblocking(fd, 0))
 			return -EAGAIN;
-		if (!lrp_hub_lock(l, fd, LRP_STREAM_LISTENER))
+		if (!lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {
+			n = lrp_stream_stalled(l) ? wait_kernel(fd, deadline) : 0;
+			if (n == -EINTR && !timeo && lrp_signals_restart())
+				n = 0;
+			if (n)
+				return n;
 			continue;
+		}
 		if (l->sock->stream.hub->queue) {
 			lrp_hub_unlock(l->sock->stream.hub);
 			continue;

@@ -6,12 +6,14 @@
  * Segments are taken in batches; what they make due is sent once per batch, so that one
  * acknowledgement answers what arrived together.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "../base/clock.h"
 #include "../base/fd.h"
+#include "../base/log.h"
 #include "../base/self.h"
 #include "../ip/icmp_input.h"
 #include "../ip/ip_input.h"
@@ -24,10 +26,13 @@
 #include "stream.h"
 
 #define BATCH	    64u
+#define STALL_TRIES 50 /* a holder that runs has so many times 20 ms */
 #define SLOTS_FIRST 16u
 #define BUFFER	    (64u << 10) /* of each direction, to begin with */
 #define RUNS_FIRST  16u
 #define ROUNDS	    16u /* batches in a call: who is flooded comes to an end */
+
+static void settle_left(struct lrp_hub *hub);
 
 /* ---- the lock -------------------------------------------------------------- */
 
@@ -60,6 +65,88 @@ static void lock_foreign(struct lrp_hub *hub)
 	if (lrp_unlikely(lrp_lock(&hub->lock)))
 		hub->broken = true;
 	hub->turn++;
+}
+
+/* Of a thread: false if it is stopped or traced, or if it is not to be known. The freezer's threads sleep, as those
+ * do that wait for another lock: they are taken for stopped if they do so at two looks. */
+static bool runs(pid_t tid, bool *slept)
+{
+	char path[64], line[256], *at = NULL;
+	bool on = false;
+	FILE *file;
+
+	if (!tid)
+		return true; /* it has just let go */
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)tid);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	if (fgets(line, sizeof(line), file) && (at = strrchr(line, ')')) && at[1])
+		on = at[2] == 'R' || at[2] == 'D' || (at[2] == 'S' && !*slept);
+	if (at)
+		*slept = at[2] == 'S';
+	fclose(file);
+	return on;
+}
+
+/*
+ * The listener's lock is with somebody who is stopped. SYNs go to the kernel's socket from now on.
+ * Connections get exact entries, as far as they have none, since the port leads to us no more. The
+ * holder may be in the midst of a change; the list is whole at each step, for whoever follows `next`.
+ */
+static void stall(struct lrp_hub *hub)
+{
+	int limit = 1 << 20;
+	struct lrp_conn *c;
+	int fd;
+
+	if (atomic_exchange(&hub->stalled, true) || !hub->listening)
+		return;
+	for (c = hub->conns; c && limit; c = c->next, limit--)
+		if (!c->exact)
+			lrp_conn_expose(c, hub);
+	fd = lrp_table_listener(hub);
+	if (fd >= 0)
+		lrp_flows_claim(&fd, 1);
+	lrp_endpoint_withdraw(&hub->ep);
+	lrp_log_once(LRP_LOG_WARN, "a process was stopped while it received for a listening "
+				   "socket: the kernel takes new connections from now on");
+}
+
+/* Of a hub that several processes receive for. False: its holder is stopped. */
+static bool lock_shared(struct lrp_hub *hub)
+{
+	int error = lrp_lock_try(&hub->lock), tries = 0;
+	bool slept = false;
+
+	/* 20 ms for the first one that meets it; then a look at the holder will do. */
+	if (lrp_unlikely(error < 0) && !atomic_load(&hub->stalled))
+		error = lrp_lock_within(&hub->lock, LRP_STALLED_NS);
+	while (error < 0 && tries++ < STALL_TRIES && runs(lrp_lock_owner(&hub->lock), &slept))
+		error = lrp_lock_within(&hub->lock, LRP_STALLED_NS);
+	if (error < 0) {
+		stall(hub);
+		/* Who was woken and could not look is woken again by the holder. */
+		atomic_store(&hub->missed, true);
+		error = lrp_lock_try(&hub->lock);
+	}
+	if (error < 0)
+		return false;
+	lrp_inside++;
+	if (lrp_unlikely(error > 0))
+		recover(hub);
+	hub->turn++;
+	if (lrp_unlikely(atomic_load_explicit(&hub->left, memory_order_relaxed) != NULL))
+		settle_left(hub);
+	return true;
+}
+
+static bool lock_any(struct lrp_hub *hub)
+{
+	if (hub->shared)
+		return lock_shared(hub);
+	lock(hub);
+	return true;
 }
 
 /* Its channels, its bell and its timers are another process's. */
@@ -716,7 +803,8 @@ void lrp_hub_forked(void)
 
 bool lrp_hub_lock_if(struct lrp_hub *hub, uint32_t serial)
 {
-	lock(hub);
+	if (!lock_any(hub))
+		return false;
 	if (atomic_load(&hub->serial) == serial && !hub->broken)
 		return true;
 	lrp_unlock(&hub->lock);
@@ -732,9 +820,8 @@ bool lrp_hub_lock(struct lrp_view *l, int fd, enum lrp_stream_mode mode)
 
 	do {
 		hub = stream->hub;
-		if (!hub)
+		if (!hub || !lock_any(hub))
 			return false;
-		lock(hub);
 		if (lrp_likely(lrp_view_of(fd) == l && stream->hub == hub &&
 			       atomic_load(&stream->mode) == mode && !hub->broken)) {
 			if (lrp_unlikely(!atomic_load_explicit(&l->app, memory_order_relaxed)))
@@ -749,6 +836,57 @@ bool lrp_hub_lock(struct lrp_view *l, int fd, enum lrp_stream_mode mode)
 	return false;
 }
 
+/* The numbers may be half changed: then the peer answers, and is reset by its answer. */
+static void reset_peer(const struct lrp_conn *c)
+{
+	struct lrp_tcp_tx tx = {
+		.seq = c->tcp.snd_nxt, .ack = c->tcp.rcv_nxt, .flags = LRP_TCP_RST | LRP_TCP_ACK};
+	struct lrp_tx_tcp how = lrp_stream_how(&c->flow, &c->tcp.opt);
+
+	lrp_tx_send_tcp(NULL, &how, &tx, 1, MSG_DONTWAIT);
+}
+
+static bool synchronized(const struct lrp_conn *c)
+{
+	return c->tcp.state != LRP_TCP_CLOSED && c->tcp.state != LRP_TCP_SYN_SENT &&
+	       c->tcp.state != LRP_TCP_TIME_WAIT;
+}
+
+/* ---- a hub whose holder is stopped ------------------------------------------------ */
+
+static void push_left(struct lrp_hub *hub, struct lrp_conn *c)
+{
+	c->next_left = atomic_load(&hub->left);
+	while (!atomic_compare_exchange_weak(&hub->left, &c->next_left, c))
+		;
+}
+
+void lrp_conn_leave(struct lrp_hub *hub, struct lrp_conn *c)
+{
+	if (synchronized(c))
+		reset_peer(c);
+	push_left(hub, c);
+}
+
+/* Lock held: what could not be done without it. */
+static void settle_left(struct lrp_hub *hub)
+{
+	struct lrp_conn *c = atomic_exchange(&hub->left, NULL), *next;
+	int64_t now = (int64_t)lrp_now_ns();
+
+	if (hub->broken)
+		return;
+	for (; c; c = next) {
+		next = c->next_left;
+		if (c->hub == hub) {
+			lrp_conn_release(c, now, true);
+		} else {
+			conn_end(hub, c, now);
+			hub->children--;
+		}
+	}
+}
+
 /* The connection that this hub was for has ended. No lock held. True: its port is to be held. */
 static bool bury(struct lrp_hub *hub)
 {
@@ -756,8 +894,15 @@ static bool bury(struct lrp_hub *hub)
 	int64_t now = (int64_t)lrp_now_ns();
 	bool lingers;
 
-	if (parent)
-		lock(parent);
+	if (parent && !lock_any(parent)) {
+		if (hub->ended->exact)
+			lrp_flow_hide(&hub->ended->flow);
+		hub->ended->exact = false;
+		push_left(parent, hub->ended);
+		hub->ended = NULL;
+		hub->parent = NULL;
+		return false;
+	}
 	lingers = conn_end(parent && !parent->broken ? parent : NULL, hub->ended, now);
 	hub->ended = NULL;
 	hub->parent = NULL;
@@ -914,22 +1059,6 @@ void lrp_hub_release(struct lrp_hub *hub)
 	unlock(hub);
 }
 
-/* The numbers may be half changed: then the peer answers, and is reset by its answer. */
-static void reset_peer(const struct lrp_conn *c)
-{
-	struct lrp_tcp_tx tx = {
-		.seq = c->tcp.snd_nxt, .ack = c->tcp.rcv_nxt, .flags = LRP_TCP_RST | LRP_TCP_ACK};
-	struct lrp_tx_tcp how = lrp_stream_how(&c->flow, &c->tcp.opt);
-
-	lrp_tx_send_tcp(NULL, &how, &tx, 1, MSG_DONTWAIT);
-}
-
-static bool synchronized(const struct lrp_conn *c)
-{
-	return c->tcp.state != LRP_TCP_CLOSED && c->tcp.state != LRP_TCP_SYN_SENT &&
-	       c->tcp.state != LRP_TCP_TIME_WAIT;
-}
-
 void lrp_conn_orphaned(struct lrp_hub *hub, struct lrp_conn *c)
 {
 	struct lrp_hub *parent = hub->parent;
@@ -997,6 +1126,10 @@ void lrp_hub_discard(struct lrp_hub *hub)
 
 void lrp_hub_unlock(struct lrp_hub *hub)
 {
+	if (lrp_unlikely(atomic_load_explicit(&hub->left, memory_order_relaxed) != NULL))
+		settle_left(hub);
+	if (lrp_unlikely(atomic_load(&hub->missed)) && atomic_exchange(&hub->missed, false))
+		eventfd_write(hub->bell, 1);
 	if (hub->touched)
 		lrp_hub_flush(hub, (int64_t)lrp_now_ns(), NULL);
 	if (lrp_unlikely(!hub->listening && !hub->conns && !hub->children && !hub->waiting &&

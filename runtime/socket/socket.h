@@ -247,6 +247,8 @@ int lrp_table_dup(int newfd, struct lrp_view *l);
 bool lrp_table_remove(int fd, struct lrp_view **local);
 void lrp_view_free(struct lrp_view *l);
 void lrp_table_forget(struct lrp_view *l); /* of a local whose last descriptor is gone */
+/* A descriptor of this process for the listener whose hub that is; -1: none, or not to be had now. */
+int lrp_table_listener(const struct lrp_hub *hub);
 struct lrp_sock *lrp_sock_alloc(void);
 void lrp_sock_free(struct lrp_sock *s);
 /* Calls f for every socket of this process, with the table locked. */

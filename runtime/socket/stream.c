@@ -27,6 +27,8 @@ int lrp_stream_changed(struct lrp_view *l, int fd)
 {
 	if (lrp_view_of(fd) != l)
 		return -EBADF;
+	if (atomic_load(&l->sock->stream.mode) == LRP_STREAM_CONNECTION && lrp_stream_stalled(l))
+		return -ECONNRESET;
 	return lrp_stream_broken(l) ? -ECONNRESET : 0;
 }
 
@@ -574,8 +576,13 @@ void lrp_stream_end(struct lrp_sock *s)
 	struct lrp_hub *hub = stream->hub;
 	int64_t now = (int64_t)lrp_now_ns();
 
-	if (!hub || !lrp_hub_lock_if(hub, atomic_load(&hub->serial)))
+	if (!hub)
 		return;
+	if (!lrp_hub_lock_if(hub, atomic_load(&hub->serial))) {
+		if (stream->conn && !hub->broken && atomic_load(&hub->stalled))
+			lrp_conn_leave(hub, stream->conn);
+		return;
+	}
 	if (stream->conn)
 		lrp_conn_release(stream->conn, now, false);
 	else

@@ -9,7 +9,12 @@
  *
  * An accepted connection that has to wait for something moves to a hub of its own (spare.c), by an
  * exact entry in XDP's map. Segments that were on their way meanwhile come to the listener's hub, whose table has the
- * connection until it ends: they are handed on. Without a spare hub it stays where it is.
+ * connection until it ends. Whoever finds them there processes them, also if the connection is another
+ * process's, and tells that one [family.h]. Without a spare hub it stays where it is. With a listener
+ * that several processes have, a connection moves when it is accepted.
+ *
+ * A process may be stopped while it has the lock of a hub. Nobody waits for the lock of a listener's hub
+ * for ever: after 20 ms the hub is stalled, and its SYNs are the kernel's.
  *
  * A socket is in one of three modes, which never go back but to KERNEL: when a connect() failed, and when
  * a listener was shut down or its hub is broken:
@@ -46,6 +51,7 @@ struct lrp_conn {
 	struct lrp_conn *prev, *next; /* all of the hub */
 	struct lrp_conn *later;	      /* in the accept queue */
 	struct lrp_conn *next_touched;
+	struct lrp_conn *next_left; /* of a stalled hub */
 	bool touched;
 	bool held;  /* a socket has it, or the accept queue */
 	bool exact; /* XDP's map has an entry for it */
@@ -71,13 +77,13 @@ struct lrp_hub {
 	int64_t armed_ns;	     /* the deadline that an APP thread knows; */
 	pid_t armed_by;		     /* of this process: sched/app.c */
 	struct lrp_endpoint ep;
-	int bell;      /* eventfd, edge-triggered: another thread made something ready */
-	int set;       /* epoll instance of channels and bell, kept with a spare hub; or -1 */
-	bool spare;    /* nobody's, or about to get its connection: spare.c */
-	bool tainted;  /* not to be used again: somebody may sleep on it still */
-	bool foreign;  /* of a process that is dead: its channels are not mapped here */
-	pid_t pid;     /* the process whose mappings the channels are; 0: another that it forked */
-	pid_t user;    /* the process that made a call on it last, and has mapped it; 0: none */
+	int bell;     /* eventfd, edge-triggered: another thread made something ready */
+	int set;      /* epoll instance of channels and bell, kept with a spare hub; or -1 */
+	bool spare;   /* nobody's, or about to get its connection: spare.c */
+	bool tainted; /* not to be used again: somebody may sleep on it still */
+	bool foreign; /* of a process that is dead: its channels are not mapped here */
+	pid_t pid;    /* the process whose mappings the channels are; 0: another that it forked */
+	pid_t user;   /* the process that made a call on it last, and has mapped it; 0: none */
 	struct lrp_hub *mail_next; /* family.c */
 	_Atomic bool mailed;
 	uint32_t turn; /* counts who has held the lock; */
@@ -88,7 +94,12 @@ struct lrp_hub {
 	/* reset when the hub is used again, all below */
 	int hold; /* descriptor of the shadow when its owner has closed his; or -1 */
 	pid_t hold_pid;
-	bool broken;			 /* a holder of the lock died: all is reset */
+	bool broken; /* a holder of the lock died: all is reset */
+	/* A holder of the lock was stopped: a listener's SYNs are the kernel's from then on, and nobody waits
+	 * for the lock. Whoever gets it goes on as ever. */
+	_Atomic bool stalled;
+	_Atomic bool missed;		 /* somebody wanted the lock in vain */
+	_Atomic(struct lrp_conn *) left; /* closed meanwhile: for the next one that has the lock */
 	struct lrp_tcp_flow_table table; /* of struct lrp_hub_slot */
 	struct lrp_conn *conns;
 	struct lrp_conn *touched; /* since the last lrp_hub_flush() */
@@ -133,13 +144,22 @@ static inline bool lrp_stream_broken(const struct lrp_view *l)
 	return atomic_load(&l->sock->stream.mode) != LRP_STREAM_KERNEL && hub && hub->broken;
 }
 
+/* Its hub is a listener's whose holder is, or was, stopped. */
+static inline bool lrp_stream_stalled(const struct lrp_view *l)
+{
+	const struct lrp_hub *hub = l->sock->stream.hub;
+
+	return hub && atomic_load_explicit(&hub->stalled, memory_order_relaxed);
+}
+
 /* ---- hub.c ---------------------------------------------------------------- */
 
 struct lrp_hub *lrp_hub_new(void);
 /* Takes the lock; false: it is not held, since the descriptor is not this socket's any more or its
  * mode has changed. */
 bool lrp_hub_lock(struct lrp_view *l, int fd, enum lrp_stream_mode mode);
-/* For whoever knows the hub by itself: false if it has been closed since `serial`. */
+/* For whoever knows the hub by itself: false if it has been closed since `serial`, or its holder is
+ * stopped. */
 bool lrp_hub_lock_if(struct lrp_hub *hub, uint32_t serial);
 /* Sends what is due, wakes who sleeps, releases the lock, and closes the hub if nothing is left of
  * it. */
@@ -198,6 +218,8 @@ struct lrp_conn *lrp_conn_new(struct lrp_hub *hub, const struct lrp_tcp_flow *fl
 			      const struct lrp_tcp_options *o);
 /* The socket lets go of it: it ends by itself. */
 void lrp_conn_release(struct lrp_conn *c, int64_t now, bool abort);
+/* The same of one on a stalled hub, whose lock is not to be had: the peer is reset now. */
+void lrp_conn_leave(struct lrp_hub *hub, struct lrp_conn *c);
 
 /* Takes the lock of a hub whose channels need not be mapped here; lets go of it. */
 void lrp_hub_seize(struct lrp_hub *hub);

@@ -182,6 +182,9 @@ static ssize_t receive(struct lrp_view *l, int fd, struct job *j, int flags)
 	for (;;) {
 		if (!lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
 			error = lrp_stream_changed(l, fd);
+			if (error == -ECONNRESET && lrp_stream_stalled(l) &&
+			    lrp_nonblocking(fd, flags))
+				error = -EAGAIN; /* until its holder goes on */
 			if (error)
 				return error;
 			n = LRP_SLEEP(recvmsg(fd, (struct msghdr *)j->msg, flags));
@@ -255,6 +258,9 @@ static ssize_t send_all(struct lrp_view *l, int fd, struct job *j, int flags)
 	for (;;) {
 		if (!lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
 			error = lrp_stream_changed(l, fd);
+			if (error == -ECONNRESET && lrp_stream_stalled(l) &&
+			    lrp_nonblocking(fd, flags))
+				error = -EAGAIN; /* until its holder goes on */
 			if (error)
 				return error;
 			n = LRP_SLEEP(sendmsg(fd, j->msg, flags));

@@ -265,6 +265,22 @@ void lrp_table_forget(struct lrp_view *l)
 	pthread_mutex_unlock(&table_lock);
 }
 
+int lrp_table_listener(const struct lrp_hub *hub)
+{
+	struct lrp_view *l;
+	int fd = -1;
+
+	/* At the end of the process it is locked by us. */
+	if (pthread_mutex_trylock(&table_lock))
+		return -1;
+	for (l = all; l && fd < 0; l = l->next)
+		if (lrp_is_stream(l) && l->sock->stream.hub == hub &&
+		    atomic_load(&l->sock->stream.mode) == LRP_STREAM_LISTENER)
+			fd = l->fd;
+	pthread_mutex_unlock(&table_lock);
+	return fd;
+}
+
 struct lrp_sock *lrp_sock_alloc(void)
 {
 	struct lrp_sock *s;

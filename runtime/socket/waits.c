@@ -24,6 +24,7 @@
 
 struct lrp_waits {
 	struct lrp_lock lock;
+	_Atomic bool stalled; /* its holder was stopped when somebody looked last */
 	uint64_t key[2];
 	struct lrp_tcp_timewaits table;
 	struct lrp_tcp_timewait *slot;
@@ -79,11 +80,17 @@ void lrp_waits_forked(void)
 	pthread_mutex_init(&make_lock, NULL);
 }
 
-static void take(struct lrp_waits *w)
+/* False: its holder is stopped; nobody waits for it twice. */
+static bool take(struct lrp_waits *w)
 {
+	int error = atomic_load(&w->stalled) ? lrp_lock_try(&w->lock)
+					     : lrp_lock_within(&w->lock, LRP_STALLED_NS);
+
+	atomic_store(&w->stalled, error < 0);
 	/* If its holder died in the midst of it nothing in it can be trusted. */
-	if (lrp_lock(&w->lock))
+	if (error > 0)
 		reset(w);
+	return error >= 0;
 }
 
 enum lrp_tcp_timewait_result lrp_waits_input(struct lrp_waits *w, int64_t now,
@@ -93,7 +100,8 @@ enum lrp_tcp_timewait_result lrp_waits_input(struct lrp_waits *w, int64_t now,
 {
 	enum lrp_tcp_timewait_result result;
 
-	take(w);
+	if (!take(w))
+		return LRP_TCP_TIMEWAIT_NONE;
 	result = lrp_tcp_timewait_input(&w->table, now, flow, s, reply, iss);
 	lrp_unlock(&w->lock);
 	return result;
@@ -224,7 +232,8 @@ bool lrp_waits_add(struct lrp_hub *listener, const struct lrp_conn *c, int64_t n
 {
 	if (!listener || !listener->listening)
 		return add_own(&c->flow, &c->tcp, NULL, now);
-	take(listener->waits);
+	if (!take(listener->waits))
+		return false;
 	lrp_tcp_timewait_timer(&listener->waits->table, now);
 	lrp_tcp_timewait_add(&listener->waits->table, now, &c->flow, &c->tcp);
 	lrp_unlock(&listener->waits->lock);
@@ -237,7 +246,8 @@ void lrp_waits_part(struct lrp_hub *listener, int64_t now)
 	struct lrp_tcp_timewait *w;
 	uint32_t i, next;
 
-	take(listener->waits);
+	if (!take(listener->waits))
+		return;
 	lrp_tcp_timewait_timer(&listener->waits->table, now);
 	for (i = table->list[0].first; i != LRP_TCP_FLOW_NONE; i = next) {
 		w = &listener->waits->slot[i];
