@@ -44,7 +44,7 @@ static void recover(struct lrp_hub *hub)
 
 	for (i = 0; i < hub->ep.channels; i++)
 		lrp_chan_recover(&hub->ep.chan[i]);
-	if (!hub->shared && hub->conns)
+	if (!hub->shared && hub->conns && hub->conns->exact)
 		lrp_flow_hide(&hub->conns->flow);
 	hub->broken = true;
 	eventfd_write(hub->bell, 1);
@@ -302,9 +302,9 @@ void lrp_flow_hide(const struct lrp_tcp_flow *flow)
 
 int lrp_conn_expose(struct lrp_conn *c, const struct lrp_hub *hub)
 {
-	int error = lrp_flow_expose(&c->flow, hub);
+	int error = c->over ? 0 : lrp_flow_expose(&c->flow, hub);
 
-	c->exact |= !error;
+	c->exact |= !error && !c->over;
 	return error;
 }
 
@@ -316,7 +316,7 @@ static bool conn_end(struct lrp_hub *hub, struct lrp_conn *c, int64_t now)
 
 	if (hub)
 		table_remove(hub, c);
-	if (c->tcp.state == LRP_TCP_TIME_WAIT)
+	if (c->tcp.state == LRP_TCP_TIME_WAIT && !c->over)
 		lingers = lrp_waits_add(hub, c, now);
 	if (c->exact && !lingers)
 		lrp_flow_hide(&c->flow);
@@ -416,6 +416,21 @@ static void ended(struct lrp_hub *hub, struct lrp_conn *c, int64_t now)
 		hub->ended = c;
 }
 
+/*
+ * A socket has the connection still, but it has ended: later segments of the same ends, and connections
+ * between them, are not its own [RFC 9293 3.10.7.1]. In the table of the listener's hub it stays until a
+ * segment meets it there, whose finder has the lock [yield()].
+ */
+static void give_up(struct lrp_hub *hub, struct lrp_conn *c)
+{
+	c->over = true;
+	if (c->exact)
+		lrp_flow_hide(&c->flow);
+	c->exact = false;
+	if (hub->shared)
+		table_remove(hub, c);
+}
+
 __thread uint32_t lrp_hub_counted;
 
 /* Is there news for anyone but the caller? */
@@ -448,6 +463,8 @@ static void flush(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine,
 			ended(hub, c, now);
 			continue;
 		}
+		if (lrp_unlikely(c->tcp.state == LRP_TCP_CLOSED && !c->over))
+			give_up(hub, c);
 		earlier(hub, lrp_tcp_deadline(&c->tcp));
 	}
 	hub->touched = writer;
@@ -558,6 +575,11 @@ static int icmp(struct lrp_hub *hub, int64_t now, struct lrp_packet *p, bool par
 	}
 	if (c->hub != hub && !moved_lock(c))
 		return LRP_DROPPED(LRP_DROP_STALE);
+	if (c->over) {
+		if (c->hub != hub)
+			moved_unlock(c->hub, now);
+		return 0;
+	}
 	if (e.error == EMSGSIZE)
 		lrp_tcp_too_big(&c->tcp, now, seq, e.info);
 	else
@@ -568,6 +590,103 @@ static int icmp(struct lrp_hub *hub, int64_t now, struct lrp_packet *p, bool par
 	if (c->hub != hub)
 		moved_unlock(c->hub, now);
 	return 0;
+}
+
+static int conn_input(struct lrp_conn *c, int64_t now, const struct lrp_tcp_segment *s,
+		      struct lrp_tcp_into *into, enum lrp_context context)
+{
+	int dropped;
+
+	c->tcp.attended = context == LRP_CONTEXT_CALL;
+	dropped = lrp_tcp_input(&c->tcp, now, s, into);
+	c->news = true;
+	c->processed[context]++;
+	c->dropped += dropped != 0;
+	lrp_hub_touch(c);
+	return dropped;
+}
+
+/* The listener's hub is locked, and the connection's. True: it has ended, and its four-tuple is the listener's. */
+static bool yield(struct lrp_hub *hub, int64_t now, struct lrp_conn *c,
+		  const struct lrp_tcp_segment *s)
+{
+	bool waits = c->tcp.state == LRP_TCP_TIME_WAIT && s->flags & LRP_TCP_SYN && c->held;
+
+	if (c->tcp.state != LRP_TCP_CLOSED && !waits)
+		return false;
+	/* What a socket does not hold the listener remembers, too: a SYN may begin anew [RFC 6191]. */
+	if (waits && !c->over)
+		lrp_waits_add(hub, c, now);
+	if (c->exact)
+		lrp_flow_hide(&c->flow);
+	c->exact = false;
+	c->over = true;
+	table_remove(hub, c);
+	return true;
+}
+
+/*
+ * A SYN came on the channels of a connection that has ended: it was on its way when the entry went. The
+ * listener's lock comes before ours, so it is not waited for. False: who sent the SYN tries again.
+ */
+static bool pass_up(struct lrp_hub *hub, int64_t now, struct lrp_conn *c,
+		    const struct lrp_tcp_segment *s, enum lrp_context context)
+{
+	struct lrp_hub *parent = hub->parent;
+	bool mine;
+	int error;
+
+	error = parent && lrp_app_watches(parent) ? lrp_lock_try(&parent->lock) : -EBUSY;
+	if (error < 0)
+		return false;
+	if (error > 0)
+		recover(parent);
+	lrp_inside++;
+	parent->turn++;
+	mine = !parent->broken && yield(parent, now, c, s);
+	if (mine) {
+		lrp_listen_segment(parent, now, &c->flow, s, context);
+		lrp_hub_flush(parent, now, NULL);
+	}
+	unlock(parent);
+	return mine;
+}
+
+/* On its own channels. */
+static int last_segment(struct lrp_hub *hub, int64_t now, struct lrp_conn *c,
+			const struct lrp_tcp_segment *s, enum lrp_context context)
+{
+	struct lrp_tcp_tx reply;
+
+	if (s->flags & LRP_TCP_SYN && pass_up(hub, now, c, s, context))
+		return 0;
+	if (c->tcp.state != LRP_TCP_CLOSED)
+		return conn_input(c, now, s, NULL, context);
+	if (!(s->flags & LRP_TCP_SYN) && lrp_tcp_reset_for(s, &reply))
+		lrp_stream_answer(hub, &c->flow, &reply);
+	return 0;
+}
+
+/* Of a connection that is on channels of its own by now, or has ended. */
+static int late_segment(struct lrp_hub *hub, int64_t now, struct lrp_conn *c,
+			const struct lrp_tcp_segment *s, enum lrp_context context)
+{
+	struct lrp_tcp_flow flow = c->flow;
+	bool moved = c->hub != hub, free_now;
+	int dropped = 0;
+
+	if (!hub->shared)
+		return last_segment(hub, now, c, s, context);
+	if (moved && !moved_lock(c))
+		return LRP_DROPPED(LRP_DROP_STALE);
+	free_now = yield(hub, now, c, s);
+	if (!free_now)
+		dropped = conn_input(c, now, s, NULL, context);
+	if (moved)
+		moved_unlock(c->hub, now);
+	if (free_now)
+		lrp_listen_segment(hub, now, &flow, s, context);
+	return dropped;
 }
 
 static int segment(struct lrp_hub *hub, int64_t now, struct lrp_packet *p, bool partial_ok,
@@ -592,6 +711,9 @@ static int segment(struct lrp_hub *hub, int64_t now, struct lrp_packet *p, bool 
 	flow.lport = p->dport;
 	flow.rport = p->sport;
 	c = find(hub, &flow);
+	if (c && (c->hub != hub || c->tcp.state == LRP_TCP_CLOSED ||
+		  (c->tcp.state == LRP_TCP_TIME_WAIT && s.flags & LRP_TCP_SYN)))
+		return late_segment(hub, now, c, &s, context);
 	if (!c && !hub->shared)
 		return hub->waiting ? lrp_waits_segment(hub, now, &flow, &s)
 				    : LRP_DROPPED(LRP_DROP_STALE);
@@ -599,17 +721,7 @@ static int segment(struct lrp_hub *hub, int64_t now, struct lrp_packet *p, bool 
 		lrp_listen_segment(hub, now, &flow, &s, context);
 		return 0;
 	}
-	if (c->hub != hub && !moved_lock(c))
-		return LRP_DROPPED(LRP_DROP_STALE);
-	c->tcp.attended = context == LRP_CONTEXT_CALL;
-	dropped = lrp_tcp_input(&c->tcp, now, &s, c == hub->reader ? hub->into : NULL);
-	c->news = true;
-	c->processed[context]++;
-	c->dropped += dropped != 0;
-	lrp_hub_touch(c);
-	if (c->hub != hub)
-		moved_unlock(c->hub, now);
-	return dropped;
+	return conn_input(c, now, &s, c == hub->reader ? hub->into : NULL, context);
 }
 
 /* False: the packet has not come whole yet. */
@@ -1065,7 +1177,8 @@ void lrp_conn_orphaned(struct lrp_hub *hub, struct lrp_conn *c)
 
 	if (synchronized(c))
 		reset_peer(c);
-	lrp_flow_hide(&c->flow);
+	if (c->exact || !c->over)
+		lrp_flow_hide(&c->flow);
 	/* Lists of a hub whose holder died in the midst of a change are not to be trusted. */
 	if (hub->broken)
 		return;

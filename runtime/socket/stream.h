@@ -55,6 +55,7 @@ struct lrp_conn {
 	bool touched;
 	bool held;  /* a socket has it, or the accept queue */
 	bool exact; /* XDP's map has an entry for it */
+	bool over;  /* it has ended, and a socket has it still: its four-tuple is free */
 	bool news;  /* something came for it since the last lrp_hub_flush(): who sleeps is woken */
 	int64_t born_ns;
 	uint32_t dropped;

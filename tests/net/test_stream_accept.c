@@ -309,6 +309,142 @@ static void comes_back(struct run *r)
 	r->ops->close(lfd);
 }
 
+/* ---- what has ended gives up its ends while the application holds it ---------------- */
+
+static int peer_from(struct run *r, int port)
+{
+	struct timeval tv = {.tv_usec = 600000}; /* less than a SYN waits for the next */
+	struct sockaddr_storage from, to;
+	socklen_t from_len = addr_client(r, &from, port), to_len = addr_server(r, &to, PORT);
+	int peer = client_socket(r->family, SOCK_STREAM, 0), on = 1;
+
+	setsockopt(peer, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	setsockopt(peer, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+	must(!bind(peer, (void *)&from, from_len), "peer's bind");
+	note_result(r, "connect", connect(peer, (void *)&to, to_len));
+	return peer;
+}
+
+/* The peer resets and comes again from its port. `unread`: of what it sent; `own`: channels. */
+static void reset_held(struct run *r, bool unread, bool own)
+{
+	struct linger abort = {.l_onoff = 1};
+	int lfd = listener(r, 5), peer, fd[4], i;
+
+	for (i = 0; i < 4; i++) {
+		peer = peer_from(r, 6110);
+		fd[i] = accept_one(r, lfd);
+		if (own)
+			wait_a_little(r, fd[i]);
+		ping(r, "ping", fd[i], peer);
+		if (unread)
+			must(send(peer, "x", 1, 0) == 1, "send");
+		arrive();
+		setsockopt(peer, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));
+		close(peer);
+		arrive();
+	}
+	for (i = 0; i < 4; i++) {
+		note_result(r, "recv", r->ops->recv(fd[i], &(char){0}, 1, MSG_DONTWAIT));
+		r->ops->close(fd[i]);
+	}
+	r->ops->close(lfd);
+}
+
+static void reset_held_read(struct run *r)
+{
+	reset_held(r, false, false);
+}
+
+static void reset_held_unread(struct run *r)
+{
+	reset_held(r, true, false);
+}
+
+static void reset_held_own(struct run *r)
+{
+	reset_held(r, false, true);
+}
+
+/* Nobody has accepted it when it is reset. */
+static void reset_unaccepted(struct run *r)
+{
+	struct linger abort = {.l_onoff = 1};
+	int lfd = listener(r, 5), peer, fd[3], i;
+
+	for (i = 0; i < 3; i++) {
+		peer = peer_from(r, 6120);
+		arrive();
+		if (i == 2)
+			break;
+		setsockopt(peer, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));
+		close(peer);
+		arrive();
+	}
+	for (i = 0; i < 3; i++)
+		fd[i] = accept_one(r, lfd);
+	ping(r, "the last", fd[2], peer);
+	for (i = 0; i < 3; i++)
+		r->ops->close(fd[i]);
+	close(peer);
+	r->ops->close(lfd);
+}
+
+/* The peer ends first, then we, and hold the descriptor. */
+static void ended_held(struct run *r)
+{
+	struct linger abort = {.l_onoff = 1};
+	int lfd = listener(r, 5), peer, fd[4], i;
+
+	for (i = 0; i < 4; i++) {
+		peer = peer_from(r, 6130);
+		fd[i] = accept_one(r, lfd);
+		if (i & 1)
+			wait_a_little(r, fd[i]);
+		ping(r, "ping", fd[i], peer);
+		shutdown(peer, SHUT_WR);
+		arrive();
+		note_result(r, "shutdown", r->ops->shutdown(fd[i], SHUT_WR));
+		arrive();
+		setsockopt(peer, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));
+		close(peer);
+	}
+	for (i = 0; i < 4; i++)
+		r->ops->close(fd[i]);
+	r->ops->close(lfd);
+}
+
+/* From here, from one port: the peer resets, or ends first; the next socket gets the port. */
+static void connect_again(struct run *r)
+{
+	struct linger abort = {.l_onoff = 1};
+	struct sockaddr_storage from, to;
+	socklen_t from_len = addr_server(r, &from, 6140),
+		  to_len = addr_client(r, &to, SERVICE_PORT);
+	int lfd = peer_listen(r), peer, fd[4], on = 1, i;
+
+	for (i = 0; i < 4; i++) {
+		fd[i] = stream_socket(r, 0);
+		r->ops->setsockopt(fd[i], SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+		note_result(r, "bind", r->ops->bind(fd[i], (void *)&from, from_len));
+		note_result(r, "connect", r->ops->connect(fd[i], (void *)&to, to_len));
+		peer = accept(lfd, NULL, NULL);
+		if (i & 1) {
+			shutdown(peer, SHUT_WR);
+			arrive();
+			note_result(r, "shutdown", r->ops->shutdown(fd[i], SHUT_WR));
+			arrive();
+		} else {
+			setsockopt(peer, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));
+		}
+		close(peer);
+		arrive();
+	}
+	for (i = 0; i < 4; i++)
+		r->ops->close(fd[i]);
+	close(lfd);
+}
+
 /* A worker of many: the parent listens, children accept. */
 static void workers(struct run *r)
 {
@@ -459,6 +595,12 @@ static const struct test_case cases[] = {
 	CASE(listener_closed_unaccepted, 0),
 	CASE(reuseport, 40),
 	CASE(comes_back, 20),
+	CASE(reset_held_read, 8),
+	CASE(reset_held_unread, 8),
+	CASE(reset_held_own, 8),
+	CASE(reset_unaccepted, 1),
+	CASE(ended_held, 8),
+	CASE(connect_again, 1),
 	CASE(workers, 0),
 	CASE(reset_in_the_queue, 1),
 	CASE(worker_killed, 0),
