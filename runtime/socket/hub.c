@@ -107,7 +107,7 @@ static void stall(struct lrp_hub *hub)
 			lrp_conn_expose(c, hub);
 	fd = lrp_table_listener(hub);
 	if (fd >= 0)
-		lrp_flows_claim(&fd, 1);
+		lrp_flows_claim(&fd, 1, false);
 	lrp_endpoint_withdraw(&hub->ep);
 	lrp_log_once(LRP_LOG_WARN, "a process was stopped while it received for a listening "
 				   "socket: the kernel takes new connections from now on");
