@@ -12,13 +12,15 @@
 #define SLACK	64u	     /* frames by which honest counts may be behind */
 #define NAMED	4u	     /* families in a line */
 
-int lrp_core_census_begin(struct lrp_core_pool *pool, struct lrp_census *census)
+int lrp_core_census_begin(struct lrp_core *core, struct lrp_core_pool *pool,
+			  struct lrp_census *census)
 {
 	int err;
 
 	census->before = calloc(pool->view.frames, sizeof(*census->before));
 	census->free = malloc(pool->view.frames * sizeof(*census->free));
-	if (!census->before || !census->free)
+	census->held = calloc(core->state->endpoints, sizeof(*census->held));
+	if (!census->before || !census->free || !census->held)
 		return -ENOMEM;
 	lrp_fill_settle(&pool->view, -1);
 	err = lrp_core_fill_places(pool, census->before);
@@ -31,6 +33,7 @@ void lrp_core_census_end(struct lrp_census *census)
 {
 	free(census->before);
 	free(census->free);
+	free(census->held);
 }
 
 /* ---- who cannot be right ------------------------------------------------------------------ */
@@ -64,7 +67,8 @@ static int64_t outstanding(struct lrp_core *core, const struct lrp_channel *chan
 }
 
 /* The ring names more frames than XDP has put there, or than the family says that it has. */
-static bool ring_lies(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint)
+static bool ring_lies(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint,
+		      uint32_t *held)
 {
 	const struct lrp_channel *channel = lrp_core_channel(core, pool, endpoint);
 	uint64_t put = __atomic_load_n(&channel->enqueued, __ATOMIC_RELAXED) - channel->corrected;
@@ -75,6 +79,7 @@ static bool ring_lies(struct lrp_core *core, struct lrp_core_pool *pool, uint32_
 	if (lrp_core_ring_open(core, pool, endpoint, &chan))
 		return false;
 	at = lrp_core_ring_bounds(&chan, &end);
+	*held = end - at;
 	if (end - at > put)
 		what = "the RX ring";
 	else if ((int64_t)(end - at) > outstanding(core, channel) + (int64_t)SLACK)
@@ -94,7 +99,7 @@ static int convict_liars(struct lrp_core *core, struct lrp_core_pool *pool,
 			continue;
 		if (lrp_core_now_ns() >= until_ns)
 			return -ETIME;
-		census->convicted += ring_lies(core, pool, e);
+		census->convicted += ring_lies(core, pool, e, &census->held[e]);
 	}
 	return 0;
 }
@@ -126,7 +131,7 @@ static void clear(uint32_t *word, uint32_t holder)
  * Anybody can write any mark. One counts if its endpoint is there and if not more frames have its
  * mark than XDP has put on the channel; which of too many are true nobody can tell.
  */
-static int check_marks(struct lrp_core *core, struct lrp_core_pool *pool)
+static int check_marks(struct lrp_core *core, struct lrp_core_pool *pool, struct lrp_census *census)
 {
 	uint32_t *marks = calloc(core->state->endpoints, sizeof(*marks));
 
@@ -152,9 +157,33 @@ static int check_marks(struct lrp_core *core, struct lrp_core_pool *pool)
 		     marks[e] >
 			     outstanding(core, lrp_core_channel(core, pool, e)) + (int64_t)SLACK))
 			clear(word, holder);
+		else
+			census->held[e]++;
 	}
 	free(marks);
 	return 0;
+}
+
+/*
+ * While the fill ring was empty the kernel lost frames that XDP had counted. A family finds out
+ * when it asks the kernel; one that sleeps on a channel at its limit never asks. What is neither
+ * held nor returned is lost: the same number that the family would find.
+ */
+static void tell_losses(struct lrp_core *core, struct lrp_core_pool *pool,
+			const struct lrp_census *census)
+{
+	for (uint32_t e = LRP_ENDPOINT_FIRST; e < core->state->endpoints; e++) {
+		const struct lrp_channel *channel = lrp_core_channel(core, pool, e);
+		struct lrp_user *user = lrp_core_user(core, channel);
+		int64_t lost;
+
+		if (pool->xsk[e] < 0 || core->state->endpoint[e].use != LRP_ENDPOINT_USED ||
+		    channel->owner != core->state->endpoint[e].owner || !user)
+			continue;
+		lost = outstanding(core, channel) - (int64_t)census->held[e];
+		if (lost > 0)
+			__atomic_fetch_add(&user->lost, (uint64_t)lost, __ATOMIC_RELEASE);
+	}
 }
 
 /* ---- all frames ---------------------------------------------------------------------------- */
@@ -200,12 +229,14 @@ int lrp_core_census_take(struct lrp_core *core, struct lrp_core_pool *pool,
 	int err = place ? convict_liars(core, pool, census, until_ns) : -ENOMEM;
 
 	if (!err)
-		err = check_marks(core, pool);
+		err = check_marks(core, pool, census);
 	/* The fill ring is poisoned: nothing is seen there. What a closed ring still names is free. */
 	if (!err)
 		err = lrp_core_places(core, pool, place, LRP_RINGS_USED, until_ns);
-	if (!err)
+	if (!err) {
 		sort(pool, census, place);
+		tell_losses(core, pool, census);
+	}
 	free(place);
 	return err;
 }

@@ -14,6 +14,7 @@
 struct lrp_census {
 	uint8_t *before; /* places in the fill ring, before it was poisoned */
 	uint32_t *free;	 /* frames that belong on the fill ring */
+	uint32_t *held;	 /* by endpoint: frames in its ring or with its mark */
 	uint32_t free_count;
 	uint32_t in_fill;
 	uint32_t lost;	/* circulate and were nowhere, beyond what the kernel may keep */
@@ -23,7 +24,8 @@ struct lrp_census {
 };
 
 /* Looks at the fill ring; then the caller poisons it. 0 or -errno. */
-int lrp_core_census_begin(struct lrp_core_pool *pool, struct lrp_census *census);
+int lrp_core_census_begin(struct lrp_core *core, struct lrp_core_pool *pool,
+			  struct lrp_census *census);
 /* Looks at all else. 0, -ETIME: too many rings, or -errno. */
 int lrp_core_census_take(struct lrp_core *core, struct lrp_core_pool *pool,
 			 struct lrp_census *census);

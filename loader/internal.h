@@ -242,13 +242,14 @@ struct lrp_core_health {
 	enum { LRP_POOL_WELL, LRP_POOL_STOPPED, LRP_POOL_PASSED } state;
 	bool suspect;
 	const char *why;
-	uint64_t ticket;		     /* STOPPED: of the grace period */
-	uint64_t again_ns;		     /* PASSED: when to try the next repair */
-	uint64_t repaired_ns;		     /* the last repair */
-	uint64_t ignore_empty_ns;	     /* until then an empty fill ring says nothing */
-	uint64_t verify_ns;		     /* repair once more then; 0: no */
-	uint64_t said_ns;		     /* the last line about it */
-	uint64_t empty;			     /* the kernel's count of an empty fill ring */
+	uint64_t ticket;	  /* STOPPED: of the grace period */
+	uint64_t again_ns;	  /* PASSED: when to try the next repair */
+	uint64_t repaired_ns;	  /* the last repair */
+	uint64_t ignore_empty_ns; /* until then an empty fill ring says nothing */
+	uint64_t verify_ns;	  /* repair once more then; 0: no */
+	uint64_t said_ns;	  /* the last line about it */
+	uint64_t empty;		  /* the kernel's count of an empty fill ring */
+	uint64_t empty_when_repaired;
 	uint32_t empty_checks, index_checks; /* checks in a row that found this amiss */
 	uint32_t repairs, total;	     /* lately, ever */
 };

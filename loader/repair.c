@@ -86,19 +86,28 @@ static bool index_amiss(const struct lrp_core_pool *pool)
 	       atomic_load_explicit(consumer, memory_order_acquire) == at;
 }
 
+/*
+ * XDP lends no more than there is, so the kernel finds frames. If it did not, and goes on to find
+ * none or the ring stays empty, somebody has more frames than he admits. Once all channels are at
+ * their limits nobody asks the kernel any more, and its count stands still.
+ */
 static bool empty_amiss(struct lrp_core_pool *pool, uint64_t now)
 {
+	const _Atomic uint32_t *consumer = fill_consumer(pool);
 	struct lrp_core_health *health = &pool->health;
 	struct xdp_statistics stats = {0};
 	socklen_t length = sizeof(stats);
-	bool more;
+	bool more, empty;
 
-	if (getsockopt(pool->xsk[LRP_ENDPOINT_FRAGMENT], SOL_XDP, XDP_STATISTICS, &stats, &length))
+	if (!consumer ||
+	    getsockopt(pool->xsk[LRP_ENDPOINT_FRAGMENT], SOL_XDP, XDP_STATISTICS, &stats, &length))
 		return false;
 	more = stats.rx_fill_ring_empty_descs != health->empty;
+	empty = stats.rx_fill_ring_empty_descs != health->empty_when_repaired &&
+		atomic_load_explicit(consumer, memory_order_acquire) ==
+			atomic_load_explicit(pool->view.fill_producer, memory_order_acquire);
 	health->empty = stats.rx_fill_ring_empty_descs;
-	health->empty_checks = more ? health->empty_checks + 1 : 0;
-	/* XDP lends no more than there is: the ring is never empty for long. */
+	health->empty_checks = more || empty ? health->empty_checks + 1 : 0;
 	return health->empty_checks > 2 && now >= health->ignore_empty_ns;
 }
 
@@ -297,7 +306,7 @@ static void repair(struct lrp_core *core, struct lrp_core_pool *pool)
 	if (pool->state->zerocopy)
 		mend_tags(view);
 	err = !consumer || pool->state->zerocopy ? -EOPNOTSUPP
-						 : lrp_core_census_begin(pool, &census);
+						 : lrp_core_census_begin(core, pool, &census);
 	if (!err) {
 		at = atomic_load_explicit(consumer, memory_order_acquire);
 		end = atomic_load_explicit(view->fill_producer, memory_order_acquire);
@@ -309,6 +318,7 @@ static void repair(struct lrp_core *core, struct lrp_core_pool *pool)
 		__atomic_store_n(&view->rest->broken, 0, __ATOMIC_RELEASE);
 	}
 	health->repaired_ns = now;
+	health->empty_when_repaired = health->empty;
 	health->total++;
 	/* A driver's index that is wrong stays so. */
 	if (pool->state->zerocopy && !index_amiss(pool))

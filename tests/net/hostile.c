@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* hostile.c - see hostile.h. */
 #include <errno.h>
+#include <arpa/inet.h>
 #include <linux/if_xdp.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stddef.h>
 #include <string.h>
@@ -179,12 +181,43 @@ bool hostile_open(struct hostile *h, uint32_t ifindex, uint32_t ring_size)
 	h->rest = (volatile uint32_t *)((uint8_t *)h->umem + (size_t)h->frames * h->frame_size +
 					LRP_REST_OFFSET((size_t)h->frames));
 	page.pool = reply.endpoints.channel[c].user_page;
+	h->user_slot = reply.endpoints.channel[c].user_slot;
 	if (!hostile_ask(h->control, &page, &answer, page_fds, &pages) && pages) {
 		h->page_fd = page_fds[0];
 		h->user = map(h->page_fd, LRP_USER_PAGE_RECORDS * sizeof(struct lrp_user), 0);
 	}
 	take_fragments(h);
 	return true;
+}
+
+bool hostile_publish(struct hostile *h, uint16_t port)
+{
+	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(port)};
+	struct lrp_request request = {.magic = LRP_ABI_MAGIC,
+				      .version = LRP_ABI_VERSION,
+				      .type = LRP_REQ_PUBLISH,
+				      .publish = {.endpoint = h->endpoint}};
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {.header = {.cmsg_level = SOL_SOCKET,
+				.cmsg_type = SCM_RIGHTS,
+				.cmsg_len = CMSG_LEN(sizeof(int))}};
+	struct iovec iov = {&request, sizeof(request)};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = &control,
+			     .msg_controllen = sizeof(control)};
+	struct pollfd pfd = {.fd = h->control, .events = POLLIN};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct lrp_reply reply;
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)))
+		return false;
+	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+	return sendmsg(h->control, &msg, MSG_NOSIGNAL) == sizeof(request) &&
+	       poll(&pfd, 1, 10000) > 0 &&
+	       recv(h->control, &reply, sizeof(reply), 0) == sizeof(reply) && !reply.error;
 }
 
 /* ---- nonsense ------------------------------------------------------------------------------- */

@@ -38,10 +38,15 @@ struct hostile {
 	uint32_t frames, frame_size;
 	volatile struct lrp_user *user; /* the whole page */
 	int page_fd;			/* its map */
+	uint32_t user_slot;		/* of the channel */
 };
 
 /* As a client does, for the pool of `ifindex`. False: lrpd refuses, or is not there. */
 bool hostile_open(struct hostile *h, uint32_t ifindex, uint32_t ring_size);
+
+/* Binds a UDP socket to the port (host order) and publishes it as the endpoint's: XDP sends what
+ * comes there to its ring. False: refused. */
+bool hostile_publish(struct hostile *h, uint16_t port);
 
 /* Writes nonsense of many kinds, random and structured, `times` times. */
 void hostile_write(struct hostile *h, uint64_t *seed, unsigned int times);
