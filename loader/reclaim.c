@@ -36,6 +36,7 @@
  */
 #define GATHER_MS 100u
 #define LOOK_NS	  200000000ull /* what a look at all rings may take */
+#define BATCH_MAX 2048u	       /* what is looked at in one go takes up to 100 ms */
 #define BLOCK_MS  100u /* between two requests that wait for frames or endpoints to come back */
 
 /* ---- 1: shutting ------------------------------------------------------------------- */
@@ -210,18 +211,25 @@ static void reclaim_pool(struct lrp_core *core, struct lrp_core_pool *pool,
 			 const struct lrp_core_batch *batch)
 {
 	uint8_t *place = calloc(pool->view.frames, 1);
-	bool empty = true;
+	bool *full = calloc(batch->count, sizeof(*full)), any = false;
 
-	if (!place)
+	if (!place || !full) {
+		free(place);
+		free(full);
+		lrp_core_suspect(core, pool);
 		return;
-	for (uint32_t i = 0; i < batch->count && empty; i++)
-		empty = ring_empty(core, pool, batch->endpoint[i]);
+	}
+	for (uint32_t i = 0; i < batch->count; i++) {
+		full[i] = !ring_empty(core, pool, batch->endpoint[i]);
+		any |= full[i];
+	}
 	lrp_fill_settle(&pool->view, pool->xsk[LRP_ENDPOINT_FRAGMENT]);
-	if (!empty &&
+	if (any &&
 	    lrp_core_places(core, pool, place, LRP_RINGS_OTHERS, lrp_core_now_ns() + LOOK_NS))
 		lrp_core_suspect(core, pool); /* not all seen */
 	for (uint32_t i = 0; i < batch->count; i++)
-		drain_ring(core, pool, batch->endpoint[i], place);
+		if (full[i])
+			drain_ring(core, pool, batch->endpoint[i], place);
 	/* The rings of those that go are empty now: only others' count. */
 	if (any_holder_gone(core, pool, batch)) {
 		memset(place, 0, pool->view.frames);
@@ -234,6 +242,7 @@ static void reclaim_pool(struct lrp_core *core, struct lrp_core_pool *pool,
 		lrp_core_channel_free(core, pool, batch->endpoint[i]);
 	lrp_fill_settle(&pool->view, pool->xsk[LRP_ENDPOINT_FRAGMENT]);
 	free(place);
+	free(full);
 }
 
 /* ---- all together ------------------------------------------------------------------- */
@@ -242,18 +251,22 @@ static void reclaim_pool(struct lrp_core *core, struct lrp_core_pool *pool,
 static void gather(struct lrp_core *core)
 {
 	struct lrp_core_batch *batch = &core->batch;
+	uint32_t most;
 
 	core->gather_at_ns = 0;
-	batch->endpoint = malloc(core->closing * sizeof(*batch->endpoint));
+	most = core->closing < BATCH_MAX ? core->closing : BATCH_MAX;
+	batch->endpoint = malloc(most * sizeof(*batch->endpoint));
 	if (!batch->endpoint) {
 		core->gather_at_ns = lrp_core_now_ns() + GATHER_MS * 1000000ull;
 		return;
 	}
 	batch->count = 0;
-	for (uint32_t e = LRP_ENDPOINT_FIRST;
-	     e < core->state->endpoints && batch->count < core->closing; e++)
+	for (uint32_t e = LRP_ENDPOINT_FIRST; e < core->state->endpoints && batch->count < most;
+	     e++)
 		if (core->state->endpoint[e].use == LRP_ENDPOINT_CLOSING)
 			batch->endpoint[batch->count++] = e;
+	if (core->closing > batch->count)
+		core->gather_at_ns = lrp_core_now_ns();
 	/* A lrpd that took over may find channels that its predecessor had not shut. */
 	for (uint32_t i = 0; i < batch->count; i++)
 		for (uint32_t p = 0; p < LRP_MAX_POOLS_TOTAL; p++)
