@@ -105,21 +105,22 @@ static struct lrp_core_closer *closer_new(void)
 
 static bool queue(struct lrp_core_closer *closer, int fd)
 {
-	bool done = true;
+	bool done = false;
 
 	pthread_mutex_lock(&closer->lock);
 	if (closer->count == closer->room) {
 		uint32_t room = closer->room ? 2 * closer->room : 64;
 		int *grown = realloc(closer->fd, room * sizeof(*grown));
 
-		done = grown != NULL;
-		if (done) {
+		if (grown) {
 			closer->fd = grown;
 			closer->room = room;
 		}
 	}
-	if (done)
+	if (closer->count < closer->room) {
 		closer->fd[closer->count++] = fd;
+		done = true;
+	}
 	pthread_cond_signal(&closer->more);
 	pthread_mutex_unlock(&closer->lock);
 	return done;
