@@ -212,7 +212,7 @@ static int look_at(struct lrp_core *core, struct lrp_core_pool *pool, const stru
 	const struct xdp_desc copy =
 		*(const volatile struct xdp_desc *)&chan->desc[at & chan->ring_mask];
 	const struct xdp_desc *desc = &copy;
-	const uint8_t *packet = pool->view.umem + desc->addr;
+	const uint8_t *packet;
 	uint64_t offset = desc->addr & (pool->view.frame_size - 1);
 	const uint32_t mine = LRP_FRAME_CLAIM(LRP_OWNER_LRPD);
 	struct lrp_fragment_meta meta;
@@ -228,6 +228,7 @@ static int look_at(struct lrp_core *core, struct lrp_core_pool *pool, const stru
 		finish(chan, at, end);
 		return OLD_MS;
 	}
+	packet = pool->view.umem + desc->addr;
 	memcpy(&meta, packet - sizeof(meta), sizeof(meta));
 	kernels = fragment_key(packet, desc->len, &key) &&
 		  !bpf_map_lookup_elem(pool->device->map_fd[LRP_MAP_FRAGMENTS], &key, &where) &&

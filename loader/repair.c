@@ -15,13 +15,15 @@
  *      wrong index, and reads past the true one, finds no frame twice.
  *   4. Go on. Processes that could not return frames meanwhile have let them rest.
  *
- * If that is needed again and again, somebody goes on writing: the channels are shut, so that XDP
- * passes all packets of the queue to the kernel, and the next repair waits for longer each time.
+ * If that is needed again and again, somebody goes on writing: the channels of datagram sockets are
+ * shut, so that XDP passes their packets to the kernel, and the next repair waits for a while. What
+ * belongs to TCP goes on being dropped, to be sent again.
  * The limit of the fragment channel is the first to become 0 and the last to be restored: a new
  * lrpd sees by it that the old one died in between.
  */
 #include <errno.h>
 #include <linux/if_xdp.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -33,8 +35,9 @@
 #define CHECK_MS	250u
 #define CHECKS_AFTER	4u /* checks when all families are gone */
 #define LATELY_NS	(10ull * 1000000000u)
-#define REPAIRS_LATELY	3u	      /* more than that: to the kernel */
-#define PASS_NS		1000000000ull /* the first time; then twice as long, eight times at most */
+#define REPAIRS_LATELY	3u /* more than that: to the kernel */
+#define PASS_NS		800000000ull
+#define FAILED_NS	8000000000ull /* there was no time, or no memory, to look at all frames */
 #define STRAGGLERS_NS	300000000ull  /* who meets the ring while it is rebuilt says so by then */
 #define VERIFY_NS	1000000000ull
 #define SAY_NS		(5ull * 1000000000u)
@@ -177,10 +180,14 @@ static void channel_stop(struct lrp_channel *channel, const struct lrp_endpoint_
 	__atomic_store_n(&channel->limit, 0, __ATOMIC_RELEASE);
 }
 
+/*
+ * A datagram's shadow serves it. Segments of connections are left to be dropped and sent again: the
+ * kernel, which knows no such connection, would reset it.
+ */
 static void channel_pass(struct lrp_channel *channel, const struct lrp_endpoint_state *ep)
 {
-	(void)ep;
-	__atomic_store_n(&channel->flags, 0, __ATOMIC_RELEASE);
+	if (!ep || (ep->pub.on && ep->pub.proto == IPPROTO_UDP))
+		__atomic_store_n(&channel->flags, 0, __ATOMIC_RELEASE);
 }
 
 static void channel_go_on(struct lrp_channel *channel, const struct lrp_endpoint_state *ep)
@@ -216,17 +223,21 @@ static void go_on(struct lrp_core *core, struct lrp_core_pool *pool)
 	lrp_core_circulate(core, pool);
 }
 
-static void pass(struct lrp_core *core, struct lrp_core_pool *pool)
+static void pass_all(struct lrp_core *core, struct lrp_core_pool *pool)
+{
+	channel_pass(lrp_core_channel(core, pool, LRP_ENDPOINT_FRAGMENT), NULL);
+	each_channel(core, pool, channel_pass);
+}
+
+static void pass(struct lrp_core *core, struct lrp_core_pool *pool, bool failed)
 {
 	struct lrp_core_health *health = &pool->health;
-	uint32_t times = health->repairs - REPAIRS_LATELY - 1;
 
 	health->state = LRP_POOL_PASSED;
 	health->again_ns = pool->state->zerocopy
 				   ? UINT64_MAX
-				   : lrp_core_now_ns() + (PASS_NS << (times < 3 ? times : 3));
-	channel_pass(lrp_core_channel(core, pool, LRP_ENDPOINT_FRAGMENT), NULL);
-	each_channel(core, pool, channel_pass);
+				   : lrp_core_now_ns() + (failed ? FAILED_NS : PASS_NS);
+	pass_all(core, pool);
 }
 
 /* ---- rebuilding ----------------------------------------------------------------------------- */
@@ -323,8 +334,8 @@ static void repair(struct lrp_core *core, struct lrp_core_pool *pool)
 	/* A driver's index that is wrong stays so. */
 	if (pool->state->zerocopy && !index_amiss(pool))
 		go_on(core, pool);
-	else if (err || (health->repairs > REPAIRS_LATELY && !retry))
-		pass(core, pool);
+	else if (err || !census.free_count || (health->repairs > REPAIRS_LATELY && !retry))
+		pass(core, pool, err != 0);
 	else
 		go_on(core, pool);
 	if (!err && census.brought_back)
@@ -372,6 +383,8 @@ static uint64_t pool_run(struct lrp_core *core, struct lrp_core_pool *pool, uint
 			repair(core, pool);
 		return 0;
 	case LRP_POOL_PASSED:
+		if (due)
+			pass_all(core, pool); /* who has come meanwhile, too */
 		if (now < health->again_ns)
 			return health->again_ns;
 		health->repairs++;

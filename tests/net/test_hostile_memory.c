@@ -7,6 +7,7 @@
  *   - lrpd answers root within a second;
  *   - another user's traffic on another device, with another UMEM, loses nothing and stays on its
  *     channel;
+ *   - a TCP connection through the broken pool is not reset, and goes on afterwards;
  *   - the queue of the broken pool is served, by its channels or by the kernel, a second after the
  *     client has gone, and by its channels a little later.
  *
@@ -42,6 +43,9 @@ struct shared {
 	_Atomic uint64_t sent[2];
 	_Atomic uint64_t asked, worst_ns[5]; /* by kind of request */
 	_Atomic uint64_t opened, refused;
+	_Atomic bool listens;
+	_Atomic uint64_t exchanged;
+	_Atomic int reset;
 };
 
 static struct shared *shared;
@@ -86,6 +90,53 @@ static struct fault_app *receiver(uint16_t port, uid_t uid)
 	app->frames = 4096;
 	app->nice = -10;
 	return app;
+}
+
+/* A connection through the broken pool: a kernel client asks, an LRP server answers. */
+static void tcp_server(void)
+{
+	struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(FAULT_PORT)};
+	char buf[512];
+	ssize_t n;
+	int fd, conn;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	setpriority(PRIO_PROCESS, 0, -10);
+	must(!setgroups(0, NULL) && !setresgid(65532, 65532, 65532) &&
+		     !setresuid(65532, 65532, 65532),
+	     "setuid");
+	fd = lrp_socket(AF_INET, SOCK_STREAM, 0);
+	must(fd >= 0 && !lrp_bind(fd, (struct sockaddr *)&any, sizeof(any)) && !lrp_listen(fd, 4),
+	     "listen");
+	shared->listens = true;
+	conn = lrp_accept(fd, NULL, NULL);
+	must(conn >= 0, "accept");
+	while ((n = lrp_recv(conn, buf, sizeof(buf), 0)) > 0)
+		if (lrp_send(conn, buf, (size_t)n, 0) != n)
+			break;
+	_exit(0);
+}
+
+static void tcp_client(void)
+{
+	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(FAULT_PORT)};
+	int fd, ns = open("/run/netns/client", O_RDONLY | O_CLOEXEC);
+	char byte = 'x';
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	must(ns >= 0 && !setns(ns, CLONE_NEWNET), "setns");
+	inet_pton(AF_INET, "198.18.1.1", &addr.sin_addr);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	must(!connect(fd, (struct sockaddr *)&addr, sizeof(addr)), "connect");
+	while (!shared->stop) {
+		if (send(fd, &byte, 1, MSG_NOSIGNAL) != 1 || recv(fd, &byte, 1, 0) != 1) {
+			shared->reset = errno ? errno : ECONNRESET;
+			break;
+		}
+		shared->exchanged++;
+		fault_sleep_ms(5);
+	}
+	_exit(0);
 }
 
 /* ---- root asks ------------------------------------------------------------------------------ */
@@ -222,7 +273,7 @@ int main(int argc, char **argv)
 	unsigned int seconds;
 	uint64_t was, through;
 	uint32_t ifindex;
-	pid_t send[2], asks, pid;
+	pid_t send[2], tcp[2], asks, pid;
 
 	(void)argc;
 	fault_begin(argv, "--frames 4096");
@@ -243,6 +294,14 @@ int main(int argc, char **argv)
 	send[0] = sender("blaster", "198.18.2.1", FAULT_PORT, 0);
 	send[1] = sender("client", "198.18.1.1", FAULT_PORT + 1, 1);
 	CHECK(fault_receives(there, 3000) && fault_receives(here, 3000), "nothing arrives");
+	tcp[0] = fork();
+	if (!tcp[0])
+		tcp_server();
+	CHECK(FAULT_WAIT(shared->listens, 5000), "no TCP server");
+	tcp[1] = fork();
+	if (!tcp[1])
+		tcp_client();
+	CHECK(FAULT_WAIT(shared->exchanged > 20, 5000), "no TCP connection");
 	asks = root_asks();
 
 	for (unsigned int i = 0; i < 3; i++) {
@@ -260,6 +319,13 @@ int main(int argc, char **argv)
 	CHECK(FAULT_WAIT(fresh->call > was + RATE / 4, 20000),
 	      "the queue is not served by its channels again: call %llu kernel %llu",
 	      (unsigned long long)fresh->call, (unsigned long long)fresh->kernel);
+	was = shared->exchanged;
+	CHECK(FAULT_WAIT(shared->exchanged > was + 100, 20000) && !shared->reset,
+	      "the TCP connection is over: %llu exchanges, %s",
+	      (unsigned long long)shared->exchanged, strerror(shared->reset));
+	printf("%llu exchanges by TCP\n", (unsigned long long)shared->exchanged);
+	end(tcp[1]);
+	end(tcp[0]);
 	printf("%llu clients, %llu refused; %llu requests of root, %llu without an answer; worst "
 	       "ms: hello %.0f status %.0f channels %.0f audit %.0f\n",
 	       (unsigned long long)shared->opened, (unsigned long long)shared->refused,
