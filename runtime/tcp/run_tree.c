@@ -162,7 +162,7 @@ uint16_t lrp_tcp_tree_find(struct lrp_tcp_scoreboard *b, uint32_t seq)
 	while (i != NONE) {
 		const struct lrp_tcp_sent_run *run = &runs[i];
 		/* all ones if it begins before: compilers make a branch of anything else */
-		uint32_t before = (uint32_t)((int32_t)(run->seq - seq - 1) >> 31);
+		uint32_t before = 0 - ((run->seq - seq - 1) >> 31);
 
 		found = (uint16_t)((i & before) | (found & ~before));
 		i = (uint16_t)((run->right & before) | (run->left & ~before));

@@ -178,6 +178,30 @@ static void recovery_after_recovery(void **state)
 	assert_int_equal(again(&s), 10);
 }
 
+/* RFC 6582 3.2: the hole that a partial acknowledgement shows goes at once, though the new data that
+ * duplicates let out has used up the window. */
+static void partial_acknowledgement(void **state)
+{
+	(void)state;
+	for (int duplicates = 3; duplicates < 19; duplicates++) {
+		uint32_t next = 20;
+
+		sender_init(&s, &lrp_tcp_newreno, 20);
+		s.r.sack = false;
+		transmit(&s, 0, next);
+		s.now += RTT;
+		for (int i = 0; i < duplicates; i++) {
+			ack(&s, 0);
+			assert_int_equal(again(&s), i == 2 ? 0 : -1);
+			for (; room(&s); next++)
+				transmit(&s, next, next + 1);
+		}
+		s.now += RTT;
+		ack(&s, 1);
+		assert_int_equal(again(&s), 1);
+	}
+}
+
 /* RFC 5682 2.1 step 2b: with new data at hand, that goes first; its answer decides. */
 static void new_data_first(void **state)
 {
@@ -438,6 +462,7 @@ int main(void)
 		cmocka_unit_test(spurious_timeout),
 		cmocka_unit_test(spurious_timeout_and_a_loss),
 		cmocka_unit_test(recovery_after_recovery),
+		cmocka_unit_test(partial_acknowledgement),
 		cmocka_unit_test(new_data_first),
 		cmocka_unit_test(needed_timeout),
 		cmocka_unit_test(doubled),
