@@ -40,6 +40,7 @@ struct datagram {
 	uint32_t high;	    /* end of the highest fragment */
 	uint32_t fragments; /* stored */
 	uint16_t older, newer;
+	uint16_t next;	     /* in its bucket */
 	uint16_t header_len; /* 0: the first fragment is not here */
 	uint8_t l3_offset;
 	uint8_t proto;
@@ -53,8 +54,12 @@ struct lrp_reassembly {
 	uint32_t blocks_touched, datagrams_touched; /* below: used before; above: never */
 	uint16_t block_free, datagram_free;
 	uint16_t oldest, newest;
+	uint32_t bucket_mask;			    /* there are as many buckets as datagrams */
 	uint32_t datagrams_at, blocks_at, whole_at; /* offsets from here */
 	uint32_t dropped_fragment, dropped_memory;
+	uint64_t secret;
+	uint64_t steps;
+	uint16_t bucket[]; /* newest first */
 };
 
 static inline struct datagram *datagram_at(const struct lrp_reassembly *r, uint16_t i)
@@ -72,27 +77,33 @@ size_t lrp_reassembly_size(void)
 	return LRP_REASSEMBLY_SIZE;
 }
 
-struct lrp_reassembly *lrp_reassembly_init(void *mem, size_t size)
+/* Of a datagram that has one block: these, and at most two buckets. */
+#define DATAGRAM_COST (sizeof(struct block) + sizeof(struct datagram) + 2 * sizeof(uint16_t))
+
+struct lrp_reassembly *lrp_reassembly_init(void *mem, size_t size, uint64_t secret)
 {
-	const size_t fixed = sizeof(struct lrp_reassembly) + 64 /* rounding */ + WHOLE_HEADROOM +
+	const size_t fixed = sizeof(struct lrp_reassembly) + 128 /* rounding */ + WHOLE_HEADROOM +
 			     DATAGRAM_MAX + 1;
 	struct lrp_reassembly *r = mem;
-	size_t capacity;
+	size_t capacity, buckets = 1;
 
-	_Static_assert(LRP_REASSEMBLY_SIZE_MIN >
-			       sizeof(*r) + 64 + WHOLE_HEADROOM + DATAGRAM_MAX + 1 +
-				       (DATAGRAM_BLOCKS + 1) *
-					       (sizeof(struct block) + sizeof(struct datagram)),
+	_Static_assert(LRP_REASSEMBLY_SIZE_MIN > sizeof(*r) + 128 + WHOLE_HEADROOM + DATAGRAM_MAX +
+							 1 + (DATAGRAM_BLOCKS + 1) * DATAGRAM_COST,
 		       "the least size holds a datagram of the largest size and another's block");
 	if (size < LRP_REASSEMBLY_SIZE_MIN)
 		return NULL;
-	capacity = (size - fixed) / (sizeof(struct block) + sizeof(struct datagram));
+	capacity = (size - fixed) / DATAGRAM_COST;
 	if (capacity > NONE)
 		capacity = NONE;
+	while (buckets < capacity)
+		buckets <<= 1;
 	memset(r, 0, sizeof(*r));
+	memset(r->bucket, 0xff, buckets * sizeof(*r->bucket));
+	r->secret = secret;
+	r->bucket_mask = (uint32_t)buckets - 1;
 	r->capacity = (uint32_t)capacity;
 	r->block_free = r->datagram_free = r->oldest = r->newest = NONE;
-	r->datagrams_at = sizeof(*r);
+	r->datagrams_at = (uint32_t)(sizeof(*r) + buckets * sizeof(*r->bucket) + 7) & ~7u;
 	r->blocks_at = (uint32_t)(r->datagrams_at + capacity * sizeof(struct datagram));
 	r->whole_at = (uint32_t)(r->blocks_at + capacity * sizeof(struct block) + 63) & ~63u;
 	return r;
@@ -124,44 +135,73 @@ static bool same_datagram(const struct lrp_fragment_key *a, const struct lrp_fra
 	       a->family == b->family && (a->family == 6 || a->proto == b->proto);
 }
 
-/* Only spares comparisons; nothing is chained by it, so it need not be secret. */
-static uint32_t key_hash(const struct lrp_fragment_key *key)
+static uint64_t fold(uint64_t a, uint64_t b)
 {
-	uint64_t word, hash = key->id;
+	__uint128_t product = (__uint128_t)a * b;
 
-	for (size_t i = 0; i < sizeof(key->saddr) + sizeof(key->daddr); i += 8) {
-		memcpy(&word, (const uint8_t *)key + i, 8);
-		hash = (hash ^ word) * 0x9e3779b97f4a7c15ull;
-		hash ^= hash >> 29;
-	}
+	return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* Of what same_datagram() compares in both families. */
+static uint32_t key_hash(const struct lrp_reassembly *r, const struct lrp_fragment_key *key)
+{
+	uint64_t word[4], hash = r->secret ^ key->id;
+
+	memcpy(word, key, sizeof(word));
+	hash = fold(hash, r->secret | 1);
+	for (int i = 0; i < 4; i++)
+		hash = fold(hash ^ word[i], r->secret | 1);
 	return (uint32_t)(hash >> 32);
 }
 
-/* Newest first: fragments of one datagram mostly come one after the other. */
-static uint16_t find(const struct lrp_reassembly *r, const struct lrp_fragment_key *key,
-		     uint32_t hash)
+uint32_t lrp_reassembly_hash(const struct lrp_reassembly *r, const struct lrp_packet *fragment)
+{
+	struct lrp_fragment_key key;
+
+	lrp_fragment_key_of(fragment, &key);
+	return key_hash(r, &key);
+}
+
+uint64_t lrp_reassembly_steps(const struct lrp_reassembly *r)
+{
+	return r->steps;
+}
+
+static uint16_t find(struct lrp_reassembly *r, const struct lrp_fragment_key *key, uint32_t hash)
 {
 	uint16_t i;
 
-	for (i = r->newest; i != NONE; i = datagram_at(r, i)->older) {
+	for (i = r->bucket[hash & r->bucket_mask]; i != NONE; i = datagram_at(r, i)->next) {
 		const struct datagram *d = datagram_at(r, i);
 
+		r->steps++;
 		if (d->hash == hash && same_datagram(&d->key, key))
 			break;
 	}
 	return i;
 }
 
+static void unlink_from_bucket(struct lrp_reassembly *r, uint16_t i)
+{
+	const struct datagram *d = datagram_at(r, i);
+	uint16_t *at = &r->bucket[d->hash & r->bucket_mask];
+
+	for (; *at != i; at = &datagram_at(r, *at)->next)
+		r->steps++;
+	*at = d->next;
+}
+
 static void release(struct lrp_reassembly *r, uint16_t i)
 {
 	struct datagram *d = datagram_at(r, i);
 
-	for (unsigned int b = 0; b < DATAGRAM_BLOCKS; b++) {
+	for (unsigned int b = 0; b * BLOCK_LEN < d->high; b++) {
 		if (d->block[b] == NONE)
 			continue;
 		memcpy(block_at(r, d->block[b])->bytes, &r->block_free, 2);
 		r->block_free = d->block[b];
 	}
+	unlink_from_bucket(r, i);
 	if (d->older == NONE)
 		r->oldest = d->newer;
 	else
@@ -214,7 +254,7 @@ static uint16_t take_datagram(struct lrp_reassembly *r, uint64_t now_ns,
 			      const struct lrp_fragment_key *key, uint32_t hash)
 {
 	struct datagram *d;
-	uint16_t i;
+	uint16_t i, *bucket = &r->bucket[hash & r->bucket_mask];
 
 	if (r->datagram_free == NONE && r->datagrams_touched == r->capacity)
 		push_out(r, NONE);
@@ -230,6 +270,8 @@ static uint16_t take_datagram(struct lrp_reassembly *r, uint64_t now_ns,
 	d->hash = hash;
 	d->begun_ns = now_ns;
 	memset(d->block, 0xff, sizeof(d->block));
+	d->next = *bucket;
+	*bucket = i;
 	d->older = r->newest;
 	d->newer = NONE;
 	if (r->newest == NONE)
@@ -323,13 +365,29 @@ static void store(struct lrp_reassembly *r, uint16_t i, uint32_t offset, const u
 	d->fragments++;
 }
 
+static uint32_t header_len_of(const struct lrp_packet *p)
+{
+	return p->l3_offset + (p->family == AF_INET ? 20u + p->options_len : HEADER6_LEN);
+}
+
+/*
+ * Holds after lrp_ip_input(), unless somebody who shares the frame changed it meanwhile. What is
+ * copied depends on these numbers alone.
+ */
+static bool in_bounds(const struct lrp_packet *p)
+{
+	uint32_t header_len = header_len_of(p);
+
+	return p->l4_offset <= p->frame_len && p->l4_len <= p->frame_len - p->l4_offset &&
+	       header_len <= HEADER_MAX && header_len <= p->l4_offset &&
+	       !(p->fragment_offset % UNIT);
+}
+
 /* The headers of the first fragment are the datagram's [RFC 791 3.2, RFC 8200 4.5]. Of IPv6 only
  * the fixed one is kept: what stood between it and the fragment header has had its effect. */
 static void keep_header(struct datagram *d, const struct lrp_packet *p)
 {
-	uint32_t ip_len = p->family == AF_INET ? 20u + p->options_len : HEADER6_LEN;
-
-	d->header_len = (uint16_t)(p->l3_offset + ip_len);
+	d->header_len = (uint16_t)header_len_of(p);
 	d->l3_offset = (uint8_t)p->l3_offset;
 	d->proto = p->proto;
 	memcpy(d->header, p->frame, d->header_len);
@@ -435,10 +493,10 @@ int lrp_reassembly_input(struct lrp_reassembly *r, uint64_t now_ns, const struct
 	lrp_reassembly_expire(r, now_ns);
 	/* The last may have any length, the others only what can be continued. */
 	if (!p->fragment || !p->l4_len || (p->more_fragments && p->l4_len % UNIT) ||
-	    p->fragment_offset + p->l4_len > DATAGRAM_MAX)
+	    p->fragment_offset + p->l4_len > DATAGRAM_MAX || !in_bounds(p))
 		return -LRP_DROPPED(LRP_DROP_FRAGMENT);
 	lrp_fragment_key_of(p, &key);
-	hash = key_hash(&key);
+	hash = key_hash(r, &key);
 	i = find(r, &key, hash);
 	if (i == NONE)
 		i = take_datagram(r, now_ns, &key, hash);
@@ -492,12 +550,12 @@ bool lrp_reassembly_missing(const struct lrp_reassembly *r, uint32_t *cursor,
 	return true;
 }
 
-bool lrp_reassembly_wants(const struct lrp_reassembly *r, const struct lrp_packet *fragment)
+bool lrp_reassembly_wants(struct lrp_reassembly *r, const struct lrp_packet *fragment)
 {
 	struct lrp_fragment_key key;
 
 	lrp_fragment_key_of(fragment, &key);
-	return find(r, &key, key_hash(&key)) != NONE;
+	return find(r, &key, key_hash(r, &key)) != NONE;
 }
 
 void lrp_reassembly_take_dropped(struct lrp_reassembly *r, uint32_t dropped[LRP_DROP_REASON_COUNT])

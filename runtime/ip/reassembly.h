@@ -7,6 +7,8 @@
  * copied into it, so that their frames can go back at once. Every socket has
  * its own block: what one receives cannot push out what another waits for.
  *
+ * A fragment costs the same whatever is stored: datagrams are found by a keyed hash.
+ *
  * Overlapping fragments drop the datagram, in IPv4 too; an exact repetition of
  * bytes already there is ignored. When memory is short the datagram that was
  * begun first goes.
@@ -33,12 +35,14 @@ size_t lrp_reassembly_size(void);
 /*
  * Makes an empty state in `mem` (8-byte aligned, `size` bytes). Contents do not
  * matter; only the head of the block is written, so fresh pages stay untouched until they are
- * needed. Returns NULL if size < LRP_REASSEMBLY_SIZE_MIN.
+ * needed. `secret` is random: senders must not foresee the hash. Returns NULL if
+ * size < LRP_REASSEMBLY_SIZE_MIN.
  */
-struct lrp_reassembly *lrp_reassembly_init(void *mem, size_t size);
+struct lrp_reassembly *lrp_reassembly_init(void *mem, size_t size, uint64_t secret);
 
 /*
- * Takes a packet that lrp_ip_input() found to be a fragment.
+ * Takes a packet that lrp_ip_input() found to be a fragment. Its bytes may change while it is
+ * copied: that changes what is in the datagram, and nothing else.
  * 1: *whole is the datagram, as lrp_ip_input() would give it: whole->frame is a complete packet
  *    in r's memory with the first fragment's headers, valid until the next call with r.
  * 0: stored (or a repetition, ignored).
@@ -63,7 +67,13 @@ bool lrp_reassembly_missing(const struct lrp_reassembly *r, uint32_t *cursor,
 			    struct lrp_fragment_key *key);
 
 /* True if fragments of the same datagram as `fragment` are waiting. */
-bool lrp_reassembly_wants(const struct lrp_reassembly *r, const struct lrp_packet *fragment);
+bool lrp_reassembly_wants(struct lrp_reassembly *r, const struct lrp_packet *fragment);
+
+/* The hash of a fragment's datagram, as r has it. */
+uint32_t lrp_reassembly_hash(const struct lrp_reassembly *r, const struct lrp_packet *fragment);
+
+/* Datagrams compared in all look-ups so far; for tests. */
+uint64_t lrp_reassembly_steps(const struct lrp_reassembly *r);
 
 /*
  * The key of a fragment, as the XDP program has it in lrp_fragments. RFC 8200 4.5 lets the next

@@ -15,6 +15,7 @@
 #include "../ip/reassembly.h"
 #include "../udp/udp_input.h"
 #include "socket.h"
+#include "stream.h"
 
 /* On several queues a fragment can overtake its first by so much: who sleeps looks again. */
 #define LATE_NS (100 * LRP_NS_PER_MS)
@@ -33,7 +34,7 @@ static struct lrp_reassembly *reassembly(struct lrp_sock *s)
 	if (!mem)
 		return NULL;
 	s->reassembly_size = size;
-	s->reassembly = lrp_reassembly_init(mem, size);
+	s->reassembly = lrp_reassembly_init(mem, size, lrp_secret()[0]);
 	return s->reassembly;
 }
 

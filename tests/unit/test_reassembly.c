@@ -23,7 +23,7 @@ static struct lrp_reassembly *fresh(void)
 	struct lrp_reassembly *r;
 
 	memset(memory, 0xa5, sizeof(memory)); /* contents do not matter */
-	r = lrp_reassembly_init(memory, sizeof(memory));
+	r = lrp_reassembly_init(memory, sizeof(memory), 0x1234567890abcdef);
 	assert_non_null(r);
 	return r;
 }
@@ -645,7 +645,7 @@ static void memory_block(void **state)
 
 	(void)state;
 	assert_int_equal(lrp_reassembly_size(), LRP_REASSEMBLY_SIZE);
-	assert_null(lrp_reassembly_init(memory, LRP_REASSEMBLY_SIZE_MIN - 1));
+	assert_null(lrp_reassembly_init(memory, LRP_REASSEMBLY_SIZE_MIN - 1, 0x1234567890abcdef));
 	/* fresh pages stay fresh */
 	r = fresh();
 	for (size_t i = 4096 / 8; i < sizeof(memory) / 8; i++)
@@ -667,7 +667,7 @@ static void memory_block(void **state)
 	for_each_family (family) {
 		moved = malloc(LRP_REASSEMBLY_SIZE_MIN);
 		assert_non_null(moved);
-		r = lrp_reassembly_init(moved, LRP_REASSEMBLY_SIZE_MIN);
+		r = lrp_reassembly_init(moved, LRP_REASSEMBLY_SIZE_MIN, 0x1234567890abcdef);
 		assert_non_null(r);
 		for (uint32_t i = 2; i < 200; i++)
 			send_range(r, family, i, (struct range){8, 8, false}, datagram, &whole);
@@ -678,6 +678,81 @@ static void memory_block(void **state)
 					 i == 63);
 		free(moved);
 	}
+}
+
+/* A first fragment costs the same whatever is stored: its datagram is found, or not, in a step
+ * or two. Also the oldest, which makes room. */
+static void cost(void **state)
+{
+	const uint32_t n = 1000;
+	struct lrp_packet whole;
+	uint64_t steps[2];
+
+	(void)state;
+	for (int full = 0; full < 2; full++) {
+		struct lrp_reassembly *r = fresh();
+
+		for (uint32_t i = 0; full && i < n; i++)
+			send_range(r, AF_INET, 10000 + i, (struct range){0, 16, false}, datagram,
+				   &whole);
+		steps[full] = lrp_reassembly_steps(r);
+		for (uint32_t i = 0; i < n; i++) {
+			if (!full)
+				r = fresh();
+			send_range(r, AF_INET, i, (struct range){0, 16, false}, datagram, &whole);
+			send_range(r, AF_INET, i, (struct range){16, 16, false}, datagram, &whole);
+		}
+		/* one by one in fresh memory: a step for each second fragment */
+		steps[full] = full ? lrp_reassembly_steps(r) - steps[full] : n;
+	}
+	assert_true(steps[1] <= 5 * steps[0]);
+}
+
+/* Who shares the frames may change a packet while lrp_ip_input() reads it. */
+static void inconsistent(void **state)
+{
+	struct lrp_reassembly *r = fresh();
+	struct lrp_packet good, whole;
+	uint8_t frame[200];
+	struct make m = {.family = AF_INET, .id = 1, .more = true};
+
+	(void)state;
+	good = (struct lrp_packet){.frame = frame,
+				   .frame_len = make_packet(frame, &m, datagram, 64)};
+	assert_int_equal(lrp_ip_input(&good), 0);
+	for (int i = 0; i < 8; i++) {
+		struct lrp_packet p = good;
+
+		switch (i) {
+		case 0:
+			p.l4_len += 200;
+			break;
+		case 1:
+			p.l4_offset = (uint16_t)(p.frame_len - 63);
+			break;
+		case 2:
+			p.l4_offset = 0xffff;
+			break;
+		case 3:
+			p.l4_len = 65528;
+			break;
+		case 4:
+			p.options_len = 48;
+			break;
+		case 5:
+			p.l3_offset = 0xfff0;
+			break;
+		case 6:
+			p.fragment_offset = 4;
+			break;
+		case 7:
+			p.frame_len = 30;
+			break;
+		}
+		assert_int_equal(lrp_reassembly_input(r, 0, &p, &whole), BAD);
+		assert_nothing_waits(r);
+	}
+	assert_int_equal(lrp_reassembly_input(r, 0, &good, &whole), 0);
 }
 
 /* ---- properties ----------------------------------------------------------- */
@@ -814,6 +889,8 @@ int main(void)
 		cmocka_unit_test(keys),
 		cmocka_unit_test(extension_headers),
 		cmocka_unit_test(memory_block),
+		cmocka_unit_test(cost),
+		cmocka_unit_test(inconsistent),
 		cmocka_unit_test(any_datagram),
 		cmocka_unit_test(every_fragment_is_counted),
 	};

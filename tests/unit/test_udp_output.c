@@ -284,7 +284,7 @@ static void fragments_round_trip(void **state)
 {
 	static uint8_t memory[LRP_REASSEMBLY_SIZE] __attribute__((aligned(8)));
 	static uint8_t frame[PACKET_MAX];
-	struct lrp_reassembly *r = lrp_reassembly_init(memory, sizeof(memory));
+	struct lrp_reassembly *r = lrp_reassembly_init(memory, sizeof(memory), 0x1234567890abcdef);
 
 	(void)state;
 	assert_non_null(r);
