@@ -8,7 +8,7 @@
  * stack. All this happens before the packet is copied. Every packet is counted
  * once in lrp_reasons; the sum over all reasons is the number of packets seen.
  *
- * It allocates nothing (but an LRU element for a first fragment), never sleeps
+ * It allocates nothing (but an LRU element for a datagram in fragments), never sleeps
  * and keeps no timers. Each attached device has its own instance.
  *
  * Parameters (rodata, to be set before loading):
@@ -34,25 +34,25 @@ __noinline int lrp_deliver(struct xdp_md *ctx, __u32 endpoint, __u32 owner, __u3
 {
 	__u32 zero = 0, queue = ctx->rx_queue_index, id, frames, length, flags;
 	struct lrp_device *device = bpf_map_lookup_elem(&lrp_device, &zero);
-	enum lrp_xdp_reason reason, inactive;
+	enum lrp_xdp_reason reason;
 	struct lrp_channel *channel;
 	struct lrp_user *user;
 
-	inactive = found & LRP_FOUND_ORPHAN ? LRP_XDP_PASS_FRAGMENT : LRP_XDP_PASS_INACTIVE;
 	/* an endpoint beyond the stride would be a channel of the next queue */
 	if (!device || endpoint >= device->endpoints)
-		return inactive;
+		return LRP_XDP_PASS_INACTIVE;
 	id = queue * device->endpoints + endpoint;
 	channel = bpf_map_lookup_elem(&lrp_channels, &id);
 	if (!channel || !(*(volatile __u32 *)&channel->flags & LRP_CHANNEL_ACTIVE))
-		return inactive;
+		return LRP_XDP_PASS_INACTIVE;
 	if (found & LRP_FOUND_OWNED && owner != channel->owner)
 		return LRP_XDP_DROP_OWNER;
 	user = lrp_user_of(channel);
 	if (!user)
-		return inactive;
+		return LRP_XDP_PASS_INACTIVE;
 
-	flags = *(volatile __u32 *)&user->flags;
+	/* no process has a say in what becomes of orphans */
+	flags = found & LRP_FOUND_ORPHAN ? 0 : *(volatile __u32 *)&user->flags;
 	if (flags & LRP_USER_CLOSED) {
 		LRP_COUNT(channel->drop_closed, 1);
 		return LRP_XDP_DROP_CLOSED;
@@ -65,14 +65,14 @@ __noinline int lrp_deliver(struct xdp_md *ctx, __u32 endpoint, __u32 owner, __u3
 	}
 	reason = lrp_discard(ctx, device, channel, user, queue, &frames, &length);
 	if (reason) {
+		if (found & LRP_FOUND_ORPHAN)
+			return reason; /* not dropped: it passes */
 		if (reason == LRP_XDP_DROP_FULL)
 			LRP_COUNT(channel->drop_full, 1);
 		else
 			LRP_COUNT(channel->drop_surplus, 1);
-		return found & LRP_FOUND_ORPHAN ? LRP_XDP_DROP_FRAGMENT_FULL : reason;
+		return reason;
 	}
-	if (found & LRP_FOUND_ORPHAN && !lrp_fragment_stamp(ctx))
-		return LRP_XDP_PASS_FRAGMENT;
 	/*
 	 * The flags are the action for a missing entry: one lookup finds the socket,
 	 * and keeps it until the packet is on its ring. A lookup of our own before
@@ -190,6 +190,50 @@ static __always_inline enum lrp_xdp_reason lrp_demux6(struct xdp_md *ctx,
 	return reason;
 }
 
+static __always_inline bool lrp_reason_passes(__u32 reason)
+{
+	return reason >= LRP_XDP_PASS_PROTOCOL && reason < LRP_XDP_DROP_FULL;
+}
+
+/* A first fragment; `reason` is what the demultiplexer has said. */
+__noinline int lrp_receive_first(struct xdp_md *ctx, __u32 l3, struct lrp_receive *receive,
+				 __u32 reason)
+{
+	__u32 way;
+
+	if (!receive || reason >= LRP_XDP_DROP_FULL)
+		return reason;
+	way = reason ? LRP_FRAGMENT_KERNEL : receive->target.endpoint;
+	way = lrp_fragment_lead(ctx, l3, receive->ipv6, way, &receive->transport);
+	if (reason)
+		return reason;
+	if (way == LRP_FRAGMENT_KERNEL)
+		return LRP_XDP_PASS_FRAGMENT;
+	reason = lrp_deliver(ctx, way, receive->target.owner, receive->target.found);
+	/* the later ones are not tested for the owner */
+	if (lrp_reason_passes(reason) || reason == LRP_XDP_DROP_OWNER)
+		lrp_fragment_lead(ctx, l3, receive->ipv6, LRP_FRAGMENT_KERNEL, &receive->transport);
+	return reason;
+}
+
+__noinline int lrp_receive_orphan(struct xdp_md *ctx, __u32 l3, struct lrp_receive *receive)
+{
+	__u32 way;
+
+	if (!receive)
+		return LRP_XDP_PASS_ORPHAN;
+	way = lrp_fragment_orphan(ctx, l3, receive->ipv6, &receive->transport, false);
+	if (way == LRP_FRAGMENT_STORED) {
+		if (!lrp_deliver(ctx, LRP_ENDPOINT_FRAGMENT, 0, LRP_FOUND_ORPHAN))
+			return LRP_XDP_ENQUEUED;
+		way = lrp_fragment_orphan(ctx, l3, receive->ipv6, &receive->transport, true);
+	}
+	/* its first has come meanwhile */
+	if (way < LRP_FRAGMENT_NONE)
+		return lrp_deliver(ctx, way, 0, LRP_FOUND_EXACT);
+	return LRP_XDP_PASS_ORPHAN;
+}
+
 static __always_inline enum lrp_xdp_reason lrp_receive(struct xdp_md *ctx)
 {
 	void *data = lrp_data(ctx), *data_end = lrp_data_end(ctx);
@@ -214,15 +258,13 @@ static __always_inline enum lrp_xdp_reason lrp_receive(struct xdp_md *ctx)
 	} else {
 		return LRP_XDP_PASS_PROTOCOL;
 	}
+	if (receive.leads)
+		return lrp_receive_first(ctx, l3, &receive, reason);
+	if (receive.target.found & LRP_FOUND_ORPHAN && !reason)
+		return lrp_receive_orphan(ctx, l3, &receive);
 	if (!reason)
 		reason = lrp_deliver(ctx, receive.target.endpoint, receive.target.owner,
 				     receive.target.found);
-	if (receive.leads)
-		lrp_fragment_lead(ctx, l3, receive.ipv6,
-				  reason >= LRP_XDP_PASS_PROTOCOL && reason < LRP_XDP_DROP_FULL
-					  ? LRP_FRAGMENT_KERNEL
-					  : receive.target.endpoint,
-				  &receive.transport);
 	return reason;
 }
 

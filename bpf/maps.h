@@ -3,7 +3,7 @@
  * maps.h - the maps of abi.h, as the XDP program sees them.
  *
  * Per attached device: lrp_device, lrp_channels, lrp_xsks, lrp_pools,
- * lrp_reasons, lrp_fragments. The loader sets max_entries of lrp_channels and
+ * lrp_reasons. The loader sets max_entries of lrp_channels and
  * lrp_xsks to queues * endpoints, and of lrp_pools to queues, before it loads.
  * Per network namespace: all others; the loader gives each further instance
  * the first one's maps.
@@ -61,13 +61,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } lrp_reasons SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, LRP_FRAGMENTS);
-	__type(key, struct lrp_fragment_key);
-	__type(value, struct lrp_fragment);
-} lrp_fragments SEC(".maps");
 
 /* ---- one set for a network namespace ----------------------------------- */
 
@@ -166,6 +159,27 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, LRP_EVENT_BYTES);
 } lrp_events SEC(".maps");
+
+/* For all devices: the fragments of one datagram may come in on several. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, LRP_FRAGMENTS);
+	__type(key, struct lrp_fragment_key);
+	__type(value, struct lrp_fragment);
+} lrp_fragments SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lrp_orphans);
+} lrp_orphans SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, LRP_STRAY_BYTES);
+} lrp_strays SEC(".maps");
 
 /* ---- authority over local ends: see authority.h ------------------------- */
 

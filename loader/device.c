@@ -500,6 +500,7 @@ void lrp_core_device_close(struct lrp_core *core, struct lrp_core_device *device
 			if (channel->ring_size && core->state->endpoint[e].use != LRP_ENDPOINT_FREE)
 				lrp_core_channel_free(core, pool, e);
 		}
+		lrp_core_strays_forget(core, pool);
 		lrp_core_pool_close(core, pool);
 	}
 	if (device->channels)

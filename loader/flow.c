@@ -28,6 +28,7 @@
 #include "end.h"
 #include "family.h"
 #include "flow.h"
+#include "fragment.h"
 #include "kernel_tcp.h"
 #include "reset.h"
 #include "shadow.h"
@@ -67,6 +68,7 @@ static void index_add(struct lrp_core *core, uint32_t endpoint)
 
 	core->next_on_port[endpoint] = *head;
 	*head = endpoint;
+	lrp_core_strays_wanted(core, published(core, endpoint), true);
 }
 
 static void index_remove(struct lrp_core *core, uint32_t endpoint)
@@ -77,6 +79,7 @@ static void index_remove(struct lrp_core *core, uint32_t endpoint)
 		at = &core->next_on_port[*at];
 	if (*at)
 		*at = core->next_on_port[endpoint];
+	lrp_core_strays_wanted(core, published(core, endpoint), false);
 }
 
 #define for_each_on_port(core, port, e)                                                            \

@@ -4,16 +4,15 @@
 #define LRP_CORE_FRAGMENT_H
 
 #include "internal.h"
-
-struct lrp_core_stray_counts {
-	uint64_t injected; /* fragments given to the kernel's stack */
-	uint64_t expired;  /* nobody wanted them for 30 s */
-	uint64_t failed;   /* the kernel's, but too large to give to it */
-};
+#include "stray.h"
 
 int lrp_core_strays_open(struct lrp_core *core);
 void lrp_core_strays_close(struct lrp_core *core);
+/* From now on the pool's ring is served; before its socket is closed it must be forgotten. */
 void lrp_core_strays_watch(struct lrp_core *core, struct lrp_core_pool *pool);
+void lrp_core_strays_forget(struct lrp_core *core, struct lrp_core_pool *pool);
+/* A socket more, or one less, that could want orphans: XDP stores them only while there is one. */
+void lrp_core_strays_wanted(struct lrp_core *core, const struct lrp_published *pub, bool more);
 int lrp_core_strays_run(struct lrp_core *core); /* ms until it wants to run again, -1: never */
 void lrp_core_strays_counts(const struct lrp_core *core, struct lrp_core_stray_counts *counts);
 

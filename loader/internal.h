@@ -21,6 +21,7 @@
 #include "../runtime/channel/fill.h"
 #include "core.h"
 #include "grace.h"
+#include "stray.h"
 
 #define LRP_CORE_STATE_VERSION	5u
 #define LRP_MAX_POOLS_TOTAL	(LRP_MAX_DEVICES * 4u) /* as in struct lrp_status_page */
@@ -28,7 +29,6 @@
 #define LRP_DEFAULT_GUARANTEE	4u
 #define LRP_DEFAULT_RING	256u
 #define LRP_MAX_RING		32768u
-#define LRP_FRAGMENT_RING	1024u
 #define LRP_FRAGMENT_GUARANTEE	64u
 #define LRP_DEFAULT_QUOTA	1024u
 #define LRP_MEMBERSHIPS_MAX	16u
@@ -214,6 +214,9 @@ enum lrp_shared_map {
 	LRP_MAP_KERNEL4,
 	LRP_MAP_KERNEL6,
 	LRP_MAP_LEFT,
+	LRP_MAP_FRAGMENTS,
+	LRP_MAP_ORPHANS,
+	LRP_MAP_STRAYS,
 	LRP_MAP_SHARED,
 };
 
@@ -223,7 +226,6 @@ enum lrp_device_map {
 	LRP_MAP_XSKS,
 	LRP_MAP_POOLS,
 	LRP_MAP_REASONS,
-	LRP_MAP_FRAGMENTS,
 	LRP_MAP_PER_DEVICE,
 };
 

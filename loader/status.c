@@ -197,6 +197,7 @@ struct json_object *lrp_core_status(struct lrp_core *core)
 	add_int(fragments, "injected", counts.injected);
 	add_int(fragments, "expired", counts.expired);
 	add_int(fragments, "failed", counts.failed);
+	add_int(fragments, "nonsense", counts.nonsense);
 	json_object_object_add(out, "fragments", fragments);
 	return out;
 }

@@ -44,12 +44,15 @@ const char *const lrp_shared_map_name[LRP_MAP_SHARED] = {
 	[LRP_MAP_KERNEL4] = "lrp_kernel4",
 	[LRP_MAP_KERNEL6] = "lrp_kernel6",
 	[LRP_MAP_LEFT] = "lrp_left",
+	[LRP_MAP_FRAGMENTS] = "lrp_fragments",
+	[LRP_MAP_ORPHANS] = "lrp_orphans",
+	[LRP_MAP_STRAYS] = "lrp_strays",
 };
 
 const char *const lrp_device_map_name[LRP_MAP_PER_DEVICE] = {
 	[LRP_MAP_DEVICE] = "lrp_device",   [LRP_MAP_CHANNELS] = "lrp_channels",
 	[LRP_MAP_XSKS] = "lrp_xsks",	   [LRP_MAP_POOLS] = "lrp_pools",
-	[LRP_MAP_REASONS] = "lrp_reasons", [LRP_MAP_FRAGMENTS] = "lrp_fragments",
+	[LRP_MAP_REASONS] = "lrp_reasons",
 };
 
 /* ---- libbpf's and libxdp's words ------------------------------------------------ */
@@ -340,10 +343,12 @@ int lrp_core_xdp_attach(struct lrp_core *core, struct lrp_core_device *device,
 {
 	libbpf_print_fn_t libbpf_print = libbpf_set_print(on_libbpf);
 	libxdp_print_fn_t libxdp_print = libxdp_set_print(on_libxdp);
-	bool had_maps = core->map_fd[LRP_MAP_PORTS] >= 0;
+	bool had_map[LRP_MAP_SHARED];
 	uint32_t mode = device->state->mode;
 	int err;
 
+	for (int m = 0; m < LRP_MAP_SHARED; m++)
+		had_map[m] = core->map_fd[m] >= 0;
 	last_words[0] = verifier_words[0] = 0;
 	if (device->prog_fd >= 0 && device->link_fd >= 0) {
 		err = replace_program(core, device, text);
@@ -367,8 +372,8 @@ int lrp_core_xdp_attach(struct lrp_core *core, struct lrp_core_device *device,
 	libxdp_set_print(libxdp_print);
 	if (!err)
 		device->state->program = lrp_core_xdp_hash();
-	if (!had_maps && core->map_fd[LRP_MAP_PORTS] >= 0)
-		for (int m = 0; m < LRP_MAP_SHARED; m++)
+	for (int m = 0; m < LRP_MAP_SHARED; m++)
+		if (!had_map[m] && core->map_fd[m] >= 0)
 			lrp_core_put(core, core->map_fd[m], "map:%s", lrp_shared_map_name[m]);
 	return err;
 }

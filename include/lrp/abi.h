@@ -41,7 +41,7 @@
 #define LRP_FLOWS	      65536u /* connected sockets and connections */
 #define LRP_BINDS	      16384u /* sockets bound to one address */
 #define LRP_MEMBERSHIPS	      4096u  /* multicast memberships */
-#define LRP_FRAGMENTS	      8192u  /* datagrams remembered by their first fragment */
+#define LRP_FRAGMENTS	      8192u  /* datagrams whose fragments have a mark */
 #define LRP_DEVICE_ADDR4      4u     /* IPv4 addresses kept in the device record */
 #define LRP_VLAN_WORDS	      64u    /* 4096 bits */
 
@@ -64,6 +64,8 @@
 	X(PASS_VLAN, pass_vlan, "VLAN that no device of this host uses")                           \
 	X(PASS_MULTICAST, pass_multicast, "group with members in several families, or none")       \
 	X(PASS_FRAGMENT, pass_fragment, "fragment of a datagram that is the kernel's")             \
+	X(PASS_ORPHAN, pass_orphan,                                                                \
+	  "fragment before its first that no LRP socket could want, or beyond the budget")         \
 	X(PASS_MALFORMED, pass_malformed,                                                          \
 	  "too short or malformed: the kernel counts and drops it")                                \
 	X(PASS_TUNNEL, pass_tunnel, "more VLAN tags or extension headers than are walked")         \
@@ -73,7 +75,6 @@
 	X(DROP_BACKLOG, drop_backlog, "early discard: SYN to a listener over its backlog")         \
 	X(DROP_OWNER, drop_owner, "flow names a channel that its owner does not own")              \
 	X(DROP_MARTIAN, drop_martian, "source address that cannot be")                             \
-	X(DROP_FRAGMENT_FULL, drop_fragment_full, "early discard: fragment channel at its limit")  \
 	X(DROP_REDIRECT, drop_redirect, "no AF_XDP socket behind an active channel")
 
 enum lrp_xdp_reason {
@@ -273,9 +274,9 @@ struct lrp_membership {
 };
 _Static_assert(sizeof(struct lrp_membership) == 24, "abi");
 
-/* ---- fragments: written by XDP ----------------------------------------- */
+/* ---- fragments ----------------------------------------------------------- */
 
-/* lrp_fragments: LRU_HASH, datagram -> where its first fragment went. */
+/* The datagram that a fragment belongs to. */
 struct lrp_fragment_key {
 	struct lrp_addr6 saddr; /* IPv4 as ::ffff:a.b.c.d */
 	struct lrp_addr6 daddr;
@@ -286,20 +287,45 @@ struct lrp_fragment_key {
 };
 _Static_assert(sizeof(struct lrp_fragment_key) == 40, "abi");
 
-#define LRP_FRAGMENT_KERNEL 0xffffffffu /* the first fragment was the kernel's */
-
+/*
+ * lrp_fragments: LRU_HASH, datagram -> the way that all of its fragments go. XDP changes a mark
+ * by compare-and-swap of both fields. A mark counts for LRP_FRAGMENT_TICKS, which is as long as
+ * reassembly waits.
+ */
 struct lrp_fragment {
-	__u32 endpoint; /* or LRP_FRAGMENT_KERNEL */
-	__u32 pad;
-};
+	__u32 endpoint; /* or LRP_FRAGMENT_KERNEL, LRP_FRAGMENT_STORED */
+	__u32 since;	/* CLOCK_MONOTONIC in ticks of 2^LRP_FRAGMENT_TICK_SHIFT ns */
+} __attribute__((aligned(8)));
+_Static_assert(sizeof(struct lrp_fragment) == 8, "abi");
+
+#define LRP_FRAGMENT_KERNEL	0xffffffffu /* one has passed to the kernel: so do the others */
+#define LRP_FRAGMENT_STORED	0xfffffffeu /* orphans are stored; the first has not come */
+#define LRP_FRAGMENT_TICK_SHIFT 20u
+#define LRP_FRAGMENT_TICKS	((__u32)(30000000000ull >> LRP_FRAGMENT_TICK_SHIFT))
 
 /*
- * Packets on the fragment endpoint carry this as XDP metadata, directly before
- * the packet in the frame, so that whoever waits knows how old they are.
+ * An orphan is a fragment that came before the first of its datagram. It is stored on the
+ * fragment endpoint for about a second while an LRP socket could want it and the budgets last.
+ * Otherwise it passes to the kernel, and its datagram with it.
  */
-struct lrp_fragment_meta {
-	__u64 arrival_ns; /* CLOCK_MONOTONIC (bpf_ktime_get_ns) */
+#define LRP_ORPHANS_PER_SECOND 512u /* of the network namespace */
+#define LRP_ORPHANS_PER_SOURCE 128u /* of one source (hashed) in a second */
+#define LRP_ORPHAN_SOURCES     256u
+#define LRP_ORPHAN_MAX	       3400u /* bytes that BPF_PROG_RUN takes as a live frame */
+
+/* lrp_orphans: ARRAY of 1. A budget is (second << 32 | stored in this second). */
+struct lrp_orphans {
+	__u32 wanted[2]; /* UDP sockets that receive IPv4 and IPv6; written by lrpd */
+	__u32 pad[14];
+	__u64 budget; /* all below is written by XDP */
+	__u64 pad2[7];
+	__u64 source[LRP_ORPHAN_SOURCES];
 };
+_Static_assert(__builtin_offsetof(struct lrp_orphans, source) == 128, "abi");
+
+/* lrp_strays: RINGBUF of struct lrp_fragment_key, from XDP to lrpd: orphans of this datagram are
+ * stored, and it turned out to be the kernel's. */
+#define LRP_STRAY_BYTES 65536u
 
 /* ---- channels ----------------------------------------------------------- */
 

@@ -46,8 +46,9 @@ struct harness {
 	struct lrp_pool *pool;
 	struct lrp_port *port;
 	struct lrp_group *group;
-	struct lrp_user *user;	  /* page 0; slot = channel id */
-	uint32_t end, generation; /* of flows that are made */
+	struct lrp_orphans *orphans; /* wanted: one socket of each family */
+	struct lrp_user *user;	     /* page 0; slot = channel id */
+	uint32_t end, generation;    /* of flows that are made */
 	/* of the last run */
 	uint32_t verdict;
 	enum lrp_xdp_reason reason;

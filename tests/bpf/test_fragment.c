@@ -3,10 +3,12 @@
 #include "harness.h"
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "../lib/bed.h"
 
@@ -73,12 +75,13 @@ static int next_permutation(uint32_t *order, uint32_t n)
 }
 
 /*
- * All orders of 3 and of 4 fragments: those before the first one go to the fragment channel, with
- * the time of their arrival; the first and those after it to where the datagram belongs.
+ * All orders of 3 and of 4 fragments: those before the first one go to the fragment channel, but
+ * TCP's to the kernel; the first and those after it to where the datagram belongs.
  */
 static void permute(struct harness *h, int family, uint8_t proto, uint16_t port,
 		    enum lrp_xdp_reason first, enum lrp_xdp_reason later, uint32_t endpoint)
 {
+	const bool tcp = proto == IPPROTO_TCP;
 	static uint32_t id = 0x4000;
 	uint32_t order[4];
 	struct packet packet;
@@ -88,7 +91,7 @@ static void permute(struct harness *h, int family, uint8_t proto, uint16_t port,
 		for (uint32_t i = 0; i < n; i++)
 			order[i] = i;
 		do {
-			bool seen = false;
+			bool seen = false, orphan = false;
 
 			id++;
 			for (uint32_t i = 0; i < n; i++) {
@@ -98,16 +101,17 @@ static void permute(struct harness *h, int family, uint8_t proto, uint16_t port,
 				part(&packet, family, proto, port, id, order[i], n);
 				if (!order[i])
 					seen = true;
-				if (order[i] && !seen) {
-					harness_expect(h, what, &packet, LRP_XDP_ENQUEUED,
+				if (order[i] && !seen)
+					harness_expect(h, what, &packet,
+						       !tcp	? LRP_XDP_ENQUEUED
+						       : orphan ? LRP_XDP_PASS_FRAGMENT
+								: LRP_XDP_PASS_ORPHAN,
 						       LRP_ENDPOINT_FRAGMENT);
-					assert_int_equal(h->meta_len,
-							 sizeof(struct lrp_fragment_meta));
-				} else {
+				else
 					harness_expect(h, what, &packet, order[i] ? later : first,
 						       endpoint);
-					assert_int_equal(h->meta_len, 0);
-				}
+				orphan |= order[i] && !seen;
+				assert_int_equal(h->meta_len, 0);
 			}
 		} while (next_permutation(order, n));
 	}
@@ -136,17 +140,6 @@ static uint64_t now_ns(void)
 	return now.tv_sec * 1000000000ull + now.tv_nsec;
 }
 
-static void test_arrival_time(void **state)
-{
-	struct harness *h = *state;
-	struct packet packet;
-	uint64_t before = now_ns();
-
-	part(&packet, 4, IPPROTO_UDP, PORT, 7, 1, 3);
-	harness_expect(h, "orphan", &packet, LRP_XDP_ENQUEUED, LRP_ENDPOINT_FRAGMENT);
-	assert_in_range(h->meta, before, now_ns());
-}
-
 /* What is written down, and when. */
 static void test_table(void **state)
 {
@@ -173,7 +166,7 @@ static void test_table(void **state)
 	assert_int_equal(harness_fragment(h, &packet, 4, IPPROTO_UDP, 4), LRP_FRAGMENT_KERNEL);
 	part(&packet, 4, IPPROTO_UDP, PORT, 5, 2, 3);
 	harness_expect(h, "later", &packet, LRP_XDP_ENQUEUED, LRP_ENDPOINT_FRAGMENT);
-	assert_int_equal(harness_fragment(h, &packet, 4, IPPROTO_UDP, 5), -1);
+	assert_int_equal(harness_fragment(h, &packet, 4, IPPROTO_UDP, 5), LRP_FRAGMENT_STORED);
 }
 
 /* The datagram is the key, all of it. */
@@ -187,7 +180,7 @@ static void test_key(void **state)
 	part(&packet, 4, IPPROTO_UDP, PORT, 10, 1, 3);
 	harness_expect(h, "other id", &packet, LRP_XDP_ENQUEUED, LRP_ENDPOINT_FRAGMENT);
 	part(&packet, 4, IPPROTO_TCP, PORT, 9, 1, 3);
-	harness_expect(h, "other protocol", &packet, LRP_XDP_ENQUEUED, LRP_ENDPOINT_FRAGMENT);
+	harness_expect(h, "other protocol", &packet, LRP_XDP_PASS_ORPHAN, LRP_ENDPOINT_FRAGMENT);
 	part(&packet, 4, IPPROTO_UDP, PORT, 9, 1, 3);
 	packet.data[packet.l3 + 15]++;
 	harness_expect(h, "other source", &packet, LRP_XDP_ENQUEUED, LRP_ENDPOINT_FRAGMENT);
@@ -329,30 +322,274 @@ static void test_fate(void **state)
 	harness_expect(h, "gone since", &later, LRP_XDP_PASS_INACTIVE, 1);
 }
 
-/* The fragment channel itself: its limit, its meta data, its absence. */
+/* ---- orphans ------------------------------------------------------------- */
+
+/* At the beginning of a second of the budgets. */
+static void new_second(void)
+{
+	uint64_t second = now_ns() >> 30;
+
+	while (now_ns() >> 30 == second)
+		usleep(1000);
+}
+
+/* An orphan that is not stored passes, and so does all that is left of its datagram, to an LRP
+ * port, too. */
+static void expect_passes(struct harness *h, const char *why, uint32_t id)
+{
+	struct packet packet;
+
+	part(&packet, 4, IPPROTO_UDP, PORT, id, 2, 4);
+	harness_expect(h, why, &packet, LRP_XDP_PASS_ORPHAN, 0);
+	assert_int_equal(harness_fragment(h, &packet, 4, IPPROTO_UDP, id), LRP_FRAGMENT_KERNEL);
+	part(&packet, 4, IPPROTO_UDP, PORT, id, 3, 4);
+	harness_expect(h, "another orphan follows it", &packet, LRP_XDP_PASS_FRAGMENT, 0);
+	part(&packet, 4, IPPROTO_UDP, PORT, id, 0, 4);
+	harness_expect(h, "the first follows it", &packet, LRP_XDP_PASS_FRAGMENT, 1);
+	part(&packet, 4, IPPROTO_UDP, PORT, id, 1, 4);
+	harness_expect(h, "the last to come follows it", &packet, LRP_XDP_PASS_FRAGMENT, 1);
+}
+
+static void expect_stored(struct harness *h, const char *what, uint32_t id)
+{
+	struct packet packet;
+
+	part(&packet, 4, IPPROTO_UDP, PORT, id, 1, 3);
+	harness_expect(h, what, &packet, LRP_XDP_ENQUEUED, LRP_ENDPOINT_FRAGMENT);
+}
+
+/* The fragment channel itself: its limit, its absence. No process has a say in it. */
 static void test_fragment_channel(void **state)
+{
+	struct harness *h = *state;
+
+	h->channel[0].limit = h->channel[0].guarantee = 2;
+	expect_stored(h, "1 of 2", 31);
+	expect_stored(h, "2 of 2", 32);
+	expect_passes(h, "3 of 2", 33);
+	assert_int_equal(h->channel[0].drop_full, 0);
+	h->channel[0].limit = 100;
+	expect_passes(h, "no surplus", 34);
+	h->channel[0].flags = 0;
+	expect_passes(h, "no fragment channel", 35);
+	h->channel[0].flags = LRP_CHANNEL_ACTIVE;
+	h->channel[0].user_page = 3;
+	expect_passes(h, "no user record", 36);
+	h->channel[0].user_page = 0;
+	h->channel[0].guarantee = 100;
+	harness_user(h, 0, 0)->flags = LRP_USER_CLOSED | LRP_USER_CONNECTED | LRP_USER_BACKLOG;
+	expect_stored(h, "flags that some process has written", 37);
+	harness_no_socket(h, 0, 0);
+	expect_passes(h, "no socket", 38);
+}
+
+/* Nobody could want it: no UDP socket of LRP of its family. */
+static void test_unwanted(void **state)
 {
 	struct harness *h = *state;
 	struct packet packet;
 
-	part(&packet, 4, IPPROTO_UDP, PORT, 31, 1, 3);
-	h->channel[0].limit = h->channel[0].guarantee = 2;
-	harness_expect(h, "1 of 2", &packet, LRP_XDP_ENQUEUED, 0);
-	harness_expect(h, "2 of 2", &packet, LRP_XDP_ENQUEUED, 0);
-	harness_expect(h, "3 of 2", &packet, LRP_XDP_DROP_FRAGMENT_FULL, 0);
-	assert_int_equal(h->channel[0].drop_full, 1);
-	h->channel[0].limit = 100;
-	harness_expect(h, "no surplus", &packet, LRP_XDP_DROP_FRAGMENT_FULL, 0);
-	assert_int_equal(h->channel[0].drop_surplus, 1);
-	h->channel[0].flags = 0;
-	harness_expect(h, "no fragment channel", &packet, LRP_XDP_PASS_FRAGMENT, 0);
-	h->channel[0].flags = LRP_CHANNEL_ACTIVE;
-	h->channel[0].user_page = 3;
-	harness_expect(h, "no user record", &packet, LRP_XDP_PASS_FRAGMENT, 0);
-	h->channel[0].user_page = 0;
-	h->channel[0].guarantee = 100;
-	harness_no_socket(h, 0, 0);
-	harness_expect(h, "no socket", &packet, LRP_XDP_DROP_REDIRECT, 0);
+	h->orphans->wanted[0] = 0;
+	expect_passes(h, "no socket for IPv4", 71);
+	part(&packet, 6, IPPROTO_UDP, PORT, 72, 1, 3);
+	harness_expect(h, "one for IPv6", &packet, LRP_XDP_ENQUEUED, LRP_ENDPOINT_FRAGMENT);
+	h->orphans->wanted[0] = 1;
+	h->orphans->wanted[1] = 0;
+	expect_stored(h, "one for IPv4", 73);
+	part(&packet, 6, IPPROTO_UDP, PORT, 74, 1, 3);
+	harness_expect(h, "no socket for IPv6", &packet, LRP_XDP_PASS_ORPHAN, 0);
+}
+
+/* What BPF_PROG_RUN would not take back, or takes several frames, is not stored. */
+static void test_long_orphan(void **state)
+{
+	struct spec spec = {.dport = PORT,
+			    .id = 75,
+			    .fragment = true,
+			    .offset = 64,
+			    .payload = 3600,
+			    .length = H_PAYLOAD - 16};
+	struct harness *h = *state;
+	struct packet packet;
+
+	harness_expect_spec(h, "more than a frame", &spec, LRP_XDP_PASS_ORPHAN, 0);
+	spec.id++;
+	spec.length = H_PAYLOAD - 48;
+	harness_expect_spec(h, "a frame", &spec, LRP_XDP_ENQUEUED, LRP_ENDPOINT_FRAGMENT);
+	h->device->frame_payload = 2 * H_PAYLOAD;
+	spec.id++;
+	spec.length = 3416;
+	packet_build(&packet, &spec);
+	harness_expect(h, "too long to be injected", &packet, LRP_XDP_PASS_ORPHAN, 0);
+	spec.id++;
+	spec.length = 3360;
+	packet_build(&packet, &spec);
+	harness_expect(h, "not too long", &packet, LRP_XDP_ENQUEUED, ANY_ENDPOINT);
+}
+
+static void test_source_share(void **state)
+{
+	struct harness *h = *state;
+	struct packet packet;
+	uint32_t id = 1000;
+
+	new_second();
+	for (uint32_t i = 0; i < LRP_ORPHANS_PER_SOURCE; i++)
+		expect_stored(h, "within the share", id++);
+	expect_passes(h, "beyond the share", id++);
+	part(&packet, 4, IPPROTO_UDP, PORT, id, 1, 3);
+	packet.data[packet.l3 + 15]++;
+	harness_expect(h, "another source", &packet, LRP_XDP_ENQUEUED, LRP_ENDPOINT_FRAGMENT);
+	part(&packet, 6, IPPROTO_UDP, PORT, id, 1, 3);
+	harness_expect(h, "IPv6", &packet, LRP_XDP_ENQUEUED, LRP_ENDPOINT_FRAGMENT);
+	new_second();
+	expect_stored(h, "in the next second", ++id);
+}
+
+/* Sources that nobody has cost the host no more than its budget. */
+static void test_host_budget(void **state)
+{
+	struct harness *h = *state;
+	uint32_t stored = 0, random = 1;
+	struct packet packet;
+
+	h->channel[0].limit = h->channel[0].guarantee = 1u << 20;
+	new_second();
+	for (uint32_t i = 0; i < 4 * LRP_ORPHANS_PER_SECOND; i++) {
+		random = random * 1664525u + 1013904223u;
+		part(&packet, 4, IPPROTO_UDP, PORT, i, 1, 3);
+		memcpy(packet.data + packet.l3 + 12, (uint8_t[]){10, random >> 24, random >> 16, 1},
+		       4);
+		harness_run(h, "spoofed", &packet);
+		stored += h->reason == LRP_XDP_ENQUEUED;
+		if (h->reason != LRP_XDP_ENQUEUED)
+			assert_int_equal(h->reason, LRP_XDP_PASS_ORPHAN);
+	}
+	/* two seconds at most have begun meanwhile */
+	assert_in_range(stored, LRP_ORPHANS_PER_SECOND, 2 * LRP_ORPHANS_PER_SECOND);
+	h->orphans->budget = (now_ns() >> 30) << 32 | LRP_ORPHANS_PER_SECOND;
+	part(&packet, 4, IPPROTO_UDP, PORT, 5000, 1, 3);
+	new_second();
+	harness_expect(h, "in the next second", &packet, LRP_XDP_ENQUEUED, LRP_ENDPOINT_FRAGMENT);
+}
+
+static int note_key(void *arg, void *data, size_t size)
+{
+	struct lrp_fragment_key *key = arg;
+
+	assert_int_equal(size, sizeof(*key));
+	key[key->pad + 1] = *(struct lrp_fragment_key *)data;
+	key->pad++;
+	return 0;
+}
+
+/* lrpd hears of a datagram that is the kernel's while orphans of it are stored, and only then. */
+static void test_stray_event(void **state)
+{
+	struct lrp_fragment_key keys[16] = {0};
+	struct harness *h = *state;
+	struct ring_buffer *strays =
+		ring_buffer__new(harness_map(h, "lrp_strays"), note_key, keys, NULL);
+	struct packet packet;
+
+	assert_non_null(strays);
+#define HEARD(n)                                                                                   \
+	do {                                                                                       \
+		ring_buffer__consume(strays);                                                      \
+		assert_int_equal(keys[0].pad, n);                                                  \
+	} while (0)
+	part(&packet, 4, IPPROTO_UDP, PORT + 1, 81, 0, 3);
+	harness_expect(h, "the kernel's first", &packet, LRP_XDP_PASS_PORT, 0);
+	part(&packet, 4, IPPROTO_UDP, PORT + 1, 81, 1, 3);
+	harness_expect(h, "its later one", &packet, LRP_XDP_PASS_FRAGMENT, 0);
+	HEARD(0);
+	expect_stored(h, "orphan of LRP's", 82);
+	part(&packet, 4, IPPROTO_UDP, PORT, 82, 0, 3);
+	harness_expect(h, "LRP's first", &packet, LRP_XDP_ENQUEUED, 1);
+	HEARD(0);
+	expect_stored(h, "orphan of the kernel's", 83);
+	expect_stored(h, "and again", 83);
+	HEARD(0);
+	part(&packet, 4, IPPROTO_UDP, PORT + 1, 83, 0, 3);
+	harness_expect(h, "the kernel's first", &packet, LRP_XDP_PASS_PORT, 0);
+	HEARD(1);
+	assert_int_equal(keys[1].id, htons(83));
+	assert_int_equal(keys[1].family, 4);
+	/* one is stored, the next finds no room: both are the kernel's, whatever the first says */
+	expect_stored(h, "orphan", 84);
+	h->channel[0].limit = 0;
+	part(&packet, 4, IPPROTO_UDP, PORT, 84, 2, 3);
+	harness_expect(h, "no room", &packet, LRP_XDP_PASS_ORPHAN, 0);
+	HEARD(2);
+	part(&packet, 4, IPPROTO_UDP, PORT, 84, 0, 3);
+	harness_expect(h, "first", &packet, LRP_XDP_PASS_FRAGMENT, 1);
+	HEARD(2);
+	/* an LRP socket that lets the kernel have it */
+	h->channel[0].limit = 1u << 20;
+	expect_stored(h, "orphan", 85);
+	h->channel[1].flags = 0;
+	part(&packet, 4, IPPROTO_UDP, PORT, 85, 0, 3);
+	harness_expect(h, "first, inactive", &packet, LRP_XDP_PASS_INACTIVE, 1);
+	assert_int_equal(harness_fragment(h, &packet, 4, IPPROTO_UDP, 85), LRP_FRAGMENT_KERNEL);
+	ring_buffer__free(strays);
+}
+
+/* The kernel would answer a segment of our connection with a reset. */
+static void test_tcp_never_passes(void **state)
+{
+	struct harness *h = *state;
+	struct packet packet;
+
+	part(&packet, 4, IPPROTO_TCP, PORT, 91, 2, 3);
+	harness_expect(h, "orphan", &packet, LRP_XDP_PASS_ORPHAN, 0);
+	part(&packet, 4, IPPROTO_TCP, PORT, 91, 0, 3);
+	harness_expect(h, "first", &packet, LRP_XDP_ENQUEUED, 2);
+	part(&packet, 4, IPPROTO_TCP, PORT, 91, 1, 3);
+	harness_expect(h, "later", &packet, LRP_XDP_ENQUEUED, 2);
+}
+
+/* A mark says nothing about a datagram that has the same identification half a minute later. */
+static void test_old_mark(void **state)
+{
+	const uint32_t tick = now_ns() >> LRP_FRAGMENT_TICK_SHIFT;
+	struct lrp_fragment_key key = {.proto = IPPROTO_UDP, .family = 4};
+	struct lrp_fragment mark = {.endpoint = LRP_FRAGMENT_KERNEL};
+	struct harness *h = *state;
+	int map = harness_map(h, "lrp_fragments");
+	struct packet packet;
+
+	part(&packet, 4, IPPROTO_UDP, PORT, 0, 0, 3);
+	key.saddr.byte[10] = key.saddr.byte[11] = key.daddr.byte[10] = key.daddr.byte[11] = 0xff;
+	memcpy(key.saddr.byte + 12, packet.data + packet.l3 + 12, 4);
+	memcpy(key.daddr.byte + 12, packet.data + packet.l3 + 16, 4);
+	for (uint32_t old = 0; old < 2; old++) {
+		mark.since = old ? tick - LRP_FRAGMENT_TICKS - 1 : tick - LRP_FRAGMENT_TICKS / 2;
+		key.id = htons(101 + old);
+		assert_int_equal(bpf_map_update_elem(map, &key, &mark, BPF_ANY), 0);
+		part(&packet, 4, IPPROTO_UDP, PORT, 101 + old, 0, 3);
+		harness_expect(h, old ? "first, mark too old" : "first, mark", &packet,
+			       old ? LRP_XDP_ENQUEUED : LRP_XDP_PASS_FRAGMENT, 1);
+		key.id = htons(103 + old);
+		assert_int_equal(bpf_map_update_elem(map, &key, &mark, BPF_ANY), 0);
+		part(&packet, 4, IPPROTO_UDP, PORT, 103 + old, 1, 3);
+		harness_expect(h, old ? "later, mark too old" : "later, mark", &packet,
+			       old ? LRP_XDP_ENQUEUED : LRP_XDP_PASS_FRAGMENT,
+			       LRP_ENDPOINT_FRAGMENT);
+	}
+}
+
+/* A flow that names a channel of others opens it for no fragment. */
+static void test_owner(void **state)
+{
+	struct harness *h = *state;
+	struct packet packet;
+
+	harness_flow(h, 0, OURS4, PORT, PEER4, 9000, 1);
+	h->channel[1].owner = H_OWNER + 1;
+	part(&packet, 4, IPPROTO_UDP, PORT, 111, 0, 3);
+	harness_expect(h, "first, not its owner's", &packet, LRP_XDP_DROP_OWNER, 1);
+	part(&packet, 4, IPPROTO_UDP, PORT, 111, 1, 3);
+	harness_expect(h, "later", &packet, LRP_XDP_PASS_FRAGMENT, 1);
 }
 
 static void more_only_0(struct packet *p)
@@ -441,7 +678,7 @@ static void test_hostile(void **state)
 		 LRP_XDP_PASS_FRAGMENT,
 		 0,
 		 NULL},
-		{"an empty later fragment",
+		{"an empty later fragment of UDP",
 		 {.dport = PORT,
 		  .payload = 20,
 		  .id = 44,
@@ -576,27 +813,32 @@ static void test_many(void **state)
 		harness_run(h, "first", &packet);
 		assert_int_equal(h->reason, LRP_XDP_ENQUEUED);
 	}
+	/* LRU lists are per CPU and approximate; most of the latest must be there */
+	for (uint32_t id = 2 * LRP_FRAGMENTS; id < 3 * LRP_FRAGMENTS; id++)
+		known += harness_fragment(h, &packet, 6, IPPROTO_UDP, id) == 1;
+	assert_true(known > LRP_FRAGMENTS / 4);
 	for (uint32_t id = 2 * LRP_FRAGMENTS; id < 3 * LRP_FRAGMENTS; id++) {
+		int64_t way = harness_fragment(h, &packet, 6, IPPROTO_UDP, id);
 		uint64_t packets = h->channel[1].packets;
 
 		part(&packet, 6, IPPROTO_UDP, PORT, id, 1, 3);
 		harness_run(h, "later", &packet);
-		assert_int_equal(h->reason, LRP_XDP_ENQUEUED);
-		known += h->channel[1].packets - packets;
-		if (h->channel[1].packets == packets)
-			assert_int_equal(h->meta_len, sizeof(struct lrp_fragment_meta));
+		if (h->reason != LRP_XDP_ENQUEUED) /* forgotten, and beyond the budget */
+			assert_int_equal(h->reason, LRP_XDP_PASS_ORPHAN);
+		assert_int_equal(h->channel[1].packets - packets, way == 1);
 	}
-	/* LRU lists are per CPU and approximate; most of the latest must be there */
-	assert_true(known > LRP_FRAGMENTS / 4);
 }
 
 int main(int argc, char **argv)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, harness_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_orders),	  T(test_arrival_time), T(test_table), T(test_key),
-		T(test_not_ours), T(test_multicast),	T(test_fate),  T(test_fragment_channel),
-		T(test_hostile),  T(test_truncated),	T(test_many),
+		T(test_orders),		  T(test_table),       T(test_key),
+		T(test_not_ours),	  T(test_multicast),   T(test_fate),
+		T(test_fragment_channel), T(test_unwanted),    T(test_long_orphan),
+		T(test_source_share),	  T(test_host_budget), T(test_stray_event),
+		T(test_tcp_never_passes), T(test_old_mark),    T(test_owner),
+		T(test_hostile),	  T(test_truncated),   T(test_many),
 	};
 
 	(void)argc;

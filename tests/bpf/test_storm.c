@@ -279,8 +279,7 @@ static void check_sums(struct harness *h, uint64_t packets, const uint64_t verdi
 	assert_int_equal(packets - pass - verdicts[XDP_REDIRECT], verdicts[XDP_DROP]);
 	assert_int_equal(enqueued, verdicts[XDP_REDIRECT]);
 	assert_int_equal(full, harness_count(h, LRP_XDP_DROP_FULL) +
-				       harness_count(h, LRP_XDP_DROP_SURPLUS) +
-				       harness_count(h, LRP_XDP_DROP_FRAGMENT_FULL));
+				       harness_count(h, LRP_XDP_DROP_SURPLUS));
 	assert_int_equal(closed, harness_count(h, LRP_XDP_DROP_CLOSED));
 	assert_int_equal(backlog, harness_count(h, LRP_XDP_DROP_BACKLOG));
 	assert_int_equal(h->pool[0].lent, loans);

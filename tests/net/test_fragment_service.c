@@ -1,184 +1,124 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * test_fragment_service.c - datagrams for a kernel socket whose second fragment comes
- * first: it waits on the fragment channel until the first one shows that it is the
- * kernel's, then lrpd gives it to the kernel, which puts the datagram together. None
- * is given up before its time, whenever it comes.
+ * test_fragment_service.c - datagrams whose second fragment comes first, for a kernel socket and
+ * for an LRP socket. While there is no LRP socket such a fragment passes at once. Else it waits on
+ * the fragment channel; if the first one shows that it is the kernel's, lrpd gives it to the
+ * kernel, which puts the datagram together. A flood of such fragments takes neither from
+ * anybody. The fragments of one datagram may come in on two devices.
  *
- *    client ns ── c0 ════ s0 ── here: a kernel socket on 5000
+ *    client ns  ── c0 ════ s0 ── here: a kernel socket on 5000, an LRP socket on 5001
+ *    blaster ns ── b0 ════ s1 ──
  */
-#include <arpa/inet.h>
+#include "fragment_wire.h"
+
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/if_packet.h>
-#include <net/ethernet.h>
-#include <net/if.h>
-#include <netinet/ip.h>
-#include <netinet/ip6.h>
-#include <netinet/udp.h>
-#include <poll.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdbool.h>
-#include <string.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+
+#include <lrp/lrp.h>
 
 #include "../../loader/store.h"
 #include "../lib/bed.h"
 
-#define PAYLOAD 1200u /* of UDP; split behind the first 600 bytes of the datagram */
-#define SPLIT	600u
 #define WAIT_MS 10000 /* for what comes in some ms, on a machine that does other things */
 #define MANY	100u
+#define FLOOD	(2 * LRP_ORPHANS_PER_SECOND)
+#define KERNEL	5000
+#define LRP	5001
 
-static uint8_t smac[6], dmac[6];
-static int packet_fd;
-
-static uint16_t sum(const void *data, size_t length, uint32_t start)
-{
-	const uint8_t *byte = data;
-
-	for (size_t i = 0; i + 1 < length; i += 2)
-		start += (uint32_t)byte[i] << 8 | byte[i + 1];
-	while (start >> 16)
-		start = (start & 0xffff) + (start >> 16);
-	return (uint16_t)~start;
-}
-
-static void make_datagram(uint8_t *udp, bool v6)
-{
-	struct udphdr *header = (struct udphdr *)udp;
-
-	memset(udp, 'x', sizeof(*header) + PAYLOAD);
-	header->source = htons(6000);
-	header->dest = htons(5000);
-	header->len = htons(sizeof(*header) + PAYLOAD);
-	header->check = 0; /* IPv4: none */
-	if (v6) {
-		uint8_t pseudo[40] = {0};
-
-		inet_pton(AF_INET6, "2001:db8:1::2", pseudo);
-		inet_pton(AF_INET6, "2001:db8:1::1", pseudo + 16);
-		pseudo[34] = (uint8_t)((sizeof(*header) + PAYLOAD) >> 8);
-		pseudo[35] = (uint8_t)(sizeof(*header) + PAYLOAD);
-		pseudo[39] = IPPROTO_UDP;
-		header->check = htons(sum(udp, sizeof(*header) + PAYLOAD,
-					  (uint16_t)~sum(pseudo, sizeof(pseudo), 0)));
-	}
-}
-
-static void send_part(const uint8_t *udp, bool v6, uint16_t id, bool second)
-{
-	uint32_t offset = second ? SPLIT : 0;
-	uint32_t length = second ? (uint32_t)sizeof(struct udphdr) + PAYLOAD - SPLIT : SPLIT;
-	uint8_t frame[2048] = {0};
-	size_t at = 14;
-
-	memcpy(frame, dmac, 6);
-	memcpy(frame + 6, smac, 6);
-	frame[12] = v6 ? 0x86 : 0x08;
-	frame[13] = v6 ? 0xdd : 0x00;
-	if (v6) {
-		struct ip6_hdr *ip = (struct ip6_hdr *)(frame + at);
-		struct ip6_frag *fragment = (struct ip6_frag *)(ip + 1);
-
-		ip->ip6_flow = htonl(6u << 28);
-		ip->ip6_plen = htons((uint16_t)(sizeof(*fragment) + length));
-		ip->ip6_nxt = IPPROTO_FRAGMENT;
-		ip->ip6_hlim = 64;
-		inet_pton(AF_INET6, "2001:db8:1::2", &ip->ip6_src);
-		inet_pton(AF_INET6, "2001:db8:1::1", &ip->ip6_dst);
-		fragment->ip6f_nxt = IPPROTO_UDP;
-		fragment->ip6f_offlg = htons((uint16_t)(offset | !second));
-		fragment->ip6f_ident = htonl(id);
-		at += sizeof(*ip) + sizeof(*fragment);
-	} else {
-		struct iphdr *ip = (struct iphdr *)(frame + at);
-
-		ip->version = 4;
-		ip->ihl = 5;
-		ip->ttl = 64;
-		ip->protocol = IPPROTO_UDP;
-		ip->id = htons(id);
-		ip->tot_len = htons((uint16_t)(sizeof(*ip) + length));
-		ip->frag_off = htons((uint16_t)(offset / 8 | (second ? 0 : IP_MF)));
-		inet_pton(AF_INET, "198.18.1.2", &ip->saddr);
-		inet_pton(AF_INET, "198.18.1.1", &ip->daddr);
-		ip->check = htons(sum(ip, sizeof(*ip), 0));
-		at += sizeof(*ip);
-	}
-	memcpy(frame + at, udp + offset, length);
-	if (send(packet_fd, frame, at + length, 0) < 0) {
-		perror("send");
-		exit(1);
-	}
-}
-
-static void mac_of(const char *name, uint8_t *mac)
-{
-	int fd = socket(AF_INET, SOCK_DGRAM, 0);
-	struct ifreq ifr = {0};
-
-	strcpy(ifr.ifr_name, name);
-	if (ioctl(fd, SIOCGIFHWADDR, &ifr)) {
-		perror(name);
-		exit(1);
-	}
-	memcpy(mac, ifr.ifr_hwaddr.sa_data, 6);
-	close(fd);
-}
-
-static void open_sender(void)
-{
-	struct sockaddr_ll addr = {.sll_family = AF_PACKET};
-	int here = open("/proc/self/ns/net", O_RDONLY), there = open("/run/netns/client", O_RDONLY);
-
-	mac_of("s0", dmac);
-	if (setns(there, CLONE_NEWNET)) {
-		perror("setns");
-		exit(1);
-	}
-	mac_of("c0", smac);
-	packet_fd = socket(AF_PACKET, SOCK_RAW, 0);
-	addr.sll_ifindex = (int)if_nametoindex("c0");
-	if (packet_fd < 0 || bind(packet_fd, (struct sockaddr *)&addr, sizeof(addr)) ||
-	    setns(here, CLONE_NEWNET)) {
-		perror("packet socket");
-		exit(1);
-	}
-	close(here);
-	close(there);
-}
+static int kernel_fd, lrp_fd = -1;
 
 static uint16_t id = 100;
 
-static bool arrives(int fd)
+static bool arrives(uint16_t port)
 {
-	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+	struct timeval timeout = {.tv_sec = WAIT_MS / 1000};
 	uint8_t buffer[4096];
 
-	return poll(&pfd, 1, WAIT_MS) > 0 && recv(fd, buffer, sizeof(buffer), 0) == PAYLOAD;
+	if (port == LRP) {
+		lrp_setsockopt(lrp_fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+		return lrp_recv(lrp_fd, buffer, sizeof(buffer), 0) == PAYLOAD;
+	}
+	setsockopt(kernel_fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+	return recv(kernel_fd, buffer, sizeof(buffer), 0) == PAYLOAD;
 }
 
-static int one(int fd, bool v6, const char *mode)
+static int one(uint16_t port, bool v6, const char *mode)
 {
-	struct pollfd pfd = {.fd = fd, .events = POLLIN};
-	uint8_t udp[sizeof(struct udphdr) + PAYLOAD];
+	uint8_t udp[DATAGRAM];
+	char rest[8];
 
-	make_datagram(udp, v6);
+	make_datagram(udp, v6, port);
 	id++;
 	send_part(udp, v6, id, true);
-	if (poll(&pfd, 1, 50)) {
+	usleep(50000);
+	if (recv(kernel_fd, rest, sizeof(rest), MSG_DONTWAIT) >= 0 ||
+	    (lrp_fd >= 0 && lrp_recv(lrp_fd, rest, sizeof(rest), MSG_DONTWAIT) >= 0)) {
 		printf("FAIL %s: half a datagram arrived\n", mode);
 		return 1;
 	}
 	send_part(udp, v6, id, false);
-	if (!arrives(fd)) {
-		printf("FAIL %s: IPv%d datagram did not arrive\n", mode, v6 ? 6 : 4);
+	if (!arrives(port)) {
+		printf("FAIL %s: IPv%d datagram to port %u did not arrive\n", mode, v6 ? 6 : 4,
+		       port);
 		return 1;
+	}
+	return 0;
+}
+
+static int some(uint16_t port, const char *mode)
+{
+	int failures = 0;
+
+	for (int i = 0; i < 5 && !failures; i++)
+		failures += one(port, false, mode) || one(port, true, mode);
+	return failures;
+}
+
+/* Orphans of nobody, from addresses of nobody, more than the host stores. */
+static int flood(const char *mode)
+{
+	uint8_t udp[DATAGRAM];
+
+	make_datagram(udp, false, LRP);
+	for (uint32_t i = 0; i < FLOOD; i++) {
+		send_way(&ways[0], udp, false, 0x0a000001 + (i << 8), (uint16_t)i, true);
+		if (i % 64 == 63)
+			usleep(2000);
+	}
+	return some(KERNEL, mode) || some(LRP, mode);
+}
+
+/* First fragments of nobody: reassembly is full, and goes on at the expense of the oldest. */
+static int full(const char *mode)
+{
+	uint8_t udp[DATAGRAM];
+
+	make_datagram(udp, false, LRP);
+	for (uint32_t i = 0; i < 300; i++) {
+		send_way(&ways[0], udp, false, 0x0a000001 + (i << 8), (uint16_t)i, false);
+		if (i % 64 == 63)
+			usleep(2000);
+	}
+	return some(LRP, mode);
+}
+
+/* The first on one device, the rest on the other. */
+static int two_devices(const char *mode)
+{
+	uint8_t udp[DATAGRAM];
+
+	make_datagram(udp, false, LRP);
+	for (int i = 0; i < 10; i++) {
+		id++;
+		send_way(&ways[i % 2], udp, false, 0xc6120102, id, false);
+		usleep(2000);
+		send_way(&ways[!(i % 2)], udp, false, 0xc6120102, id, true);
+		if (!arrives(LRP)) {
+			printf("FAIL %s: fragments on two devices: not put together\n", mode);
+			return 1;
+		}
 	}
 	return 0;
 }
@@ -201,13 +141,13 @@ static pid_t keep_awake(void)
 }
 
 /* Some come while lrpd is looking: after it read the clock, before it read the ring. */
-static int while_awake(int fd, const char *mode)
+static int while_awake(const char *mode)
 {
-	uint8_t udp[sizeof(struct udphdr) + PAYLOAD];
+	uint8_t udp[DATAGRAM];
 	pid_t client = keep_awake();
 	unsigned int i, came = 0;
 
-	make_datagram(udp, false);
+	make_datagram(udp, false, KERNEL);
 	for (i = 1; i <= MANY; i++) {
 		send_part(udp, false, (uint16_t)(id + i), true);
 		usleep(300);
@@ -216,7 +156,7 @@ static int while_awake(int fd, const char *mode)
 	waitpid(client, NULL, 0);
 	for (i = 1; i <= MANY; i++) {
 		send_part(udp, false, (uint16_t)(id + i), false);
-		if (!arrives(fd))
+		if (!arrives(KERNEL))
 			break;
 		came++;
 	}
@@ -254,40 +194,77 @@ static int counted(const char *field, long want, const char *mode)
 	return 1;
 }
 
+/* Sockets of the two kinds, and the counters of lrpd for what they get. */
+static int with_sockets(const char *mode)
+{
+	long injected = count_of("injected");
+	struct sockaddr_in6 addr = {.sin6_family = AF_INET6, .sin6_port = htons(LRP)};
+	int failures;
+
+	/* Nobody could want an orphan: the kernel gets it without lrpd. */
+	failures = some(KERNEL, mode);
+	failures += counted("injected", injected, mode);
+	if (failures)
+		return failures;
+	lrp_fd = lrp_socket(AF_INET6, SOCK_DGRAM, 0);
+	if (lrp_fd < 0 || lrp_bind(lrp_fd, (struct sockaddr *)&addr, sizeof(addr))) {
+		perror("lrp_bind");
+		return 1;
+	}
+	failures = some(KERNEL, mode) || while_awake(mode);
+	injected += 10 + MANY;
+	failures += counted("injected", injected, mode);
+	failures = failures || some(LRP, mode);
+	failures += counted("injected", injected, mode);
+	failures = failures || two_devices(mode) || full(mode) || flood(mode);
+	lrp_close(lrp_fd);
+	return failures;
+}
+
+/* In a process of its own: who has received fragments keeps a socket of the queue. */
+static int in_child(const char *mode)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0)
+		exit(with_sockets(mode));
+	return waitpid(pid, &status, 0) != pid || status;
+}
+
 int main(int argc, char **argv)
 {
 	static const char *const modes[] = {"native", "skb"};
-	struct sockaddr_in6 addr = {.sin6_family = AF_INET6, .sin6_port = htons(5000)};
-	int failures = 0, fd;
+	struct sockaddr_in6 addr = {.sin6_family = AF_INET6, .sin6_port = htons(KERNEL)};
+	int failures = 0;
 
 	(void)argc;
 	bed_enter(argv);
 	bed_needs_lrpd();
 	setenv("LRP_BUILD", "build", 0);
 	bed_sh(BED_NET);
-	fd = socket(AF_INET6, SOCK_DGRAM, 0);
-	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr))) {
+	kernel_fd = socket(AF_INET6, SOCK_DGRAM, 0);
+	if (bind(kernel_fd, (struct sockaddr *)&addr, sizeof(addr))) {
 		perror("bind");
 		return 1;
 	}
-	open_sender();
+	open_sender(&ways[0]);
+	open_sender(&ways[1]);
 	for (int m = 0; m < 2 && !failures; m++) {
 		char command[128];
 
+		id += 10000; /* a mark counts for half a minute */
 		snprintf(command, sizeof(command),
-			 "$LRP_BUILD/bin/lrp attach s0 --mode %s >/dev/null", modes[m]);
+			 "for d in s0 s1; do $LRP_BUILD/bin/lrp attach $d --mode %s >/dev/null; "
+			 "done",
+			 modes[m]);
 		bed_sh(command);
-		for (int i = 0; i < 5 && !failures; i++) {
-			failures += one(fd, false, modes[m]);
-			failures += one(fd, true, modes[m]);
-		}
-		if (!failures)
-			failures += while_awake(fd, modes[m]);
-		failures += counted("injected", (m + 1) * (10 + MANY), modes[m]);
+		failures += in_child(modes[m]);
 		failures += counted("expired", 0, modes[m]);
 		failures += counted("failed", 0, modes[m]);
+		failures += counted("nonsense", 0, modes[m]);
 		bed_sh("$LRP_BUILD/bin/lrp status --audit >/dev/null");
-		bed_sh("$LRP_BUILD/bin/lrp detach s0 >/dev/null");
+		bed_sh("for d in s0 s1; do $LRP_BUILD/bin/lrp detach $d >/dev/null; done");
 	}
 	bed_sh("$LRP_BUILD/bin/lrp stop");
 	return failures != 0;
