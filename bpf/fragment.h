@@ -74,10 +74,11 @@ static __always_inline bool lrp_fragment_followed(const struct lrp_transport *tr
 enum {
 	LRP_KEEP_ENDPOINT = 1 << 0,
 	LRP_KEEP_STORED = 1 << 1,
-	LRP_KEEP_KERNEL = 1 << 2,
+	LRP_KEEP_PASSED = 1 << 2,
+	LRP_KEEP_KERNEL = 1 << 3,
 };
 
-#define LRP_FRAGMENT_NONE 0xfffffffdu /* no mark */
+#define LRP_FRAGMENT_NONE 0xfffffffcu /* no mark */
 #define LRP_MARK_TRIES	  3	      /* another CPU changed it so often: pass */
 
 static __always_inline __u64 lrp_mark_make(__u32 way, __u64 now_ns)
@@ -99,6 +100,8 @@ static __always_inline bool lrp_mark_kept(__u32 way, __u32 keep)
 		return false;
 	if (way == LRP_FRAGMENT_KERNEL)
 		return keep & LRP_KEEP_KERNEL;
+	if (way == LRP_FRAGMENT_PASSED)
+		return keep & LRP_KEEP_PASSED;
 	if (way == LRP_FRAGMENT_STORED)
 		return keep & LRP_KEEP_STORED;
 	return keep & LRP_KEEP_ENDPOINT;
@@ -106,7 +109,7 @@ static __always_inline bool lrp_mark_kept(__u32 way, __u32 keep)
 
 /*
  * Marks the datagram, unless a mark is there that is to be kept. Returns the way that is marked
- * then: LRP_FRAGMENT_KERNEL also if no mark can be made. One compare-and-swap decides between
+ * then: LRP_FRAGMENT_PASSED also if no mark can be made. One compare-and-swap decides between
  * CPUs that have fragments of the same datagram.
  *
  * An LRU element may be given to another datagram between look-up and swap, which then goes the
@@ -132,11 +135,11 @@ static __always_inline __u32 lrp_mark(const struct lrp_fragment_key *key, __u32 
 		if (__sync_val_compare_and_swap(mark, old, word) != old)
 			continue;
 		/* lrpd has what is stored: it gives it to the kernel, too */
-		if (way == LRP_FRAGMENT_STORED && want == LRP_FRAGMENT_KERNEL)
+		if (way == LRP_FRAGMENT_STORED && want >= LRP_FRAGMENT_PASSED)
 			bpf_ringbuf_output(&lrp_strays, (void *)key, sizeof(*key), 0);
 		return want;
 	}
-	return LRP_FRAGMENT_KERNEL;
+	return LRP_FRAGMENT_PASSED;
 }
 
 /* ---- budgets --------------------------------------------------------------- */
@@ -188,24 +191,46 @@ static __always_inline bool lrp_orphan_admit(struct xdp_md *ctx, const struct lr
 
 /* ---- first, later, orphan ---------------------------------------------------- */
 
-/*
- * A first fragment is about to go to `way`, an endpoint or LRP_FRAGMENT_KERNEL. The mark is made
- * before it goes, so that a later fragment on another CPU follows it in any case. Returns the way
- * that it must go.
- */
-__noinline __u32 lrp_fragment_lead(struct xdp_md *ctx, __u32 l3, bool ipv6, __u32 way,
-				   const struct lrp_transport *transport)
+/* Marks the datagram of a fragment; see lrp_mark(). */
+static __always_inline __u32 lrp_fragment_mark(struct xdp_md *ctx, __u32 l3, bool ipv6,
+					       const struct lrp_transport *transport, __u32 want,
+					       __u32 keep)
 {
 	struct lrp_fragment_key key;
 
 	if (!transport || l3 > LRP_OFFSET_MAX ||
 	    !lrp_fragment_key(lrp_header_at(lrp_data(ctx), l3), lrp_data_end(ctx), ipv6,
 			      transport->id, transport->fragment_proto, &key))
+		return LRP_FRAGMENT_PASSED;
+	return lrp_mark(&key, want, keep);
+}
+
+/*
+ * A first fragment is about to go to `way`, an endpoint or LRP_FRAGMENT_KERNEL. The mark is made
+ * before it goes, so that a later fragment on another CPU follows it in any case. Returns the way
+ * that it must go. If orphans have passed it follows them; a datagram whose first has come, to
+ * whomever, is another one with the same identification.
+ */
+__noinline __u32 lrp_fragment_lead(struct xdp_md *ctx, __u32 l3, bool ipv6, __u32 way,
+				   const struct lrp_transport *transport)
+{
+	bool follows;
+
+	if (!transport)
 		return LRP_FRAGMENT_KERNEL;
-	return lrp_mark(&key, way,
-			way != LRP_FRAGMENT_KERNEL && transport->proto != IPPROTO_TCP
-				? LRP_KEEP_KERNEL
-				: 0);
+	follows = way != LRP_FRAGMENT_KERNEL && transport->proto != IPPROTO_TCP;
+	way = lrp_fragment_mark(ctx, l3, ipv6, transport, way, follows ? LRP_KEEP_PASSED : 0);
+	if (way != LRP_FRAGMENT_PASSED)
+		return way;
+	lrp_fragment_mark(ctx, l3, ipv6, transport, LRP_FRAGMENT_KERNEL, 0);
+	return LRP_FRAGMENT_KERNEL;
+}
+
+/* A later fragment passes, though an endpoint is marked: so do the others. */
+__noinline int lrp_fragment_pass(struct xdp_md *ctx, __u32 l3, bool ipv6,
+				 const struct lrp_transport *transport)
+{
+	return lrp_fragment_mark(ctx, l3, ipv6, transport, LRP_FRAGMENT_PASSED, LRP_KEEP_KERNEL);
 }
 
 /* Later fragments go where the first one went. */
@@ -223,7 +248,7 @@ __noinline int lrp_fragment_follow(struct xdp_md *ctx, __u32 l3, bool ipv6,
 	mark = bpf_map_lookup_elem(&lrp_fragments, &key);
 	if (mark)
 		way = lrp_mark_way(*(volatile __u64 *)mark, bpf_ktime_get_ns());
-	if (way == LRP_FRAGMENT_KERNEL)
+	if (way >= LRP_FRAGMENT_PASSED)
 		return LRP_XDP_PASS_FRAGMENT;
 	if (way == LRP_FRAGMENT_NONE || way == LRP_FRAGMENT_STORED) {
 		target->endpoint = LRP_ENDPOINT_FRAGMENT;
@@ -238,8 +263,7 @@ __noinline int lrp_fragment_follow(struct xdp_md *ctx, __u32 l3, bool ipv6,
 
 /*
  * An orphan is about to be stored, or, if `refused`, has found no room. Returns the way that it
- * must go: LRP_FRAGMENT_STORED, LRP_FRAGMENT_KERNEL, or an endpoint if its first has come
- * meanwhile.
+ * must go: LRP_FRAGMENT_STORED, _PASSED, or where its first went if that has come meanwhile.
  */
 __noinline __u32 lrp_fragment_orphan(struct xdp_md *ctx, __u32 l3, bool ipv6,
 				     const struct lrp_transport *transport, bool refused)
@@ -252,8 +276,10 @@ __noinline __u32 lrp_fragment_orphan(struct xdp_md *ctx, __u32 l3, bool ipv6,
 		return LRP_FRAGMENT_KERNEL;
 	if (!refused && lrp_orphan_admit(ctx, &key))
 		return lrp_mark(&key, LRP_FRAGMENT_STORED,
-				LRP_KEEP_ENDPOINT | LRP_KEEP_STORED | LRP_KEEP_KERNEL);
-	return lrp_mark(&key, LRP_FRAGMENT_KERNEL, LRP_KEEP_ENDPOINT | LRP_KEEP_KERNEL);
+				LRP_KEEP_ENDPOINT | LRP_KEEP_STORED | LRP_KEEP_PASSED |
+					LRP_KEEP_KERNEL);
+	return lrp_mark(&key, LRP_FRAGMENT_PASSED,
+			LRP_KEEP_ENDPOINT | LRP_KEEP_PASSED | LRP_KEEP_KERNEL);
 }
 
 #endif

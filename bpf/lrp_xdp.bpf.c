@@ -262,9 +262,12 @@ static __always_inline enum lrp_xdp_reason lrp_receive(struct xdp_md *ctx)
 		return lrp_receive_first(ctx, l3, &receive, reason);
 	if (receive.target.found & LRP_FOUND_ORPHAN && !reason)
 		return lrp_receive_orphan(ctx, l3, &receive);
-	if (!reason)
+	if (!reason) {
 		reason = lrp_deliver(ctx, receive.target.endpoint, receive.target.owner,
 				     receive.target.found);
+		if (receive.transport.whole == LRP_FRAGMENT_LATER && lrp_reason_passes(reason))
+			lrp_fragment_pass(ctx, l3, receive.ipv6, &receive.transport);
+	}
 	return reason;
 }
 

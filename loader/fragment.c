@@ -141,18 +141,18 @@ static uint32_t way(void *arg, const struct lrp_fragment_key *key)
 	if (bpf_map_lookup_elem(p->core->map_fd[LRP_MAP_FRAGMENTS], key, &mark) ||
 	    now - mark.since > LRP_FRAGMENT_TICKS)
 		return LRP_FRAGMENT_STORED;
-	return mark.endpoint;
+	return mark.endpoint == LRP_FRAGMENT_PASSED ? LRP_FRAGMENT_KERNEL : mark.endpoint;
 }
 
 static void mark(void *arg, const struct lrp_fragment_key *key)
 {
 	struct pool_strays *p = arg;
-	struct lrp_fragment kernels = {
-		.endpoint = LRP_FRAGMENT_KERNEL,
+	struct lrp_fragment passed = {
+		.endpoint = LRP_FRAGMENT_PASSED,
 		.since = (uint32_t)(lrp_core_now_ns() >> LRP_FRAGMENT_TICK_SHIFT),
 	};
 
-	bpf_map_update_elem(p->core->map_fd[LRP_MAP_FRAGMENTS], key, &kernels, BPF_ANY);
+	bpf_map_update_elem(p->core->map_fd[LRP_MAP_FRAGMENTS], key, &passed, BPF_ANY);
 }
 
 /* ---- into the kernel's stack ------------------------------------------------------------ */

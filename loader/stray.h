@@ -34,7 +34,8 @@ struct lrp_core_stray_counts {
 
 /* What the ring asks for. `arg` is that of lrp_stray_ring. */
 struct lrp_stray_ops {
-	/* The way that the datagram's mark says; LRP_FRAGMENT_STORED if there is none. */
+	/* The way that the datagram's mark says: LRP_FRAGMENT_STORED if there is none,
+	 * LRP_FRAGMENT_KERNEL also if orphans have passed. */
 	uint32_t (*way)(void *arg, const struct lrp_fragment_key *key);
 	/* From now on the datagram is the kernel's. */
 	void (*mark)(void *arg, const struct lrp_fragment_key *key);

@@ -293,13 +293,14 @@ _Static_assert(sizeof(struct lrp_fragment_key) == 40, "abi");
  * reassembly waits.
  */
 struct lrp_fragment {
-	__u32 endpoint; /* or LRP_FRAGMENT_KERNEL, LRP_FRAGMENT_STORED */
+	__u32 endpoint; /* or LRP_FRAGMENT_* */
 	__u32 since;	/* CLOCK_MONOTONIC in ticks of 2^LRP_FRAGMENT_TICK_SHIFT ns */
 } __attribute__((aligned(8)));
 _Static_assert(sizeof(struct lrp_fragment) == 8, "abi");
 
-#define LRP_FRAGMENT_KERNEL	0xffffffffu /* one has passed to the kernel: so do the others */
-#define LRP_FRAGMENT_STORED	0xfffffffeu /* orphans are stored; the first has not come */
+#define LRP_FRAGMENT_KERNEL	0xffffffffu /* the first has passed to the kernel */
+#define LRP_FRAGMENT_PASSED	0xfffffffeu /* orphans have passed: the first follows them */
+#define LRP_FRAGMENT_STORED	0xfffffffdu /* orphans are stored; the first has not come */
 #define LRP_FRAGMENT_TICK_SHIFT 20u
 #define LRP_FRAGMENT_TICKS	((__u32)(30000000000ull >> LRP_FRAGMENT_TICK_SHIFT))
 

@@ -341,7 +341,7 @@ static void expect_passes(struct harness *h, const char *why, uint32_t id)
 
 	part(&packet, 4, IPPROTO_UDP, PORT, id, 2, 4);
 	harness_expect(h, why, &packet, LRP_XDP_PASS_ORPHAN, 0);
-	assert_int_equal(harness_fragment(h, &packet, 4, IPPROTO_UDP, id), LRP_FRAGMENT_KERNEL);
+	assert_int_equal(harness_fragment(h, &packet, 4, IPPROTO_UDP, id), LRP_FRAGMENT_PASSED);
 	part(&packet, 4, IPPROTO_UDP, PORT, id, 3, 4);
 	harness_expect(h, "another orphan follows it", &packet, LRP_XDP_PASS_FRAGMENT, 0);
 	part(&packet, 4, IPPROTO_UDP, PORT, id, 0, 4);
@@ -553,7 +553,7 @@ static void test_old_mark(void **state)
 {
 	const uint32_t tick = now_ns() >> LRP_FRAGMENT_TICK_SHIFT;
 	struct lrp_fragment_key key = {.proto = IPPROTO_UDP, .family = 4};
-	struct lrp_fragment mark = {.endpoint = LRP_FRAGMENT_KERNEL};
+	struct lrp_fragment mark = {.endpoint = LRP_FRAGMENT_PASSED};
 	struct harness *h = *state;
 	int map = harness_map(h, "lrp_fragments");
 	struct packet packet;
@@ -576,6 +576,36 @@ static void test_old_mark(void **state)
 			       old ? LRP_XDP_ENQUEUED : LRP_XDP_PASS_FRAGMENT,
 			       LRP_ENDPOINT_FRAGMENT);
 	}
+}
+
+static void expect_passes_after(struct harness *h, uint32_t id)
+{
+	struct packet packet;
+
+	h->channel[1].flags = 0;
+	part(&packet, 4, IPPROTO_UDP, PORT, id, 1, 3);
+	harness_expect(h, "later, socket gone", &packet, LRP_XDP_PASS_INACTIVE, 1);
+	h->channel[1].flags = LRP_CHANNEL_ACTIVE;
+	part(&packet, 4, IPPROTO_UDP, PORT, id, 0, 3);
+	harness_expect(h, "its first, another socket", &packet, LRP_XDP_PASS_FRAGMENT, 1);
+	part(&packet, 4, IPPROTO_UDP, PORT, id, 2, 3);
+	harness_expect(h, "the last", &packet, LRP_XDP_PASS_FRAGMENT, 1);
+}
+
+/* A datagram with the identification of one that was the kernel's goes where it belongs; one
+ * whose orphan passes, since the socket of the earlier one has gone, goes after it. */
+static void test_used_again(void **state)
+{
+	struct harness *h = *state;
+	struct packet packet;
+
+	part(&packet, 4, IPPROTO_UDP, PORT + 1, 121, 0, 3);
+	harness_expect(h, "the kernel's first", &packet, LRP_XDP_PASS_PORT, 1);
+	part(&packet, 4, IPPROTO_UDP, PORT, 121, 0, 3);
+	harness_expect(h, "another first", &packet, LRP_XDP_ENQUEUED, 1);
+	part(&packet, 4, IPPROTO_UDP, PORT, 121, 1, 3);
+	harness_expect(h, "its second", &packet, LRP_XDP_ENQUEUED, 1);
+	expect_passes_after(h, 121);
 }
 
 /* A flow that names a channel of others opens it for no fragment. */
@@ -833,12 +863,25 @@ int main(int argc, char **argv)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, harness_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_orders),		  T(test_table),       T(test_key),
-		T(test_not_ours),	  T(test_multicast),   T(test_fate),
-		T(test_fragment_channel), T(test_unwanted),    T(test_long_orphan),
-		T(test_source_share),	  T(test_host_budget), T(test_stray_event),
-		T(test_tcp_never_passes), T(test_old_mark),    T(test_owner),
-		T(test_hostile),	  T(test_truncated),   T(test_many),
+		T(test_orders),
+		T(test_table),
+		T(test_key),
+		T(test_not_ours),
+		T(test_multicast),
+		T(test_fate),
+		T(test_fragment_channel),
+		T(test_unwanted),
+		T(test_long_orphan),
+		T(test_source_share),
+		T(test_host_budget),
+		T(test_stray_event),
+		T(test_tcp_never_passes),
+		T(test_old_mark),
+		T(test_owner),
+		T(test_used_again),
+		T(test_hostile),
+		T(test_truncated),
+		T(test_many),
 	};
 
 	(void)argc;
