@@ -21,6 +21,8 @@ struct lrp_core_client { /* who asks; kept by the caller, one per connection */
 	pid_t pid;
 	uid_t uid;
 	__u32 owner; /* set by LRP_REQ_HELLO */
+	bool admin;  /* may change what LRP does in this network namespace: CAP_NET_ADMIN over it */
+	const char *refusal; /* if not: why, a line for people */
 };
 
 /* A descriptor under the name that a keeper has it by. */
@@ -38,7 +40,10 @@ struct lrp_core_store {
 
 struct lrp_core_opts {
 	__u32 endpoints;	    /* 0: LRP_ENDPOINTS */
-	__u32 max_channels_per_uid; /* endpoints that one uid other than 0 may have; 0: default */
+	/* What one uid other than 0 may have; 0: default. */
+	__u32 max_channels_per_uid; /* endpoints */
+	__u32 max_ring_mib_per_uid; /* memory of their rings */
+	__u32 max_frames_per_uid;   /* slots of their rings on one queue */
 	bool pin;		    /* pin maps and programs under /sys/fs/bpf/lrp/ */
 	bool embedded;		    /* one family, rings mapped before bind (Linux 6.1) */
 	struct lrp_core_store store;

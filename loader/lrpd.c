@@ -5,7 +5,6 @@
  * it is dead.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <poll.h>
 #include <signal.h>
@@ -16,12 +15,14 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "../runtime/base/log.h"
+#include "conf.h"
+#include "daemon.h"
+#include "place.h"
 #include "server.h"
 #include "store.h"
 
@@ -29,7 +30,9 @@
 #define GRACE_SYSTEMD_MS   3000u /* systemd does so itself */
 #define CLAIM_MS	   1000	 /* owners without a connection after a takeover */
 #define KEEPER_RETRY_MS	   1000
-#define KEEPER_PATIENCE_MS 200 /* for a keeper that does not read */
+#define KEEPER_PATIENCE_MS 200	 /* for a keeper that does not read */
+#define LOCK_MS		   10000 /* for another lrpd that starts just now */
+#define BACKLOG		   256
 
 struct lrpd {
 	struct lrp_core *core;
@@ -38,24 +41,47 @@ struct lrpd {
 	bool keeper_behind; /* it misses something: tell it all again */
 	bool stopping;
 	char self[512], keeper[512];
-	char *argv[16];			    /* for the keeper to start us again */
+	struct lrp_conf conf;
+	struct lrp_admission admission;
+	char *argv[2 * LRP_CONF_UIDS + 32]; /* for the keeper to start us again */
+	size_t argc;
 	uint64_t keeper_at_ms, claim_at_ms; /* 0: nothing to do */
 };
 
-static struct option options[] = {
-	{"foreground", no_argument, NULL, 'f'},	 {"endpoints", required_argument, NULL, 'e'},
-	{"quota", required_argument, NULL, 'q'}, {"log", required_argument, NULL, 'l'},
-	{"verbose", no_argument, NULL, 'v'},	 {"version", no_argument, NULL, 'V'},
-	{"help", no_argument, NULL, 'h'},	 {0},
+static const struct option options[] = {
+	{"foreground", no_argument, NULL, 'f'},
+	{"config", required_argument, NULL, 'c'},
+	{"log", required_argument, NULL, 'l'},
+	{"verbose", no_argument, NULL, 'v'},
+	{"version", no_argument, NULL, 'V'},
+	{"help", no_argument, NULL, 'h'},
+	{"endpoints", required_argument, NULL, 's'},
+	{"quota", required_argument, NULL, 's'},
+	{"group", required_argument, NULL, 's'},
+	{"allow-uid", required_argument, NULL, 's'},
+	{"ring-memory", required_argument, NULL, 's'},
+	{"frames", required_argument, NULL, 's'},
+	{"connections", required_argument, NULL, 's'},
+	{"cpu", required_argument, NULL, 's'},
+	{0},
 };
 
 static const char usage[] =
-	"Usage: lrpd [--foreground] [--endpoints N] [--quota N] [--log FILE] [--verbose]\n"
-	"  --foreground   stay in the foreground (systemd)\n"
-	"  --endpoints N  sockets in this network namespace at most (default 8192)\n"
-	"  --quota N      sockets that one user other than root may have (default 1024)\n"
-	"  --log FILE     append messages to FILE (background mode: none by default)\n"
-	"  --verbose      say more\n";
+	"Usage: lrpd [OPTION...]\n"
+	"  --foreground     stay in the foreground (systemd)\n"
+	"  --config FILE    settings, `key = value` (default " LRP_CONF_FILE ")\n"
+	"  --log FILE       append messages to FILE (background mode: none by default)\n"
+	"  --verbose        say more\n"
+	"Settings, here or in the file without the dashes:\n"
+	"  --group NAME     the group whose members may use LRP (default lrp)\n"
+	"  --allow-uid UID  a user who may, too; repeatable\n"
+	"  --endpoints N    sockets in this network namespace at most (default 8192)\n"
+	"of each user other than root:\n"
+	"  --quota N        sockets (default 1024)\n"
+	"  --ring-memory N  MiB of memory for their rings (default 64)\n"
+	"  --frames N       slots of their rings on one queue (default 262144)\n"
+	"  --connections N  connections to lrpd (default 512)\n"
+	"  --cpu N          ms of lrpd's CPU time in a second (default 100)\n";
 
 static uint64_t now_ms(void)
 {
@@ -130,8 +156,11 @@ static void keeper_run(struct lrpd *d)
 		return;
 	d->keeper_at_ms = 0;
 	if (d->keeper_fd < 0) {
-		int err = keeper_start(d);
+		int lock = lrp_place_lock(0);
+		int err = lock < 0 ? lock : keeper_start(d);
 
+		if (lock >= 0)
+			close(lock);
 		if (err) {
 			lrp_log_once(LRP_LOG_ERROR,
 				     "lrpd: no keeper (%s: %s): traffic will not "
@@ -168,8 +197,37 @@ static int refuse(pid_t pid)
 	return -EALREADY;
 }
 
-/* Finds the keeper that an earlier lrpd left behind, or starts one. */
-static int find_keeper(struct lrpd *d, int *listen_fd, struct lrp_core_kept **kept, size_t *count)
+/* The listening socket that the keeper had, or a new one. */
+static int listening(const char *name, const char *file, mode_t mode, gid_t gid,
+		     const struct lrp_core_kept *kept, size_t count)
+{
+	pid_t pid;
+	int fd = -1, err;
+
+	for (size_t i = 0; i < count; i++)
+		if (!strcmp(kept[i].name, name))
+			fd = kept[i].fd;
+	/* Somebody may have tidied up. */
+	if (fd >= 0 && lrp_place_has(file)) {
+		listen(fd, BACKLOG); /* SO_PEERCRED of new connections names us now */
+		err = lrp_place_allow(file, mode, gid);
+		if (err)
+			lrp_log(LRP_LOG_WARN, "lrpd: " LRP_RUN_DIR ": %s: %s", file,
+				strerror(-err));
+		return fd;
+	}
+	if (fd >= 0)
+		close(fd);
+	fd = lrp_place_listen(file, mode, gid, BACKLOG, &pid);
+	if (fd == -EADDRINUSE)
+		return refuse(pid);
+	if (fd < 0)
+		lrp_log(LRP_LOG_ERROR, "lrpd: " LRP_RUN_DIR ": %s: %s", file, strerror(-fd));
+	return fd;
+}
+
+/* Finds the keeper that an earlier lrpd left behind, and what it has. */
+static int find_keeper(struct lrpd *d, struct lrp_core_kept **kept, size_t *count)
 {
 	pid_t pid;
 	int err;
@@ -177,31 +235,33 @@ static int find_keeper(struct lrpd *d, int *listen_fd, struct lrp_core_kept **ke
 	d->keeper_fd = lrp_store_connect(&pid);
 	if (d->keeper_fd == -EBUSY)
 		return refuse(pid);
-	if (d->keeper_fd >= 0) {
-		err = lrp_store_list(d->keeper_fd, kept, count);
-		if (err) {
-			lrp_log(LRP_LOG_ERROR, "lrpd: keeper: %s", strerror(-err));
-			return err;
-		}
-		for (size_t i = 0; i < *count; i++)
-			if (!strcmp((*kept)[i].name, "listen"))
-				*listen_fd = (*kept)[i].fd;
-	}
-	if (*listen_fd >= 0) {
-		listen(*listen_fd, 256); /* SO_PEERCRED of new connections names us now */
-	} else {
-		*listen_fd = lrp_server_listen(&pid);
-		if (*listen_fd == -EADDRINUSE)
-			return refuse(pid);
-		if (*listen_fd < 0) {
-			lrp_log(LRP_LOG_ERROR, "lrpd: control socket: %s", strerror(-*listen_fd));
-			return *listen_fd;
-		}
-	}
 	if (d->keeper_fd < 0)
 		return 0; /* started when all else is there */
+	err = lrp_store_list(d->keeper_fd, kept, count);
+	if (err) {
+		lrp_log(LRP_LOG_ERROR, "lrpd: keeper: %s", strerror(-err));
+		return err;
+	}
 	lrp_store_exec(d->keeper_fd, d->argv);
 	return keeper_watch(d);
+}
+
+static int find_place(void)
+{
+	int err = lrp_place_make(), lock;
+
+	if (err) {
+		lrp_log(LRP_LOG_ERROR, "lrpd: " LRP_RUN_DIR ": %s",
+			err == -EPERM ? "must be root's, and nobody else may write there"
+				      : strerror(-err));
+		return err;
+	}
+	lock = lrp_place_lock(LOCK_MS);
+	if (lock < 0)
+		lrp_log(LRP_LOG_ERROR,
+			"lrpd: another lrpd is starting in this network namespace: %s",
+			strerror(-lock));
+	return lock;
 }
 
 /* Separates what is the server's; the rest, in place, is the core's. */
@@ -214,21 +274,43 @@ static size_t core_part(struct lrp_core_kept *kept, size_t count, struct lrp_cor
 	for (size_t i = 0; i < count; i++) {
 		if (!strncmp(kept[i].name, "conn:", 5))
 			others[(*other_count)++] = kept[i];
-		else if (strcmp(kept[i].name, "listen"))
+		else if (strcmp(kept[i].name, "listen") && strcmp(kept[i].name, "listen-admin"))
 			kept[n++] = kept[i];
 	}
 	return n;
 }
 
-static int start(struct lrpd *d, struct lrp_core_opts *opts)
+/* Before the core is made: that takes over, or cleans up, what another lrpd may be using. */
+static int listen_all(struct lrpd *d, struct lrp_server_opts *opts,
+		      const struct lrp_core_kept *kept, size_t count)
+{
+	*opts = (struct lrp_server_opts){
+		.admission = &d->admission,
+		.connections = d->conf.connections,
+		.cpu_ms = d->conf.cpu_ms,
+		.epoll_fd = d->epoll_fd,
+		.store = {.arg = d, .put = put, .drop = drop},
+	};
+	opts->admin_fd = listening("listen-admin", LRP_ADMIN_FILE, 0600, 0, kept, count);
+	if (opts->admin_fd < 0)
+		return opts->admin_fd;
+	opts->listen_fd = listening("listen", LRP_CONTROL_FILE, lrp_admission_mode(&d->admission),
+				    d->admission.gid, kept, count);
+	return opts->listen_fd < 0 ? opts->listen_fd : 0;
+}
+
+static int start_locked(struct lrpd *d, struct lrp_core_opts *opts)
 {
 	struct lrp_core_kept *kept = NULL, *conns = NULL;
+	struct lrp_server_opts server_opts;
 	size_t count = 0, conn_count = 0;
-	int listen_fd = -1, err;
 	struct epoll_event event = {.events = EPOLLIN, .data.ptr = &d->core};
 	char error[512];
+	int err;
 
-	err = find_keeper(d, &listen_fd, &kept, &count);
+	err = find_keeper(d, &kept, &count);
+	if (!err)
+		err = listen_all(d, &server_opts, kept, count);
 	if (err)
 		return err;
 	if (count) {
@@ -238,15 +320,18 @@ static int start(struct lrpd *d, struct lrp_core_opts *opts)
 		opts->kept = kept;
 		opts->kept_count = core_part(kept, count, conns, &conn_count);
 	}
-	opts->store = (struct lrp_core_store){.arg = d, .put = put, .drop = drop};
+	opts->store = server_opts.store;
 	d->core = lrp_core_new(opts, error, sizeof(error));
 	if (!d->core) {
 		lrp_log(LRP_LOG_ERROR, "lrpd: %s", error);
 		return -errno;
 	}
-	d->server = lrp_server_new(d->core, d->epoll_fd, listen_fd, &opts->store);
+	d->server = lrp_server_new(d->core, &server_opts);
 	if (!d->server)
 		return -ENOMEM;
+	err = lrp_place_write(LRP_POLICY_FILE, d->admission.text);
+	if (err)
+		lrp_log(LRP_LOG_WARN, "lrpd: " LRP_RUN_DIR ": %s", strerror(-err));
 	for (size_t i = 0; i < conn_count; i++)
 		lrp_server_adopt(d->server, &conns[i]);
 	if (opts->kept_count) {
@@ -274,6 +359,17 @@ static int start(struct lrpd *d, struct lrp_core_opts *opts)
 	if (epoll_ctl(d->epoll_fd, EPOLL_CTL_ADD, lrp_core_fd(d->core), &event))
 		return -errno;
 	return 0;
+}
+
+static int start(struct lrpd *d, struct lrp_core_opts *opts)
+{
+	int lock = find_place(), err;
+
+	if (lock < 0)
+		return lock;
+	err = start_locked(d, opts);
+	close(lock);
+	return err;
 }
 
 /* ---- run ----------------------------------------------------------------------------------- */
@@ -316,6 +412,7 @@ static void run(struct lrpd *d)
 		claim_run(d);
 		keeper_run(d);
 		timeout = sooner(sooner(timeout, d->claim_at_ms), d->keeper_at_ms);
+		timeout = sooner(timeout, lrp_server_run(d->server));
 		n = epoll_wait(d->epoll_fd, event, 64, timeout);
 		for (int i = 0; i < n; i++) {
 			void *data = event[i].data.ptr;
@@ -344,116 +441,61 @@ static void stop(struct lrpd *d)
 		lrp_core_free(d->core);
 	if (d->server)
 		lrp_server_free(d->server);
+	lrp_place_remove();
 }
 
-/* ---- process -----------------------------------------------------------------------------------
- */
+/* ---- settings ------------------------------------------------------------------------------ */
 
-/* sd_notify(3) without its library. */
-static void notify_systemd(void)
+/* What the keeper is to start us with. */
+static void remember(struct lrpd *d, const char *option, const char *value)
 {
-	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	char text[64];
-	int fd;
+	char *text;
 
-	if (!path || (path[0] != '/' && path[0] != '@') || strlen(path) >= sizeof(addr.sun_path))
+	if (d->argc + 2 > sizeof(d->argv) / sizeof(d->argv[0]) ||
+	    asprintf(&text, value ? "--%s=%s" : "--%s", option, value) < 0)
 		return;
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return;
-	memcpy(addr.sun_path, path, strlen(path));
-	if (path[0] == '@')
-		addr.sun_path[0] = 0;
-	snprintf(text, sizeof(text), "READY=1\nMAINPID=%d", (int)getpid());
-	if (sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&addr,
-		   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path))) < 0)
-		lrp_log(LRP_LOG_WARN, "lrpd: NOTIFY_SOCKET: %s", strerror(errno));
-	close(fd);
+	d->argv[d->argc++] = text;
 }
 
-static void log_to(const char *path)
+static int parse(int argc, char **argv, struct lrpd *d, bool *foreground, const char **log)
 {
-	int file = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+	const char *conf = LRP_CONF_FILE;
+	char error[256];
+	int c, index;
 
-	if (file < 0)
-		lrp_log(LRP_LOG_ERROR, "lrpd: %s: %s", path, strerror(errno));
-	else
-		dup2(file, 2);
-}
-
-/* In the background. The parent stays until the daemon is ready and exits as it says. */
-static int daemonize(const char *log)
-{
-	unsigned char status = 1;
-	int ready[2], null;
-	pid_t child;
-
-	if (pipe2(ready, O_CLOEXEC))
-		return -errno;
-	child = fork();
-	if (child < 0)
-		return -errno;
-	if (child) {
-		close(ready[1]);
-		if (read(ready[0], &status, 1) != 1)
-			status = 1;
-		exit(status);
+	d->argv[d->argc++] = d->self;
+	remember(d, "foreground", NULL);
+	/* First the file, so that what is said here has the last word. */
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, "", options, &index)) != -1)
+		if (c == 'c')
+			conf = optarg;
+	opterr = 1;
+	lrp_conf_init(&d->conf);
+	if (lrp_conf_read(&d->conf, conf, error, sizeof(error))) {
+		fprintf(stderr, "lrpd: %s: %s\n", conf, error);
+		return 2;
 	}
-	close(ready[0]);
-	setsid();
-	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (null >= 0) {
-		dup2(null, 0);
-		dup2(null, 1);
-	}
-	if (log)
-		log_to(log);
-	return ready[1];
-}
-
-static void report_ready(int ready_fd, bool keep_stderr, unsigned char status)
-{
-	int null;
-
-	if (ready_fd < 0)
-		return;
-	if (!keep_stderr) {
-		/* Only now: errors of the start go to whoever started us. */
-		null = open("/dev/null", O_RDWR | O_CLOEXEC);
-		if (null >= 0)
-			dup2(null, 2);
-	}
-	if (write(ready_fd, &status, 1) != 1)
-		status = 1; /* nobody waits any more */
-	close(ready_fd);
-}
-
-static int parse(int argc, char **argv, struct lrpd *d, struct lrp_core_opts *opts,
-		 bool *foreground, const char **log)
-{
-	size_t n = 0;
-	int c;
-
-	d->argv[n++] = d->self;
-	d->argv[n++] = (char *)"--foreground";
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	optind = 1;
+	while ((c = getopt_long(argc, argv, "", options, &index)) != -1) {
 		switch (c) {
 		case 'f':
 			*foreground = true;
+			continue;
+		case 's':
+			if (lrp_conf_set(&d->conf, options[index].name, optarg, error,
+					 sizeof(error))) {
+				fprintf(stderr, "lrpd: --%s\n", error);
+				return 2;
+			}
 			break;
-		case 'e':
-			opts->endpoints = (uint32_t)strtoul(optarg, NULL, 10);
-			break;
-		case 'q':
-			opts->max_channels_per_uid = (uint32_t)strtoul(optarg, NULL, 10);
+		case 'c':
 			break;
 		case 'l':
 			*log = optarg;
 			break;
 		case 'v':
 			lrp_log_set_level(LRP_LOG_DEBUG);
-			d->argv[n++] = (char *)"--verbose";
 			break;
 		case 'V':
 			printf("lrpd %s\n", LRP_VERSION);
@@ -465,16 +507,12 @@ static int parse(int argc, char **argv, struct lrpd *d, struct lrp_core_opts *op
 			fputs(usage, stderr);
 			return 2;
 		}
+		remember(d, options[index].name, options[index].has_arg ? optarg : NULL);
 	}
 	if (optind < argc) {
 		fprintf(stderr, "lrpd: unknown argument %s\n%s", argv[optind], usage);
 		return 2;
 	}
-	if (*log) {
-		d->argv[n++] = (char *)"--log";
-		d->argv[n++] = (char *)*log;
-	}
-	d->argv[n] = NULL;
 	return 0;
 }
 
@@ -509,18 +547,22 @@ int main(int argc, char **argv)
 		fprintf(stderr, "lrpd: /proc is not mounted\n");
 		return 1;
 	}
-	err = parse(argc, argv, &d, &opts, &foreground, &log);
+	err = parse(argc, argv, &d, &foreground, &log);
 	if (err)
 		return err;
+	opts.endpoints = d.conf.endpoints;
+	opts.max_channels_per_uid = d.conf.quota;
+	opts.max_ring_mib_per_uid = d.conf.ring_mib;
+	opts.max_frames_per_uid = d.conf.frames;
 	if (geteuid()) {
 		fprintf(stderr,
 			"lrpd: must be started by root (CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW)\n");
 		return 1;
 	}
 	if (!foreground)
-		ready_fd = daemonize(log);
+		ready_fd = lrp_daemon_start(log);
 	else if (log)
-		log_to(log);
+		lrp_daemon_log_to(log);
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
@@ -534,14 +576,18 @@ int main(int argc, char **argv)
 		lrp_log(LRP_LOG_ERROR, "lrpd: %s", strerror(errno));
 		err = -errno;
 	} else {
-		err = start(&d, &opts);
+		err = lrp_admission_init(&d.admission, &d.conf);
+		if (err)
+			lrp_log(LRP_LOG_ERROR, "lrpd: SO_NETNS_COOKIE: %s", strerror(-err));
+		else
+			err = start(&d, &opts);
 	}
 	if (err) {
-		report_ready(ready_fd, true, 1);
+		lrp_daemon_ready(ready_fd, true, 1);
 		return 1;
 	}
-	notify_systemd();
-	report_ready(ready_fd, log != NULL, 0);
+	lrp_daemon_notify();
+	lrp_daemon_ready(ready_fd, log != NULL, 0);
 	run(&d);
 	stop(&d);
 	return 0;

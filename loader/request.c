@@ -257,15 +257,15 @@ void lrp_core_request(struct lrp_core *core, struct lrp_core_client *client,
 		err = request_hello(core, client, request, reply, out_fds, out_count);
 		break;
 	case LRP_REQ_ATTACH:
-		err = client->uid ? lrp_core_error(text, -EPERM, "attach: only root may")
+		err = !client->admin ? lrp_core_error(text, -EPERM, "attach: %s", client->refusal)
 				  : lrp_core_attach(core, &request->attach, text);
 		break;
 	case LRP_REQ_DETACH:
-		err = client->uid ? lrp_core_error(text, -EPERM, "detach: only root may")
+		err = !client->admin ? lrp_core_error(text, -EPERM, "detach: %s", client->refusal)
 				  : lrp_core_detach(core, request->attach.ifname, text);
 		break;
 	case LRP_REQ_STOP: /* the caller ends when it sees that this was granted */
-		err = client->uid ? lrp_core_error(text, -EPERM, "stop: only root may") : 0;
+		err = client->admin ? 0 : lrp_core_error(text, -EPERM, "stop: %s", client->refusal);
 		break;
 	case LRP_REQ_STATUS:
 		err = request_json(lrp_core_status(core), reply, out_fds, out_owned, out_count);
@@ -274,7 +274,7 @@ void lrp_core_request(struct lrp_core *core, struct lrp_core_client *client,
 		err = request_json(lrp_core_channels(core), reply, out_fds, out_owned, out_count);
 		break;
 	case LRP_REQ_AUDIT:
-		err = client->uid ? lrp_core_error(text, -EPERM, "audit: only root may")
+		err = !client->admin ? lrp_core_error(text, -EPERM, "audit: %s", client->refusal)
 				  : request_json(lrp_core_audit(core), reply, out_fds, out_owned,
 						 out_count);
 		break;

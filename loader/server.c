@@ -1,115 +1,104 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* server.c - see server.h. */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "../runtime/base/log.h"
-#include "server.h"
-#include "store.h"
+#include "server_internal.h"
 
-#define CONNECTIONS	    4096u
-#define CONNECTIONS_PER_UID 512u /* of users other than root */
-#define SCM_MAX		    253	 /* the kernel's SCM_MAX_FD */
+#define LISTING_NS 500000000ull /* users other than root see listings as old as this */
 
-struct source { /* what an epoll event points to */
-	enum { FREE, LISTEN, CLIENT, PROCESS } kind;
-	uint32_t slot;
-};
-
-struct connection {
-	struct source client, process;
-	int fd;	   /* -1: unused */
-	int pidfd; /* -1: its process is gone, others have the connection still */
-	struct lrp_core_client who;
-};
-
-struct lrp_server {
-	struct lrp_core *core;
-	struct lrp_core_store store;
-	struct source listening;
-	int epoll_fd, listen_fd;
-	bool stopped;
-	struct connection connection[CONNECTIONS];
-};
-
-int lrp_server_listen(pid_t *pid)
+uint64_t lrp_server_clock(clockid_t clock)
 {
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sockaddr_un addr;
-	struct ucred cred = {0};
-	socklen_t length = sizeof(cred);
-	int err;
+	struct timespec ts;
 
-	*pid = 0;
-	if (fd < 0)
-		return -errno;
-	if (!bind(fd, (struct sockaddr *)&addr, lrp_store_address(&addr, LRP_CONTROL_NAME)) &&
-	    !listen(fd, 256))
-		return fd;
-	err = -errno;
-	if (err == -EADDRINUSE &&
-	    !connect(fd, (struct sockaddr *)&addr, lrp_store_address(&addr, LRP_CONTROL_NAME)) &&
-	    !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &length))
-		*pid = cred.pid;
-	close(fd);
-	return err;
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static int watch(const struct lrp_server *server, int fd, struct source *source)
+int lrp_server_watch(int epoll_fd, int op, int fd, uint32_t events, struct source *source)
 {
-	struct epoll_event event = {.events = EPOLLIN, .data.ptr = source};
+	struct epoll_event event = {.events = events, .data.ptr = source};
 
-	return epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+	return epoll_ctl(epoll_fd, op, fd, &event) ? -errno : 0;
 }
 
-struct lrp_server *lrp_server_new(struct lrp_core *core, int epoll_fd, int listen_fd,
-				  const struct lrp_core_store *store)
+static int epoll_of(const struct lrp_server *server, const struct connection *c)
+{
+	return c->user ? server->opts.epoll_fd : server->root_epoll_fd;
+}
+
+struct lrp_server *lrp_server_new(struct lrp_core *core, const struct lrp_server_opts *opts)
 {
 	struct lrp_server *server = calloc(1, sizeof(*server));
 
 	if (!server)
 		return NULL;
 	server->core = core;
-	server->store = *store;
-	server->epoll_fd = epoll_fd;
-	server->listen_fd = listen_fd;
+	server->opts = *opts;
+	server->listing[0].fd = server->listing[1].fd = -1;
+	server->budget = lrp_budget_new(CONNECTIONS, opts->cpu_ms);
+	server->root_epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	server->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	server->listening.kind = LISTEN;
+	server->admin.kind = ADMIN;
+	server->root.kind = ROOT;
 	for (uint32_t i = 0; i < CONNECTIONS; i++) {
 		server->connection[i].fd = server->connection[i].pidfd = -1;
 		server->connection[i].client.slot = server->connection[i].process.slot = i;
 	}
-	if (watch(server, listen_fd, &server->listening)) {
-		free(server);
+	lrp_message_ask_sender(opts->listen_fd);
+	lrp_message_ask_sender(opts->admin_fd);
+	if (!server->budget || server->root_epoll_fd < 0 ||
+	    lrp_server_watch(opts->epoll_fd, EPOLL_CTL_ADD, opts->listen_fd, EPOLLIN,
+			     &server->listening) ||
+	    lrp_server_watch(opts->epoll_fd, EPOLL_CTL_ADD, server->root_epoll_fd, EPOLLIN,
+			     &server->root) ||
+	    lrp_server_watch(server->root_epoll_fd, EPOLL_CTL_ADD, opts->admin_fd, EPOLLIN,
+			     &server->admin)) {
+		lrp_server_free(server);
 		return NULL;
 	}
-	server->store.put(server->store.arg, "listen", listen_fd);
+	opts->store.put(opts->store.arg, "listen", opts->listen_fd);
+	opts->store.put(opts->store.arg, "listen-admin", opts->admin_fd);
 	return server;
 }
 
 /* ---- connections ------------------------------------------------------------------- */
 
 /* The name says what a new lrpd cannot find out by itself. */
-static void keep(struct lrp_server *server, const struct connection *c, uint32_t owner)
+static void name_of(const struct connection *c, uint32_t owner,
+		    char name[sizeof(((struct lrp_core_kept *)0)->name)])
+{
+	const size_t size = sizeof(((struct lrp_core_kept *)0)->name);
+
+	if (c->member)
+		snprintf(name, size, "conn:%u:%u:%u", c->client.slot, owner,
+			 (unsigned int)c->who.uid);
+	else
+		snprintf(name, size, "conn:%u:%u", c->client.slot, owner);
+}
+
+void lrp_server_keep(struct lrp_server *server, const struct connection *c, uint32_t owner)
 {
 	char name[sizeof(((struct lrp_core_kept *)0)->name)];
 
-	snprintf(name, sizeof(name), "conn:%u:%u", c->client.slot, owner);
-	server->store.put(server->store.arg, name, c->fd);
+	name_of(c, owner, name);
+	server->opts.store.put(server->opts.store.arg, name, c->fd);
 }
 
 static void forget(struct lrp_server *server, const struct connection *c, uint32_t owner)
 {
 	char name[sizeof(((struct lrp_core_kept *)0)->name)];
 
-	snprintf(name, sizeof(name), "conn:%u:%u", c->client.slot, owner);
-	server->store.drop(server->store.arg, name);
+	name_of(c, owner, name);
+	server->opts.store.drop(server->opts.store.arg, name);
 }
 
 static bool owner_connected(const struct lrp_server *server, uint32_t owner)
@@ -138,142 +127,77 @@ static bool pid_connected(const struct lrp_server *server, uint32_t owner, pid_t
 	return false;
 }
 
+/* Frees the slot; the descriptor stays open. */
+static void release(struct lrp_server *server, struct connection *c)
+{
+	end_process(c);
+	if (c->user)
+		c->user->connections--;
+	c->user = NULL;
+	c->fd = -1;
+	c->client.kind = FREE;
+	server->used--;
+}
+
 static void end(struct lrp_server *server, struct connection *c)
 {
 	uint32_t owner = c->who.owner;
 	pid_t pid = c->who.pid;
+	int fd = c->fd;
 
 	forget(server, c, owner);
-	end_process(c);
-	close(c->fd);
-	c->fd = -1;
-	c->client.kind = FREE;
+	/* The keeper has it open until it has read that: said here so that no event comes from it. */
+	epoll_ctl(epoll_of(server, c), EPOLL_CTL_DEL, fd, NULL);
+	release(server, c);
+	close(fd);
 	if (owner)
 		lrp_core_client_gone(server->core, owner, !owner_connected(server, owner));
 	if (owner && !pid_connected(server, owner, pid))
 		lrp_core_member_gone(server->core, owner, pid);
 }
 
-static int begin(struct lrp_server *server, struct connection *c, int fd)
+/* Takes fd into the slot. On failure fd is the caller's still. */
+int lrp_server_begin(struct lrp_server *server, struct connection *c, int fd,
+		     const struct ucred *cred, bool member)
 {
-	struct ucred cred;
-	socklen_t length = sizeof(cred);
+	struct lrp_budget_user *user = NULL;
 	int err;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &length))
-		return -errno;
-	c->who = (struct lrp_core_client){.pid = cred.pid, .uid = cred.uid};
-	c->fd = fd;
+	if (cred->uid) {
+		user = lrp_budget_user(server->budget, cred->uid,
+				       lrp_server_clock(CLOCK_MONOTONIC));
+		if (!user)
+			return -EUSERS;
+	}
+	c->who = (struct lrp_core_client){.pid = cred->pid, .uid = cred->uid};
+	c->member = member;
+	c->paused = false;
+	c->answered = 0;
+	c->user = user;
 	c->client.kind = CLIENT;
-	err = watch(server, fd, &c->client);
+	err = lrp_server_watch(epoll_of(server, c), EPOLL_CTL_ADD, fd, EPOLLIN, &c->client);
 	if (err) {
-		c->fd = -1;
+		c->user = NULL;
 		c->client.kind = FREE;
 		return err;
 	}
-	/* Gone already, or in a pid namespace that we do not see: then the connection alone tells.
-	 */
-	c->pidfd = cred.pid > 0 ? (int)syscall(SYS_pidfd_open, cred.pid, 0) : -1;
+	c->fd = fd;
+	server->used++;
+	if (user)
+		user->connections++;
+	lrp_message_ask_sender(fd);
+	/* Gone already: then the connection alone tells. */
+	c->pidfd = lrp_admission_pidfd(fd, cred);
 	if (c->pidfd >= 0) {
 		c->process.kind = PROCESS;
-		if (watch(server, c->pidfd, &c->process))
+		if (lrp_server_watch(server->opts.epoll_fd, EPOLL_CTL_ADD, c->pidfd, EPOLLIN,
+				     &c->process))
 			end_process(c);
 	}
 	return 0;
 }
 
-static bool may_connect(const struct lrp_server *server, int fd)
-{
-	struct ucred cred;
-	socklen_t length = sizeof(cred);
-	uint32_t count = 0;
-
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &length))
-		return false;
-	for (uint32_t i = 0; cred.uid && i < CONNECTIONS; i++)
-		count += server->connection[i].fd >= 0 && server->connection[i].who.uid == cred.uid;
-	return count < CONNECTIONS_PER_UID;
-}
-
-static void accept_one(struct lrp_server *server)
-{
-	int fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-	if (fd < 0)
-		return;
-	if (!may_connect(server, fd)) {
-		close(fd);
-		return;
-	}
-	for (uint32_t i = 0; i < CONNECTIONS; i++) {
-		struct connection *c = &server->connection[i];
-
-		if (c->fd >= 0)
-			continue;
-		if (begin(server, c, fd))
-			break;
-		keep(server, c, 0);
-		return;
-	}
-	close(fd);
-}
-
 /* ---- requests --------------------------------------------------------------------------- */
-
-/* One message and its descriptors, none of which may leak. Returns bytes, 0 at the end, or -errno.
- */
-static ssize_t receive(int fd, struct lrp_request *request, int *fds, int *fd_count)
-{
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(SCM_MAX * sizeof(int))];
-	} control;
-	char extra;
-	struct iovec iov[2] = {{request, sizeof(*request)}, {&extra, 1}};
-	struct msghdr msg = {.msg_iov = iov,
-			     .msg_iovlen = 2,
-			     .msg_control = &control,
-			     .msg_controllen = sizeof(control)};
-	ssize_t n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-
-	*fd_count = 0;
-	if (n < 0)
-		return -errno;
-	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg); cmsg; cmsg = CMSG_NXTHDR(&msg, cmsg)) {
-		size_t count;
-
-		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
-			continue;
-		count = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		memcpy(fds + *fd_count, CMSG_DATA(cmsg), count * sizeof(int));
-		*fd_count += (int)count;
-	}
-	if (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
-		return -EMSGSIZE;
-	return n;
-}
-
-static int reply_to(const struct connection *c, const struct lrp_reply *reply, const int *fds,
-		    int fd_count)
-{
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(LRP_CONTROL_MAX_FDS * sizeof(int))];
-	} control;
-	struct iovec iov = {(void *)reply, sizeof(*reply)};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (fd_count) {
-		msg.msg_control = &control;
-		msg.msg_controllen = CMSG_SPACE((size_t)fd_count * sizeof(int));
-		memset(&control, 0, msg.msg_controllen);
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN((size_t)fd_count * sizeof(int));
-		memcpy(CMSG_DATA(&control.header), fds, (size_t)fd_count * sizeof(int));
-	}
-	return sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
 
 static void close_all(const int *fds, int count)
 {
@@ -281,23 +205,105 @@ static void close_all(const int *fds, int count)
 		close(fds[i]);
 }
 
+static int error_reply(struct lrp_reply *reply, const struct lrp_request *request, int error,
+		       const char *text)
+{
+	memset(reply, 0, sizeof(*reply));
+	reply->magic = LRP_ABI_MAGIC;
+	reply->id = request->id;
+	reply->error = error;
+	snprintf(reply->error_text, sizeof(reply->error_text), "%s", text);
+	reply->length = (__u32)strlen(reply->error_text);
+	return error;
+}
+
+/* Listings for users other than root are made twice a second, whoever asks how often. */
+static bool from_listing(struct lrp_server *server, const struct connection *c,
+			 const struct lrp_request *request, int in_count, struct lrp_reply *reply,
+			 int *out_fds, int *out_count)
+{
+	const struct listing *listing = &server->listing[request->type == LRP_REQ_CHANNELS];
+
+	if (!c->user || in_count || request->version != LRP_ABI_VERSION ||
+	    (request->type != LRP_REQ_STATUS && request->type != LRP_REQ_CHANNELS) ||
+	    listing->fd < 0 || lrp_server_clock(CLOCK_MONOTONIC) - listing->at_ns > LISTING_NS)
+		return false;
+	memset(reply, 0, sizeof(*reply));
+	reply->magic = LRP_ABI_MAGIC;
+	reply->id = request->id;
+	reply->length = listing->length;
+	reply->fds = 1;
+	out_fds[0] = listing->fd;
+	*out_count = 1;
+	return true;
+}
+
+/* Takes over the descriptor of a listing that was made just now. */
+static void to_listing(struct lrp_server *server, const struct connection *c,
+		       const struct lrp_request *request, const struct lrp_reply *reply,
+		       const int *out_fds, bool *out_owned)
+{
+	struct listing *listing = &server->listing[request->type == LRP_REQ_CHANNELS];
+
+	if (!c->user || reply->error || !out_owned[0] ||
+	    (request->type != LRP_REQ_STATUS && request->type != LRP_REQ_CHANNELS))
+		return;
+	if (listing->fd >= 0)
+		close(listing->fd);
+	listing->fd = out_fds[0];
+	listing->length = reply->length;
+	listing->at_ns = lrp_server_clock(CLOCK_MONOTONIC);
+	out_owned[0] = false;
+}
+
+/* Asked only where it matters: it looks into /proc. */
+static void ask_admin(struct connection *c, const struct lrp_request *request,
+		      const struct ucred *sender)
+{
+	c->who.admin = false;
+	c->who.refusal = NULL;
+	if (request->type != LRP_REQ_ATTACH && request->type != LRP_REQ_DETACH &&
+	    request->type != LRP_REQ_STOP && request->type != LRP_REQ_AUDIT)
+		return;
+	if (c->member || !c->who.pid || sender->pid != c->who.pid)
+		c->who.refusal = "only on a connection that the process made itself";
+	else
+		c->who.refusal = lrp_admission_refuses(c->pidfd);
+	c->who.admin = !c->who.refusal;
+}
+
 static void answer(struct lrp_server *server, struct connection *c,
-		   const struct lrp_request *request, const int *in_fds, int in_count)
+		   const struct lrp_request *request, const int *in_fds, int in_count,
+		   const struct ucred *sender)
 {
 	int out_fds[LRP_CONTROL_MAX_FDS], out_count = 0, err;
-	bool out_owned[LRP_CONTROL_MAX_FDS];
+	bool out_owned[LRP_CONTROL_MAX_FDS] = {false};
 	uint32_t owner = c->who.owner;
 	struct lrp_reply reply;
 
-	lrp_core_request(server->core, &c->who, request, in_fds, in_count, &reply, out_fds,
-			 out_owned, &out_count);
+	if (c->user && lrp_server_descriptors_short(server, LRP_CONTROL_MAX_FDS)) {
+		error_reply(
+			&reply, request, -EMFILE,
+			"lrpd has no descriptors left but for root's: raise LimitNOFILE of lrpd");
+		lrp_server_refused(c->user, LRP_BUDGET_DESCRIPTORS, "request refused",
+				   reply.error_text);
+	} else if (!from_listing(server, c, request, in_count, &reply, out_fds, &out_count)) {
+		ask_admin(c, request, sender);
+		lrp_core_request(server->core, &c->who, request, in_fds, in_count, &reply, out_fds,
+				 out_owned, &out_count);
+		to_listing(server, c, request, &reply, out_fds, out_owned);
+		if (reply.error == -EDQUOT && reply.length)
+			lrp_server_refused(c->user, LRP_BUDGET_QUOTA, "request refused",
+					   reply.error_text);
+	}
 	if (c->who.owner != owner) {
-		keep(server, c, c->who.owner);
+		lrp_server_keep(server, c, c->who.owner);
 		forget(server, c, owner);
 	}
 	/* Who has his answer has his sockets for himself: their ports are free when he closes them. */
 	close_all(in_fds, in_count);
-	err = reply_to(c, &reply, out_fds, out_count);
+	c->answered = request->id;
+	err = lrp_message_reply(c->fd, &reply, out_fds, out_count);
 	for (int i = 0; i < out_count; i++)
 		if (out_owned[i])
 			close(out_fds[i]);
@@ -309,33 +315,81 @@ static void answer(struct lrp_server *server, struct connection *c,
 	}
 }
 
-static void client_event(struct lrp_server *server, struct connection *c)
+static void request_from(struct lrp_server *server, struct connection *c)
 {
 	struct lrp_request request;
-	int fds[SCM_MAX], count;
-	ssize_t n = receive(c->fd, &request, fds, &count);
+	struct ucred sender;
+	int fds[LRP_MESSAGE_FDS], count;
+	ssize_t n = lrp_message_receive(c->fd, &request, fds, &count, &sender);
+	bool again;
 
 	if (n == -EAGAIN || n == -EINTR)
 		return;
-	if (n > 0 && !lrp_core_check_request(&request, (size_t)n, count)) {
-		answer(server, c, &request, fds, count);
-	} else if (n == (ssize_t)sizeof(request) && request.magic == LRP_ABI_MAGIC) {
-		/* Well-formed but refused: the core says why. */
-		answer(server, c, &request, fds, count);
-	} else {
+	if (n != (ssize_t)sizeof(request) || request.magic != LRP_ABI_MAGIC) {
 		close_all(fds, count);
 		end(server, c); /* nobody of ours speaks like this */
+		return;
+	}
+	again = request.type & LRP_REQ_AGAIN;
+	request.type &= (__u16)~LRP_REQ_AGAIN;
+	if (request.version == LRP_ABI_VERSION && request.type == LRP_REQ_MEMBER) {
+		if (count == 1 && c->who.owner)
+			lrp_server_take_member(server, c, fds[0]);
+		else
+			close_all(fds, count);
+	} else if (again && request.id == c->answered) {
+		close_all(fds, count); /* the answer is under way */
+	} else {
+		answer(server, c, &request, fds, count, &sender);
 	}
 }
 
-void lrp_server_event(struct lrp_server *server, void *data)
+/* The peer has closed it; nothing that he may have asked before matters any more. */
+static bool hung_up(int fd)
 {
-	struct source *source = data;
+	struct pollfd pfd = {.fd = fd};
+
+	return poll(&pfd, 1, 0) > 0 && pfd.revents & (POLLHUP | POLLERR | POLLNVAL);
+}
+
+static void client_event(struct lrp_server *server, struct connection *c)
+{
+	struct lrp_budget_user *user = c->user;
+	uint64_t at_ns, cpu_ns;
+
+	if (!user) {
+		request_from(server, c);
+		return;
+	}
+	cpu_ns = lrp_server_clock(CLOCK_THREAD_CPUTIME_ID);
+	at_ns = lrp_budget_over(server->budget, user, lrp_server_clock(CLOCK_MONOTONIC));
+	if (at_ns && hung_up(c->fd)) {
+		end(server, c);
+	} else if (at_ns) {
+		if (!c->paused)
+			lrp_server_watch(epoll_of(server, c), EPOLL_CTL_MOD, c->fd, 0, &c->client);
+		c->paused = true;
+		if (!server->resume_at_ns || at_ns < server->resume_at_ns)
+			server->resume_at_ns = at_ns;
+		lrp_server_refused(user, LRP_BUDGET_CPU, "requests wait",
+				   "the user's share of lrpd's CPU time is used up (--cpu)");
+	} else {
+		request_from(server, c);
+	}
+	lrp_budget_charge(server->budget, user, lrp_server_clock(CLOCK_MONOTONIC),
+			  lrp_server_clock(CLOCK_THREAD_CPUTIME_ID) - cpu_ns);
+}
+
+static void handle(struct lrp_server *server, struct source *source)
+{
 	struct connection *c = &server->connection[source->slot];
 
 	switch (source->kind) {
 	case LISTEN:
-		accept_one(server);
+		lrp_server_accept(server, server->opts.listen_fd);
+		break;
+	case ADMIN:
+		lrp_server_accept(server, server->opts.admin_fd);
 		break;
 	case CLIENT:
 		client_event(server, c);
@@ -346,34 +400,87 @@ void lrp_server_event(struct lrp_server *server, void *data)
 		if (c->who.owner)
 			lrp_core_client_gone(server->core, c->who.owner, false);
 		break;
+	case ROOT: /* lrp_server_event() has looked */
 	case FREE: /* an event of this round that an earlier one has overtaken */
 		break;
 	}
 }
 
+void lrp_server_event(struct lrp_server *server, void *data)
+{
+	struct epoll_event event[16];
+	int n = epoll_wait(server->root_epoll_fd, event, 16, 0);
+
+	for (int i = 0; i < n && !server->stopped; i++)
+		handle(server, event[i].data.ptr);
+	if (!server->stopped)
+		handle(server, data);
+}
+
+uint64_t lrp_server_run(struct lrp_server *server)
+{
+	uint64_t now = lrp_server_clock(CLOCK_MONOTONIC), next;
+
+	if (server->accept_at_ns && now >= server->accept_at_ns &&
+	    !lrp_server_watch(server->opts.epoll_fd, EPOLL_CTL_MOD, server->opts.listen_fd, EPOLLIN,
+			      &server->listening))
+		server->accept_at_ns = 0;
+	if (server->resume_at_ns && now >= server->resume_at_ns) {
+		server->resume_at_ns = 0;
+		for (uint32_t i = 0; i < CONNECTIONS; i++) {
+			struct connection *c = &server->connection[i];
+			uint64_t at_ns;
+
+			if (c->fd < 0 || !c->paused)
+				continue;
+			at_ns = lrp_budget_over(server->budget, c->user, now);
+			if (at_ns) {
+				if (!server->resume_at_ns || at_ns < server->resume_at_ns)
+					server->resume_at_ns = at_ns;
+				continue;
+			}
+			c->paused = false;
+			lrp_server_watch(epoll_of(server, c), EPOLL_CTL_MOD, c->fd, EPOLLIN,
+					 &c->client);
+		}
+	}
+	next = server->accept_at_ns;
+	if (server->resume_at_ns && (!next || server->resume_at_ns < next))
+		next = server->resume_at_ns;
+	return next ? next / 1000000u + 1 : 0;
+}
+
 /* ---- over our own death -------------------------------------------------------------------- */
 
+/* What was admitted once stays: settings and credentials may be others by now. */
 bool lrp_server_adopt(struct lrp_server *server, const struct lrp_core_kept *kept)
 {
 	struct connection *c = NULL;
-	unsigned int slot, owner;
+	unsigned int slot, owner, uid;
+	int fields = sscanf(kept->name, "conn:%u:%u:%u", &slot, &owner, &uid);
+	struct ucred cred;
+	socklen_t length = sizeof(cred);
 
-	if (sscanf(kept->name, "conn:%u:%u", &slot, &owner) != 2)
+	if (fields < 2)
 		return false;
 	if (slot < CONNECTIONS && server->connection[slot].fd < 0)
 		c = &server->connection[slot];
+	if (getsockopt(kept->fd, SOL_SOCKET, SO_PEERCRED, &cred, &length))
+		c = NULL;
+	else if (fields == 3)
+		cred.uid = uid;
 	/* Twice under two owners, if the old lrpd died between putting and dropping. */
-	if (!c || begin(server, c, kept->fd)) {
-		if (c == NULL && slot < CONNECTIONS && !server->connection[slot].who.owner &&
-		    owner) {
+	if (!c || lrp_server_begin(server, c, kept->fd, &cred, fields == 3)) {
+		if (c == NULL && slot < CONNECTIONS && server->connection[slot].fd >= 0 &&
+		    !server->connection[slot].who.owner &&
+		    lrp_core_owner_valid(server->core, owner, server->connection[slot].who.uid))
 			server->connection[slot].who.owner = owner;
-		}
 		close(kept->fd);
-		server->store.drop(server->store.arg, kept->name);
+		server->opts.store.drop(server->opts.store.arg, kept->name);
 		return true;
 	}
-	if (lrp_core_owner_valid(server->core, owner, c->who.uid))
-		c->who.owner = owner;
+	if (fields == 3 || lrp_core_owner_valid(server->core, owner, c->who.uid))
+		c->who.owner = owner < LRP_OWNERS ? owner : 0;
 	if (c->pidfd < 0 && c->who.owner)
 		lrp_core_client_gone(server->core, c->who.owner, false);
 	return true;
@@ -389,10 +496,12 @@ void lrp_server_claimed(struct lrp_server *server, bool claimed[LRP_OWNERS])
 
 void lrp_server_store_all(struct lrp_server *server)
 {
-	server->store.put(server->store.arg, "listen", server->listen_fd);
+	server->opts.store.put(server->opts.store.arg, "listen", server->opts.listen_fd);
+	server->opts.store.put(server->opts.store.arg, "listen-admin", server->opts.admin_fd);
 	for (uint32_t i = 0; i < CONNECTIONS; i++)
 		if (server->connection[i].fd >= 0)
-			keep(server, &server->connection[i], server->connection[i].who.owner);
+			lrp_server_keep(server, &server->connection[i],
+					server->connection[i].who.owner);
 }
 
 bool lrp_server_stopped(const struct lrp_server *server)
@@ -407,6 +516,15 @@ void lrp_server_free(struct lrp_server *server)
 			close(server->connection[i].fd);
 		end_process(&server->connection[i]);
 	}
-	close(server->listen_fd);
+	for (int i = 0; i < 2; i++)
+		if (server->listing[i].fd >= 0)
+			close(server->listing[i].fd);
+	if (server->reserve_fd >= 0)
+		close(server->reserve_fd);
+	if (server->root_epoll_fd >= 0)
+		close(server->root_epoll_fd);
+	close(server->opts.listen_fd);
+	close(server->opts.admin_fd);
+	lrp_budget_free(server->budget);
 	free(server);
 }

@@ -55,7 +55,7 @@ int lrp_core_json_memfd(struct json_object *json, uint32_t *length)
 {
 	size_t size;
 	const char *text = json_object_to_json_string_length(json, JSON_C_TO_STRING_PLAIN, &size);
-	int fd = memfd_create("lrp-json", MFD_CLOEXEC);
+	int fd = memfd_create("lrp-json", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	int err = 0;
 
 	if (fd < 0) {
@@ -72,6 +72,10 @@ int lrp_core_json_memfd(struct json_object *json, uint32_t *length)
 				done += (size_t)n;
 		}
 		lseek(fd, 0, SEEK_SET);
+		/* Several users may get the same one. */
+		if (!err && fcntl(fd, F_ADD_SEALS,
+				  F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL))
+			err = -errno;
 	}
 	*length = (uint32_t)size;
 	json_object_put(json);

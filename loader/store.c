@@ -8,21 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../runtime/base/rundir.h"
+#include "place.h"
 #include "store.h"
 
 #define ANSWER_MS 5000
-
-unsigned int lrp_store_address(struct sockaddr_un *addr, const char *name)
-{
-	memset(addr, 0, sizeof(*addr));
-	addr->sun_family = AF_UNIX;
-	memcpy(addr->sun_path + 1, name, strlen(name));
-	return (unsigned int)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name));
-}
 
 static int receive(int fd, struct lrp_keeper_message *message, int *passed)
 {
@@ -105,33 +98,16 @@ int lrp_store_exec(int fd, char *const argv[])
 	return transmit(fd, &message, LRP_KEEPER_SHORT + used, -1);
 }
 
-static int check_root(int fd)
-{
-	struct ucred cred;
-	socklen_t length = sizeof(cred);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &length))
-		return -errno;
-	return cred.uid ? -EACCES : 0;
-}
-
 int lrp_store_connect(pid_t *pid)
 {
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	int fd = lrp_rundir_connect(LRP_KEEPER_FILE, 0), err, passed;
 	struct lrp_keeper_message message = {0};
-	struct sockaddr_un addr;
-	int err, passed;
 
 	*pid = 0;
 	if (fd < 0)
-		return -errno;
-	if (connect(fd, (struct sockaddr *)&addr, lrp_store_address(&addr, LRP_KEEPER_NAME)))
-		err = -errno;
-	else
-		err = check_root(fd);
+		return fd;
 	/* The keeper answers a new connection: BUSY or END. */
-	if (!err)
-		err = receive(fd, &message, &passed);
+	err = receive(fd, &message, &passed);
 	if (!err && message.op == LRP_KEEPER_BUSY) {
 		*pid = (pid_t)message.value;
 		err = -EBUSY;
@@ -206,26 +182,21 @@ static void keeper_process(int listen_fd, const char *path, unsigned int grace_m
 
 int lrp_store_start(const char *path, unsigned int grace_ms)
 {
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	struct sockaddr_un addr;
 	pid_t child, other;
-	int err = 0;
+	int fd, err = 0;
 
-	if (fd < 0)
+	if (access(path, X_OK))
 		return -errno;
-	if (access(path, X_OK) ||
-	    bind(fd, (struct sockaddr *)&addr, lrp_store_address(&addr, LRP_KEEPER_NAME)) ||
-	    listen(fd, 8))
+	fd = lrp_place_listen(LRP_KEEPER_FILE, 0600, 0, 8, &other);
+	if (fd < 0)
+		return fd;
+	child = fork();
+	if (child < 0)
 		err = -errno;
-	if (!err) {
-		child = fork();
-		if (child < 0)
-			err = -errno;
-		else if (!child)
-			keeper_process(fd, path, grace_ms);
-		else
-			waitpid(child, NULL, 0);
-	}
+	else if (!child)
+		keeper_process(fd, path, grace_ms);
+	else
+		waitpid(child, NULL, 0);
 	close(fd);
 	return err ? err : lrp_store_connect(&other);
 }

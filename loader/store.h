@@ -2,8 +2,8 @@
 /*
  * store.h - lrpd's side of the keeper, and what the two say to each other.
  *
- * SOCK_SEQPACKET on the abstract address LRP_KEEPER_NAME of the network
- * namespace, both ends uid 0. The keeper holds descriptors by name, serves one
+ * SOCK_SEQPACKET on LRP_KEEPER_FILE in the directory of the network
+ * namespace [runtime/base/rundir.h], both ends uid 0. The keeper holds descriptors by name, serves one
  * lrpd at a time, and understands nothing else. When that lrpd's connection
  * closes without LRP_KEEPER_BYE and no other lrpd connects within the grace
  * time, it starts one.
@@ -33,9 +33,10 @@ struct lrp_keeper_message {
 	__u32 value; /* EXEC: bytes of text, BUSY: pid */
 	__u32 pad;
 	char name[48];
-	char text[448]; /* sent only as far as it is used */
+	char text[4096 - 64]; /* sent only as far as it is used */
 };
-#define LRP_KEEPER_SHORT (sizeof(struct lrp_keeper_message) - 448)
+_Static_assert(sizeof(struct lrp_keeper_message) == 4096, "keeper");
+#define LRP_KEEPER_SHORT offsetof(struct lrp_keeper_message, text)
 
 /* Connects. The descriptor, -ECONNREFUSED (no keeper), -EBUSY with *pid of the lrpd that has it,
  * or -errno. */
@@ -50,9 +51,5 @@ int lrp_store_list(int fd, struct lrp_core_kept **kept, size_t *count);
 /* 0 or -errno: EAGAIN means that the keeper does not read. Never blocks. */
 int lrp_store_send(int fd, enum lrp_keeper_op op, const char *name, int pass);
 int lrp_store_exec(int fd, char *const argv[]);
-
-/* Abstract unix addresses; returns the length of the address. */
-struct sockaddr_un;
-unsigned int lrp_store_address(struct sockaddr_un *addr, const char *name);
 
 #endif

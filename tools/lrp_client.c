@@ -8,38 +8,25 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../runtime/base/rundir.h"
 #include "lrp_client.h"
 
 #define CALL_MS 60000 /* attaching and detaching can take seconds */
 
 static int try_connect(void)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	struct ucred cred;
-	socklen_t length = sizeof(cred);
+	/* Root's own, which nobody else can fill. */
+	int fd = lrp_rundir_connect(LRP_ADMIN_FILE, 0);
 
-	if (fd < 0)
-		return -errno;
-	memcpy(addr.sun_path + 1, LRP_CONTROL_NAME, strlen(LRP_CONTROL_NAME));
-	if (connect(fd, (struct sockaddr *)&addr,
-		    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
-				strlen(LRP_CONTROL_NAME)))) {
-		int err = -errno;
+	return fd == -EACCES ? lrp_rundir_connect(LRP_CONTROL_FILE, 0) : fd;
+}
 
-		close(fd);
-		return err;
-	}
-	/* Anybody can take an abstract name. */
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &length) || cred.uid) {
-		close(fd);
-		return -EACCES;
-	}
-	return fd;
+static bool nobody_serves(int fd)
+{
+	return fd == -ECONNREFUSED || fd == -ENOENT;
 }
 
 /* Beside this command, else where it was installed. */
@@ -74,7 +61,7 @@ int lrp_client_connect(bool start, bool *started)
 {
 	int fd = try_connect();
 
-	if (fd == -ECONNREFUSED && start) {
+	if (nobody_serves(fd) && start) {
 		if (geteuid()) {
 			fprintf(stderr,
 				"lrp: no lrpd runs, and only root can start one: use sudo\n");
@@ -85,15 +72,27 @@ int lrp_client_connect(bool start, bool *started)
 		*started = true;
 		fd = try_connect();
 	}
-	if (fd == -ECONNREFUSED)
+	if (nobody_serves(fd)) {
 		fprintf(stderr,
 			"lrp: no lrpd runs in this network namespace: lrp attach IFACE starts "
 			"one\n");
-	else if (fd == -EACCES)
+	} else if (fd == -EACCES) {
+		char policy[512];
+
+		lrp_rundir_policy(policy, sizeof(policy));
+		fprintf(stderr, "lrp: lrpd does not admit this user (uid %u): %s\n",
+			(unsigned int)geteuid(), policy);
+	} else if (fd == -EPERM) {
 		fprintf(stderr,
-			"lrp: the control socket is held by a process that is not root's\n");
-	else if (fd < 0)
+			"lrp: " LRP_RUN_DIR
+			" or what is in it does not belong to root%s: not used\n",
+			lrp_rundir_in_userns() ? " as seen from this user namespace" : "");
+	} else if (fd == -EAGAIN) {
+		fprintf(stderr,
+			"lrp: lrpd does not take the connection: too many wait; try as root\n");
+	} else if (fd < 0) {
 		fprintf(stderr, "lrp: control socket: %s\n", strerror(-fd));
+	}
 	return fd < 0 ? -1 : fd;
 }
 
@@ -110,21 +109,27 @@ int lrp_client_call(int fd, struct lrp_request *request, struct lrp_reply *reply
 			     .msg_control = &control,
 			     .msg_controllen = sizeof(control)};
 	struct cmsghdr *cmsg;
-	ssize_t n;
+	ssize_t n, sent;
 
 	*passed = -1;
 	request->magic = LRP_ABI_MAGIC;
 	request->version = LRP_ABI_VERSION;
 	request->id = 1;
-	if (send(fd, request, sizeof(*request), MSG_NOSIGNAL) < 0 || poll(&pfd, 1, CALL_MS) <= 0) {
+	/* A connection that is not taken has a last word. The first look may only fetch the reset. */
+	sent = send(fd, request, sizeof(*request), MSG_NOSIGNAL);
+	if ((sent < 0 && errno != EPIPE && errno != ECONNRESET) || poll(&pfd, 1, CALL_MS) <= 0) {
 		fprintf(stderr, "lrp: lrpd does not answer\n");
 		return -ETIMEDOUT;
 	}
 	n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+	if (n < 0 && errno == ECONNRESET) {
+		msg.msg_controllen = sizeof(control);
+		n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	}
 	cmsg = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
 	if (cmsg && cmsg->cmsg_type == SCM_RIGHTS && cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
 		memcpy(passed, CMSG_DATA(cmsg), sizeof(int));
-	if (n == 0) {
+	if (n <= 0) {
 		fprintf(stderr, "lrp: lrpd closed the connection: see its messages\n");
 		return -ECONNRESET;
 	}

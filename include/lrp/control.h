@@ -2,19 +2,26 @@
 /*
  * control.h - messages between lrpd and its clients.
  *
- * Transport: SOCK_SEQPACKET on the abstract unix address LRP_CONTROL_NAME, which
- * belongs to a network namespace; a client checks with SO_PEERCRED that uid 0
- * answers. One request, one reply, in order, on one connection per process. A
+ * Transport: SOCK_SEQPACKET on LRP_RUN_DIR/<network namespace's cookie>/LRP_CONTROL_FILE, a
+ * directory that only root can write; the client checks that [runtime/base/rundir.h].
+ * LRP_ADMIN_FILE beside it is the same for root alone, so that nobody else's connections keep
+ * root out. One request, one reply, in order, on one connection per process. A
  * request is a struct lrp_request, descriptors in SCM_RIGHTS. Requests are
- * idempotent: after a timeout or a reconnect the client sends them again.
+ * idempotent: after a timeout or a reconnect the client sends them again. On the connection that
+ * it sent one on before, it adds LRP_REQ_AGAIN to the type: lrpd does not execute it if it has answered
+ * a request of that id there.
+ * A client that is not admitted, or one too many, gets one reply with id 0, error and text, and the
+ * connection ends.
  * lrpd is never asked for anything per packet or per connection: the exact entries of
  * TCP connections are made by the processes themselves, through their family's program.
  *
  * A process family: the process that said LRP_REQ_HELLO first and what it
- * forked. The first process's connection is inherited and not used by the
- * children; it is the family's lifeline. A child opens a connection of its own and
- * passes the family's owner id in its hello; lrpd checks its ancestry by the
- * lifeline's credentials (same uid) and by `token`, which lrpd made.
+ * forked. The first process's connection is inherited by the children; it is the
+ * family's lifeline. A child makes a socket pair and hands lrpd one end of it in
+ * LRP_REQ_MEMBER over the lifeline: that is its own connection, of the same family, wherever the child
+ * is by then (chroot, another uid, other namespaces). A lifeline that is gone leaves the socket in
+ * LRP_RUN_DIR: there a child passes the family's owner id in its hello, and lrpd checks it by the uid
+ * and by `token`, which lrpd made.
  */
 #ifndef LRP_CONTROL_H
 #define LRP_CONTROL_H
@@ -25,9 +32,12 @@
 
 #include <lrp/abi.h>
 
-#define LRP_CONTROL_NAME       "lrpd"	    /* abstract: sun_path = "\0lrpd" */
-#define LRP_KEEPER_NAME	       "lrp-keeper" /* abstract; lrpd to keeper only */
-#define LRP_CONTROL_MAX_BATCH  64	    /* endpoints in one reply */
+#define LRP_RUN_DIR	       "/run/lrp"
+#define LRP_CONTROL_FILE       "control"
+#define LRP_ADMIN_FILE	       "admin"	/* root only */
+#define LRP_KEEPER_FILE	       "keeper" /* lrpd to keeper only */
+#define LRP_POLICY_FILE	       "policy" /* one line of text: who is admitted, and how */
+#define LRP_CONTROL_MAX_BATCH  64	/* endpoints in one reply */
 #define LRP_CONTROL_MAX_FDS    250
 #define LRP_CONTROL_TIMEOUT_MS 2000
 
@@ -41,15 +51,17 @@ enum lrp_request_type {
 	LRP_REQ_LIMIT,	 /* endpoint, limit -> reply.limit */
 	LRP_REQ_RELEASE, /* endpoint: this process closed its shadow */
 	/* for the command; the reply's text comes in a memfd as JSON */
-	LRP_REQ_ATTACH, /* root only */
-	LRP_REQ_DETACH, /* root only */
+	LRP_REQ_ATTACH, /* CAP_NET_ADMIN over the network namespace */
+	LRP_REQ_DETACH, /* CAP_NET_ADMIN over the network namespace */
 	LRP_REQ_STATUS,
 	LRP_REQ_CHANNELS,
-	LRP_REQ_AUDIT, /* root only */
-	LRP_REQ_STOP,  /* root only: detach everything, end lrpd and keeper */
+	LRP_REQ_AUDIT, /* CAP_NET_ADMIN over the network namespace */
+	LRP_REQ_STOP,  /* the same; detach everything, end lrpd and keeper */
 	LRP_REQ_TX,    /* ifindex of an attached device -> fd: a TAP queue to send through */
 	LRP_REQ_FLOWS, /* -> fd: the family's program, for the entries of TCP connections [abi.h: lrp_flow_call] */
 	LRP_REQ_CLAIM, /* fds: bound TCP sockets: the family may make entries of connections on their ports */
+	LRP_REQ_MEMBER = 64, /* fd: one end of a SOCK_SEQPACKET pair, a connection of the family. No reply */
+	LRP_REQ_AGAIN = 0x8000, /* flag */
 };
 
 enum lrp_attach_mode { LRP_MODE_AUTO, LRP_MODE_NATIVE, LRP_MODE_SKB };

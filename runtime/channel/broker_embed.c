@@ -130,7 +130,7 @@ static int core_start(char *error, size_t error_size)
 	core = lrp_core_new(&opts, error, error_size);
 	if (!core)
 		return errno ? -errno : -EIO;
-	client = (struct lrp_core_client){.pid = getpid(), .uid = 0};
+	client = (struct lrp_core_client){.pid = getpid(), .uid = 0, .admin = true};
 	result = call(&request, NULL, 0, &reply, fds, &count);
 	if (!result)
 		result = reply.error;

@@ -2,9 +2,14 @@
 /*
  * broker_remote.c - talking to lrpd [include/lrp/control.h].
  *
- * A reply that does not come in time is not waited for any longer: a new
- * connection is made with the family's identity, and the request sent again. The
+ * A connection outlives lrpd: the keeper holds its other end, and the next lrpd reads on. So a
+ * request without an answer is sent once more on the same connection. Only when that is broken, or
+ * a second has gone by, a new one is made with the family's identity. The
  * old connection is closed only then, so that lrpd never sees the family without one.
+ *
+ * A forked child makes a socket pair and sends one end over the connection that it inherited. It
+ * needs no path for that, so it may have called chroot(), setuid() or unshare() before, and no lock:
+ * one message, no reply.
  *
  * The application may close descriptors that it does not know (daemons do) and
  * the number may be another file's by now: ours are recognised by their inode
@@ -24,10 +29,12 @@
 #include "../base/clock.h"
 #include "../base/fd.h"
 #include "../base/log.h"
+#include "../base/rundir.h"
 #include "broker_internal.h"
 
-#define RESEND_MS 500 /* without an answer for so long, connect anew */
-#define RETRY_MS  20  /* between attempts to connect while lrpd is being replaced */
+#define RESEND_MS                                                                                  \
+	500 /* without an answer for so long, send it again; the second time, connect anew */
+#define RETRY_MS 20 /* between attempts to connect while lrpd is being replaced */
 
 struct connection {
 	int fd; /* -1: none */
@@ -36,6 +43,7 @@ struct connection {
 };
 
 static struct connection current = {.fd = -1};
+static struct connection lifeline = {.fd = -1}; /* inherited: the parent's */
 static uint32_t last_id;
 
 static bool connection_ours(const struct connection *c)
@@ -52,44 +60,55 @@ static void connection_close(struct connection *c)
 	c->fd = -1;
 }
 
-static int connection_open(struct connection *c)
+static int connection_of(struct connection *c, int fd)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	socklen_t len =
-		(socklen_t)(offsetof(struct sockaddr_un, sun_path) + sizeof(LRP_CONTROL_NAME));
-	struct ucred peer;
-	socklen_t peer_len = sizeof(peer);
 	struct stat st;
-	int fd, error;
 
-	c->fd = -1;
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	memcpy(addr.sun_path + 1, LRP_CONTROL_NAME, sizeof(LRP_CONTROL_NAME) - 1);
-	if (connect(fd, (struct sockaddr *)&addr, len) ||
-	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_len)) {
-		error = -errno;
-		close(fd);
-		return error;
-	}
-	/* Anybody may take an abstract address; what it hands out is to be trusted. */
-	if (peer.uid != 0) {
-		lrp_log_once(
-			LRP_LOG_WARN,
-			"the control address @%s belongs to uid %u, not to root's lrpd: not used",
-			LRP_CONTROL_NAME, (unsigned int)peer.uid);
-		close(fd);
-		return -EPERM;
-	}
 	fd = lrp_fd_aside(fd);
 	if (fstat(fd, &st)) {
-		error = -errno;
+		int error = -errno;
+
 		close(fd);
 		return error;
 	}
 	*c = (struct connection){.fd = fd, .dev = st.st_dev, .ino = st.st_ino};
 	return 0;
+}
+
+/* Each of these ends with the application's sockets being the kernel's: it is to know why. */
+static void say_why(int error)
+{
+	char policy[512];
+
+	if (error == -EACCES) {
+		lrp_rundir_policy(policy, sizeof(policy));
+		lrp_log_once(
+			LRP_LOG_WARN,
+			"lrpd does not admit this user (uid %u), the kernel serves its sockets: %s",
+			(unsigned int)geteuid(), policy);
+	} else if (error == -EPERM) {
+		lrp_log_once(LRP_LOG_WARN,
+			     LRP_RUN_DIR " or what is in it does not belong to root%s: not used, "
+					 "the kernel serves all sockets",
+			     lrp_rundir_in_userns() ? " as seen from this user namespace" : "");
+	}
+}
+
+static int connection_open(struct connection *c)
+{
+	int fd = -EACCES;
+
+	c->fd = -1;
+	if (geteuid() == 0)
+		fd = lrp_rundir_connect(LRP_ADMIN_FILE, SOCK_NONBLOCK);
+	/* Root of a user namespace is not root to the kernel. */
+	if (fd == -EACCES)
+		fd = lrp_rundir_connect(LRP_CONTROL_FILE, SOCK_NONBLOCK);
+	if (fd < 0) {
+		say_why(fd);
+		return fd;
+	}
+	return connection_of(c, fd);
 }
 
 static int send_request(const struct connection *c, const struct lrp_request *request,
@@ -115,6 +134,25 @@ static int send_request(const struct connection *c, const struct lrp_request *re
 	}
 	/* Never full: there is one request at a time. */
 	return sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+/* A connection of our own by way of the one that we inherited. */
+static int member_open(struct connection *c)
+{
+	struct lrp_request request = {
+		.magic = LRP_ABI_MAGIC, .version = LRP_ABI_VERSION, .type = LRP_REQ_MEMBER};
+	int pair[2], error;
+
+	if (!connection_ours(&lifeline))
+		return -ENOTCONN;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
+		return -errno;
+	error = send_request(&lifeline, &request, &pair[1], 1);
+	close(pair[1]);
+	if (!error)
+		return connection_of(c, pair[0]);
+	close(pair[0]);
+	return error;
 }
 
 /* -EAGAIN: nothing there; -EMFILE: the message's descriptors did not all fit. */
@@ -157,28 +195,42 @@ static int receive_reply(const struct connection *c, struct lrp_reply *reply, in
 	return 0;
 }
 
-/* One exchange on one connection. -ETIMEDOUT: no answer until then. */
-static int exchange(const struct connection *c, struct lrp_request *request, const int *in_fds,
-		    int in_count, struct lrp_reply *reply, int *fds, int *count, uint64_t until_ns)
+/* lrpd's last word to a connection that it does not take. */
+static bool is_refusal(const struct lrp_reply *reply)
+{
+	return reply->id == 0 && reply->error < 0;
+}
+
+static int refused(struct lrp_reply *reply)
+{
+	reply->error_text[sizeof(reply->error_text) - 1] = 0;
+	lrp_log_once(LRP_LOG_WARN,
+		     "lrpd does not take this process, the kernel serves its sockets: %s",
+		     reply->length ? reply->error_text : strerror(-reply->error));
+	return reply->error;
+}
+
+/* Waits for the reply to request->id. -ETIMEDOUT: no answer until then. */
+static int await(const struct connection *c, uint32_t id, struct lrp_reply *reply, int *fds,
+		 int *count, uint64_t until_ns)
 {
 	struct pollfd pfd = {.fd = c->fd, .events = POLLIN};
-	int error;
 
-	request->magic = LRP_ABI_MAGIC;
-	request->version = LRP_ABI_VERSION;
-	request->id = ++last_id;
-	error = send_request(c, request, in_fds, in_count);
-	if (error)
-		return error;
 	for (;;) {
 		uint64_t now = lrp_now_ns();
+		int error = receive_reply(c, reply, fds, count);
 
-		error = receive_reply(c, reply, fds, count);
-		if ((error == 0 || error == -EMFILE) && reply->id == request->id)
+		if (error == 0 && is_refusal(reply)) {
+			lrp_broker_close_fds(fds, *count);
+			*count = 0;
+			return refused(reply);
+		}
+		if ((error == 0 || error == -EMFILE) && reply->id == id)
 			return error;
 		if (error == 0 || error == -EMFILE) {
 			/* An answer that we no longer waited for. */
 			lrp_broker_close_fds(fds, *count);
+			*count = 0;
 			continue;
 		}
 		if (error != -EAGAIN)
@@ -191,24 +243,46 @@ static int exchange(const struct connection *c, struct lrp_request *request, con
 	}
 }
 
-/* Connects and says who we are. Replaces the present connection only if that works. */
-static int hello(uint64_t until_ns)
+/* One exchange on one connection. again: the id under which it was sent there before, or 0. */
+static int exchange(const struct connection *c, struct lrp_request *request, uint32_t again,
+		    const int *in_fds, int in_count, struct lrp_reply *reply, int *fds, int *count,
+		    uint64_t until_ns)
+{
+	int error, said;
+
+	*count = 0;
+	request->magic = LRP_ABI_MAGIC;
+	request->version = LRP_ABI_VERSION;
+	if (!again && !++last_id)
+		last_id++;
+	request->id = again ? again : last_id;
+	request->type = (__u16)((request->type & ~LRP_REQ_AGAIN) | (again ? LRP_REQ_AGAIN : 0));
+	error = send_request(c, request, in_fds, in_count);
+	if (error != -EPIPE && error != -ECONNRESET)
+		return error ? error : await(c, request->id, reply, fds, count, until_ns);
+	/* It may have said why before it hung up. The first look may only fetch the reset. */
+	said = receive_reply(c, reply, fds, count);
+	if (said == -ECONNRESET)
+		said = receive_reply(c, reply, fds, count);
+	lrp_broker_close_fds(fds, *count);
+	*count = 0;
+	return said == 0 && is_refusal(reply) ? refused(reply) : error;
+}
+
+/* Says who we are on a fresh connection, which replaces the present one only if that works. */
+static int introduce(struct connection *fresh, uint64_t until_ns)
 {
 	int fds[LRP_CONTROL_MAX_FDS], count, error;
 	struct lrp_request request;
-	struct connection fresh;
 	struct lrp_reply reply;
 	bool known = lrp_broker_owner != 0;
 
-	error = connection_open(&fresh);
-	if (error)
-		return error;
 	for (;;) {
 		memset(&request, 0, sizeof(request));
 		request.type = LRP_REQ_HELLO;
 		request.hello.owner = known ? lrp_broker_owner : 0;
 		request.hello.token = known ? lrp_broker_token : 0;
-		error = exchange(&fresh, &request, NULL, 0, &reply, fds, &count, until_ns);
+		error = exchange(fresh, &request, 0, NULL, 0, &reply, fds, &count, until_ns);
 		if (error)
 			break;
 		error = reply.error;
@@ -230,12 +304,26 @@ static int hello(uint64_t until_ns)
 			lrp_log_once(LRP_LOG_WARN,
 				     "lrpd speaks another version of the protocol: not used; "
 				     "restart programs or lrpd so that both are of one version");
-		connection_close(&fresh);
+		connection_close(fresh);
 		return error;
 	}
 	connection_close(&current);
-	current = fresh;
+	current = *fresh;
 	return 0;
+}
+
+static int hello(uint64_t until_ns)
+{
+	struct connection fresh;
+	int error = member_open(&fresh);
+
+	if (!error) {
+		error = introduce(&fresh, until_ns);
+		if (!error || error == -ETIMEDOUT)
+			return error;
+	}
+	error = connection_open(&fresh);
+	return error ? error : introduce(&fresh, until_ns);
 }
 
 int lrp_broker_remote_connect(void)
@@ -245,8 +333,16 @@ int lrp_broker_remote_connect(void)
 
 void lrp_broker_remote_forked(void)
 {
-	/* Stays open: it is the family's lifeline. */
+	/* Stays open, and the one that the parent may have inherited, too: the family's lifelines. */
+	if (connection_ours(&current))
+		lifeline = current;
 	current.fd = -1;
+}
+
+bool lrp_broker_has_fd(int fd)
+{
+	return (fd == current.fd && connection_ours(&current)) ||
+	       (fd == lifeline.fd && connection_ours(&lifeline));
 }
 
 static int call(struct lrp_request *request, const int *in_fds, int in_count,
@@ -254,7 +350,8 @@ static int call(struct lrp_request *request, const int *in_fds, int in_count,
 {
 	uint64_t until = lrp_now_ns() + LRP_CONTROL_TIMEOUT_MS * LRP_NS_PER_MS;
 	uint32_t incarnation = lrp_broker_incarnation;
-	int error;
+	uint32_t again = 0;
+	int error, fresh;
 
 	*count = 0;
 	for (;;) {
@@ -262,18 +359,26 @@ static int call(struct lrp_request *request, const int *in_fds, int in_count,
 
 		error = -ENOTCONN;
 		if (connection_ours(&current))
-			error = exchange(&current, request, in_fds, in_count, reply, fds, count,
-					 patience < until ? patience : until);
+			error = exchange(&current, request, again, in_fds, in_count, reply, fds,
+					 count, patience < until ? patience : until);
 		/* A new one would not help where descriptors are short. */
 		if (error == 0 || error == -EMFILE)
 			return error;
 		if (lrp_now_ns() >= until)
 			return -ETIMEDOUT;
-		while (hello(until)) {
+		if (error == -ETIMEDOUT && !again) {
+			again = request->id;
+			continue;
+		}
+		while ((fresh = hello(until))) {
 			if (lrp_now_ns() >= until)
 				return -ETIMEDOUT;
+			if (error == -ETIMEDOUT) /* the old one may still be heard */
+				break;
 			poll(NULL, 0, RETRY_MS);
 		}
+		if (!fresh)
+			again = 0;
 		/* An endpoint of that number would be another's. */
 		if (lrp_broker_incarnation != incarnation)
 			return -ESTALE;

@@ -20,10 +20,10 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "../base/clock.h"
+#include "../channel/broker.h"
 #include "../socket/stream.h"
 #include "../tx/hold.h"
 #include "app.h"
@@ -112,15 +112,6 @@ static void leave(const struct lrp_app_hub *list, uint32_t n)
 
 /* ---- the lingering helper ----------------------------------------------------------------- */
 
-static bool is_lrpd(int fd)
-{
-	struct sockaddr_un peer = {0};
-	socklen_t len = sizeof(peer);
-
-	return !getpeername(fd, (struct sockaddr *)&peer, &len) &&
-	       !memcmp(peer.sun_path, "\0" LRP_CONTROL_NAME, sizeof(LRP_CONTROL_NAME));
-}
-
 /* Of the runtime, or of no interest to anybody: eventfds, maps, AF_XDP. */
 static bool stays(int fd, const uint8_t *wanted)
 {
@@ -138,7 +129,7 @@ static bool stays(int fd, const uint8_t *wanted)
 	len = sizeof(int);
 	getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len);
 	if (domain == AF_UNIX)
-		return is_lrpd(fd);
+		return lrp_broker_has_fd(fd);
 	return type == SOCK_RAW;
 }
 

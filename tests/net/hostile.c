@@ -5,26 +5,19 @@
 #include <linux/if_xdp.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "../../runtime/base/rundir.h"
 #include "hostile.h"
 
 int hostile_dial(void)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX, .sun_path = "\0" LRP_CONTROL_NAME};
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	int fd = lrp_rundir_connect(LRP_CONTROL_FILE, 0);
 
-	if (connect(fd, (struct sockaddr *)&addr,
-		    offsetof(struct sockaddr_un, sun_path) + 1 + strlen(LRP_CONTROL_NAME))) {
-		close(fd);
-		return -1;
-	}
-	return fd;
+	return fd < 0 ? -1 : fd;
 }
 
 static int send_request(int control, const struct lrp_request *request, const int *fds, int count)

@@ -176,7 +176,7 @@ lrp status --audit --json | jq -e '.audit.ok and (.audit.pools | length == 7) an
 	>/dev/null || fail "audit: $(lrp status --audit --json | jq -c .audit)"
 expect 0 'every frame is accounted for' lrp status --audit
 out=$(setpriv --reuid 65534 --clear-groups $build/bin/lrp detach s0 2>&1) && fail "detached without root"
-grep -q 'only root may' <<<"$out" || fail "unprivileged detach: $out"
+grep -q 'detach: needs CAP_NET_ADMIN over this network namespace' <<<"$out" || fail "unprivileged detach: $out"
 setpriv --reuid 65534 --clear-groups $build/bin/lrp status >/dev/null || fail "status needs root"
 
 # ---- an interface that goes away

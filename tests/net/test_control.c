@@ -14,23 +14,21 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <dirent.h>
 
 #include <lrp/control.h>
 
+#include "../../runtime/base/rundir.h"
 #include "../lib/bed.h"
 #include "../lib/check.h"
 
 static int dial(void)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX, .sun_path = "\0" LRP_CONTROL_NAME};
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	int fd = lrp_rundir_connect(LRP_CONTROL_FILE, 0);
 
-	if (connect(fd, (struct sockaddr *)&addr,
-		    offsetof(struct sockaddr_un, sun_path) + 1 + strlen(LRP_CONTROL_NAME))) {
-		perror("connect to lrpd");
+	if (fd < 0) {
+		printf("connect to lrpd: %s\n", strerror(-fd));
 		exit(1);
 	}
 	return fd;

@@ -77,7 +77,8 @@ static void hello(struct lrp_core_client *client)
 
 int main(int argc, char **argv)
 {
-	struct lrp_core_client root = {.pid = getpid()}, a = {.pid = getpid(), .uid = 65534},
+	struct lrp_core_client root = {.pid = getpid(), .admin = true},
+			       a = {.pid = getpid(), .uid = 65534},
 			       b = {.pid = getpid(), .uid = 65533};
 	struct lrp_request attach = {.type = LRP_REQ_ATTACH,
 				     .attach = {.ifname = "s0", .frames = 1024}};

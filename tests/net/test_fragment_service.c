@@ -13,12 +13,13 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 
 #include <lrp/lrp.h>
 
-#include "../../loader/store.h"
+#include <lrp/control.h>
+
+#include "../../runtime/base/rundir.h"
 #include "../lib/bed.h"
 
 #define WAIT_MS 10000 /* for what comes in some ms, on a machine that does other things */
@@ -126,14 +127,12 @@ static int two_devices(const char *mode)
 /* A client that keeps lrpd awake: it looks at the ring in every turn of its loop. */
 static pid_t keep_awake(void)
 {
-	struct sockaddr_un addr;
-	unsigned int length = lrp_store_address(&addr, LRP_CONTROL_NAME);
 	pid_t pid = fork();
 
 	while (pid == 0) {
-		int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+		int fd = lrp_rundir_connect(LRP_CONTROL_FILE, 0);
 
-		if (connect(fd, (struct sockaddr *)&addr, length))
+		if (fd < 0)
 			_exit(1);
 		close(fd);
 	}

@@ -150,7 +150,7 @@ int main(int argc, char **argv)
 	struct lrp_core_client b = {.pid = getpid(), .uid = 65533};
 	struct lrp_core_client c = {.pid = getpid(), .uid = 65532};
 	struct lrp_request attach = {.type = LRP_REQ_ATTACH, .attach = {.ifname = "s0"}};
-	struct lrp_core_client root = {.pid = getpid()};
+	struct lrp_core_client root = {.pid = getpid(), .admin = true};
 	uint32_t of_a, of_b, of_c, page_a, page_b, page_c;
 	struct lrp_core_kept handed[KEPT_MAX];
 	struct lrp_core *core;

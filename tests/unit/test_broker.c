@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -32,6 +33,7 @@
 
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
+#include "runtime/base/rundir.h"
 #include "runtime/channel/broker.h"
 #include "runtime/channel/pool.h"
 
@@ -54,6 +56,8 @@ struct server {			     /* shared */
 	_Atomic uint32_t hello_owner; /* identity of the last HELLO */
 	_Atomic uint32_t shadow_ok;   /* PUBLISH brought a datagram socket */
 	_Atomic uint32_t memberships;
+	_Atomic uint32_t members; /* connections that children handed in */
+	_Atomic uint32_t again;	  /* requests that were sent once more */
 };
 
 static struct server *server;
@@ -62,6 +66,7 @@ static pid_t server_pid;
 /* ---- the server ------------------------------------------------------------------ */
 
 static int page_fd, umem_fd, user_fd;
+static int handed_in = -1; /* LRP_REQ_MEMBER: another connection */
 static struct lrp_status_page *page;
 static uint32_t next_endpoint = 1, next_slot;
 
@@ -219,6 +224,13 @@ static bool serve(int client)
 		memcpy(in, CMSG_DATA(cmsg), sizeof(int) * (size_t)in_count);
 	}
 	*page = server->page;
+	if (request.type == LRP_REQ_MEMBER && in_count == 1) {
+		server->members++;
+		handed_in = in[0];
+		return true;
+	}
+	server->again += (request.type & LRP_REQ_AGAIN) != 0;
+	request.type &= (__u16)~LRP_REQ_AGAIN;
 	if (request.type < REQUEST_TYPES)
 		server->requests[request.type]++;
 	if (server->hang_up) {
@@ -261,16 +273,12 @@ static void server_run(int ready)
 	user_fd = memfd_make("user", LRP_USER_PAGE_RECORDS * sizeof(struct lrp_user));
 	pfd[0] = (struct pollfd){.fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0),
 				 .events = POLLIN};
-	memcpy(addr.sun_path + 1, LRP_CONTROL_NAME, strlen(LRP_CONTROL_NAME));
-	/* The one before may still be dying. */
-	for (int tries = 0; bind(pfd[0].fd, (struct sockaddr *)&addr,
-				 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
-					     strlen(LRP_CONTROL_NAME)));
-	     tries++) {
-		if (tries == 100)
-			_exit(3);
-		usleep(10000);
-	}
+	if (lrp_rundir_path(addr.sun_path, LRP_ADMIN_FILE))
+		_exit(3);
+	/* The one before may still be dying; its file stays. */
+	unlink(addr.sun_path);
+	if (bind(pfd[0].fd, (struct sockaddr *)&addr, sizeof(addr)))
+		_exit(3);
 	if (listen(pfd[0].fd, 8))
 		_exit(3);
 	close(ready);
@@ -282,6 +290,9 @@ static void server_run(int ready)
 				close(pfd[i].fd);
 				pfd[i] = pfd[--n];
 			}
+			if (handed_in >= 0 && n <= CLIENTS)
+				pfd[n++] = (struct pollfd){.fd = handed_in, .events = POLLIN};
+			handed_in = -1;
 		}
 		if (pfd[0].revents && n <= CLIENTS)
 			pfd[n++] =
@@ -795,23 +806,36 @@ static void test_nobody(void **state)
 	in_child(run_nobody);
 }
 
+/* lrpd's directory for this network namespace, in a mount namespace of our own. */
+static int make_place(void)
+{
+	char path[LRP_RUNDIR_PATH];
+
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount("tmpfs", "/run", "tmpfs", 0, "mode=0755") || mkdir(LRP_RUN_DIR, 0755) ||
+	    lrp_rundir_path(path, NULL) || mkdir(path, 0755))
+		return -errno;
+	return 0;
+}
+
 /* In namespaces of our own: the control address is free there, and AF_XDP needs no root. */
 static int isolate(void)
 {
+	const int flags = CLONE_NEWNET | CLONE_NEWNS;
 	uid_t uid = getuid();
 	char map[32];
 	int fd, n;
 
-	if (unshare(uid ? CLONE_NEWUSER | CLONE_NEWNET : CLONE_NEWNET))
+	if (unshare(uid ? CLONE_NEWUSER | flags : flags))
 		return -errno;
 	if (uid == 0)
-		return 0;
+		return make_place();
 	n = snprintf(map, sizeof(map), "0 %u 1", (unsigned int)uid);
 	fd = open("/proc/self/uid_map", O_WRONLY);
 	if (fd < 0 || write(fd, map, (size_t)n) != n)
 		return -EPERM;
 	close(fd);
-	return 0;
+	return make_place();
 }
 
 int main(void)

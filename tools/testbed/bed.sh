@@ -8,7 +8,7 @@
 #
 # CMD runs as process 1 of its own pid, mount and network namespaces, so that
 # whatever it starts, attaches or pins is gone when it ends, kill -9 included:
-# /run/netns and /sys/fs/bpf are private, and no name outlives the mount namespace.
+# /run/netns, /run/lrp, /etc/lrp and /sys/fs/bpf are private, and no name outlives the mount namespace.
 #
 #    client ns           this namespace ("server")          blaster ns
 #   198.18.1.2 c0 ────── s0 198.18.1.1
@@ -59,6 +59,11 @@ bed_setup()
 	mount -t proc proc /proc
 	mkdir -p /run/netns
 	mount -t tmpfs tmpfs /run/netns
+	# lrpd's directory and its settings are the bed's own, too. Tests have clients of uid 65534.
+	mkdir -p /run/lrp /etc/lrp
+	mount -t tmpfs -o mode=0755 tmpfs /run/lrp
+	mount -t tmpfs -o mode=0755 tmpfs /etc/lrp
+	echo "allow-uid = 65534" >/etc/lrp/lrpd.conf
 	mount -t sysfs sysfs /sys
 	mkdir -p /sys/fs/bpf
 	mount -t bpf bpf /sys/fs/bpf
