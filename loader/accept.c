@@ -178,6 +178,7 @@ void lrp_server_take_member(struct lrp_server *server, const struct connection *
 {
 	int domain = 0, type = 0, listens = 1;
 	struct connection *c = NULL;
+	uid_t uid = 0;
 	struct ucred cred;
 	socklen_t length = sizeof(int);
 
@@ -187,6 +188,7 @@ void lrp_server_take_member(struct lrp_server *server, const struct connection *
 	length = sizeof(cred);
 	if (domain == AF_UNIX && type == SOCK_SEQPACKET && !listens &&
 	    !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &length)) {
+		uid = cred.uid;
 		if (by->who.uid)
 			cred.uid = by->who.uid;
 		if (within_limits(server, fd, &cred))
@@ -197,5 +199,6 @@ void lrp_server_take_member(struct lrp_server *server, const struct connection *
 		return;
 	}
 	c->who.owner = by->who.owner;
+	lrp_core_member_joined(server->core, c->who.owner, uid);
 	lrp_server_keep(server, c, c->who.owner);
 }

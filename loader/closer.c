@@ -2,12 +2,12 @@
 /* closer.c - see closer.h. */
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "closer.h"
-#include "internal.h"
 
 #define CLOSERS 64u
 
@@ -30,7 +30,7 @@ static void *close_some(void *data)
 	return NULL;
 }
 
-void lrp_core_close_all(const int *fd, uint32_t count)
+void lrp_close_all(const int *fd, uint32_t count)
 {
 	struct closing closing = {.fd = fd, .count = count};
 	pthread_t thread[CLOSERS];
@@ -48,7 +48,7 @@ void lrp_core_close_all(const int *fd, uint32_t count)
 
 /* ---- later --------------------------------------------------------------------------------- */
 
-struct lrp_core_closer {
+struct lrp_closer {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t more;
@@ -59,7 +59,7 @@ struct lrp_core_closer {
 
 static void *closer_run(void *data)
 {
-	struct lrp_core_closer *closer = data;
+	struct lrp_closer *closer = data;
 
 	pthread_mutex_lock(&closer->lock);
 	while (closer->count || !closer->stopping) {
@@ -73,7 +73,7 @@ static void *closer_run(void *data)
 		closer->fd = NULL;
 		closer->count = closer->room = 0;
 		pthread_mutex_unlock(&closer->lock);
-		lrp_core_close_all(fd, count);
+		lrp_close_all(fd, count);
 		free(fd);
 		pthread_mutex_lock(&closer->lock);
 	}
@@ -81,9 +81,9 @@ static void *closer_run(void *data)
 	return NULL;
 }
 
-static struct lrp_core_closer *closer_new(void)
+static struct lrp_closer *closer_new(void)
 {
-	struct lrp_core_closer *closer = calloc(1, sizeof(*closer));
+	struct lrp_closer *closer = calloc(1, sizeof(*closer));
 	sigset_t all, before;
 	int err;
 
@@ -103,7 +103,7 @@ static struct lrp_core_closer *closer_new(void)
 	return closer;
 }
 
-static bool queue(struct lrp_core_closer *closer, int fd)
+static bool queue(struct lrp_closer *closer, int fd)
 {
 	bool done = false;
 
@@ -126,17 +126,17 @@ static bool queue(struct lrp_core_closer *closer, int fd)
 	return done;
 }
 
-void lrp_core_close_later(struct lrp_core *core, int fd)
+void lrp_close_later(struct lrp_closer **closer, int fd)
 {
-	if (!core->closer)
-		core->closer = closer_new();
-	if (!core->closer || !queue(core->closer, fd))
+	if (!*closer)
+		*closer = closer_new();
+	if (!*closer || !queue(*closer, fd))
 		close(fd);
 }
 
-void lrp_core_closer_end(struct lrp_core *core)
+void lrp_closer_end(struct lrp_closer **at)
 {
-	struct lrp_core_closer *closer = core->closer;
+	struct lrp_closer *closer = *at;
 
 	if (!closer)
 		return;
@@ -149,5 +149,5 @@ void lrp_core_closer_end(struct lrp_core *core)
 	pthread_mutex_destroy(&closer->lock);
 	free(closer->fd);
 	free(closer);
-	core->closer = NULL;
+	*at = NULL;
 }

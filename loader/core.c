@@ -282,7 +282,7 @@ void lrp_core_free(struct lrp_core *core)
 	lrp_core_strays_close(core);
 	lrp_core_local_close(core);
 	lrp_core_grace_close(core);
-	lrp_core_closer_end(core);
+	lrp_closer_end(&core->closer);
 	lrp_core_reclaim_forget(core);
 	ring_buffer__free(core->events);
 	lrp_core_watch_close(core);

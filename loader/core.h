@@ -39,7 +39,7 @@ struct lrp_core_store {
 };
 
 struct lrp_core_opts {
-	__u32 endpoints;	    /* 0: LRP_ENDPOINTS */
+	__u32 endpoints; /* 0: LRP_ENDPOINTS */
 	/* What one uid other than 0 may have; 0: default. */
 	__u32 max_channels_per_uid; /* endpoints */
 	__u32 max_ring_mib_per_uid; /* memory of their rings */
@@ -73,6 +73,9 @@ int lrp_core_check_request(const void *message, size_t length, int fd_count);
 /* A process of the family has ended or closed its connection: endpoints whose shadow is gone are
  * reclaimed. `family_gone`: all of them. */
 void lrp_core_client_gone(struct lrp_core *core, __u32 owner, bool family_gone);
+
+/* A process of the family that runs under this uid. */
+void lrp_core_member_joined(struct lrp_core *core, __u32 owner, uid_t uid);
 
 /* Nobody has a connection of that process any more, so it is gone, and so are those that it forked since:
  * endpoints that it got, unless they are published, and the exact entries that lead to them. */

@@ -3,9 +3,11 @@
  * endpoint.c - endpoints and their channels: handing out, guarantees (Invariant
  * 1), quotas of users.
  *
- * AF_XDP sockets are recycled with the endpoint, for the same user only, since closing waits for a
- * grace period: a free endpoint whose rings were his and have the wanted size is preferred, then
- * one that has none, then any. They are closed when a user other than root is gone.
+ * AF_XDP sockets are recycled with the endpoint, since closing waits for a grace period: a free
+ * endpoint whose rings were the same user's and have the wanted size is preferred, then one that has
+ * none, then any. They never go to another user: whoever had one may have its rings mapped still,
+ * and has left in them what he liked. Large ones, and those of a user other than root of whom no
+ * family is left, are closed.
  */
 #include <errno.h>
 #include <string.h>
@@ -17,6 +19,7 @@
 #include "../runtime/base/log.h"
 #include "../runtime/channel/fill.h"
 #include "family.h"
+#include "quota.h"
 #include "umem.h"
 
 static uint32_t power_of_two_above(uint32_t n)
@@ -105,10 +108,51 @@ void lrp_core_channel_shut(struct lrp_core *core, struct lrp_core_pool *pool, ui
 	__atomic_store_n(&channel->flags, 0, __ATOMIC_RELEASE);
 }
 
+/* ---- whose sockets they were ------------------------------------------------------- */
+
+#define LARGE_RING(core) (LRP_DEFAULT_RING > 2 * (core)->cpus ? LRP_DEFAULT_RING : 4 * (core)->cpus)
+#define NO_USER		 UINT32_MAX /* no process has this uid: nobody gets them again */
+
+/* uid + 1, as in struct lrp_endpoint_state. */
+static uint32_t socket_user(const struct lrp_core *core, uint32_t owner)
+{
+	const struct lrp_owner_state *state = &core->state->owner[owner];
+
+	return state->mixed ? NO_USER : state->uid + 1;
+}
+
+static void close_sockets(struct lrp_core *core, uint32_t endpoint)
+{
+	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++)
+		if (core->pool[i].xsk)
+			lrp_core_xsk_close(core, &core->pool[i], endpoint);
+}
+
+/* A member of the family runs under another uid: what it has had is no longer one user's. */
+void lrp_core_member_joined(struct lrp_core *core, __u32 owner, uid_t uid)
+{
+	if (owner > LRP_OWNER_LRPD && owner < LRP_OWNERS && core->state->owner[owner].used &&
+	    core->state->owner[owner].uid != uid)
+		core->state->owner[owner].mixed = 1;
+}
+
+/* A family of the user is gone. If it was the last one, so is what was kept for the next. */
+void lrp_core_user_gone(struct lrp_core *core, uint32_t uid)
+{
+	for (uint32_t o = LRP_OWNER_LRPD + 1; o < LRP_OWNERS; o++)
+		if (!uid || (core->state->owner[o].used && core->state->owner[o].uid == uid))
+			return;
+	for (uint32_t e = LRP_ENDPOINT_FIRST; e < core->state->endpoints; e++)
+		if (core->state->endpoint[e].use == LRP_ENDPOINT_FREE &&
+		    core->state->endpoint[e].socket_user == uid + 1)
+			close_sockets(core, e);
+}
+
 /* Last step of reclaiming: the record is free, the loan given back. */
 void lrp_core_channel_free(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint)
 {
 	struct lrp_channel *channel = lrp_core_channel(core, pool, endpoint);
+	struct lrp_endpoint_state *ep = &core->state->endpoint[endpoint];
 	uint32_t loan = __atomic_exchange_n(&channel->loan, 0, __ATOMIC_ACQ_REL);
 
 	if (loan)
@@ -116,6 +160,12 @@ void lrp_core_channel_free(struct lrp_core *core, struct lrp_core_pool *pool, ui
 	lrp_core_user_slot_free(core, channel);
 	channel->owner = LRP_OWNER_LRPD;
 	channel->corrected = channel->enqueued;
+	if (core->opts.embedded)
+		return;
+	/* The family may have become mixed since. */
+	ep->socket_user = socket_user(core, ep->owner);
+	if (ep->socket_user == NO_USER || ep->ring_size > LARGE_RING(core))
+		lrp_core_xsk_close(core, pool, endpoint);
 }
 
 /* The fragment endpoint: one for all processes, its records in lrpd's own page. */
@@ -133,7 +183,7 @@ int lrp_core_fragment_endpoint(struct lrp_core *core, struct lrp_core_pool *pool
 
 /* ---- handing out --------------------------------------------------------------------- */
 
-static uint32_t pick_free(const struct lrp_core *core, uint32_t ring_size, uint32_t uid)
+static uint32_t pick_free(const struct lrp_core *core, uint32_t ring_size, uint32_t user)
 {
 	const int *xsk[LRP_MAX_POOLS_TOTAL];
 	uint32_t pools = 0, none = 0, other = 0;
@@ -149,7 +199,7 @@ static uint32_t pick_free(const struct lrp_core *core, uint32_t ring_size, uint3
 			continue;
 		for (uint32_t i = 0; i < pools && !sockets; i++)
 			sockets = xsk[i][e] >= 0;
-		if (sockets && ep->ring_size == ring_size && ep->uid == uid)
+		if (sockets && ep->ring_size == ring_size && ep->socket_user == user)
 			return e;
 		if (sockets && !other)
 			other = e;
@@ -157,16 +207,6 @@ static uint32_t pick_free(const struct lrp_core *core, uint32_t ring_size, uint3
 			none = e;
 	}
 	return none ? none : other;
-}
-
-static uint32_t endpoints_of_uid(const struct lrp_core *core, uint32_t uid)
-{
-	uint32_t n = 0;
-
-	for (uint32_t o = 1; o < LRP_OWNERS; o++)
-		if (core->state->owner[o].used && core->state->owner[o].uid == uid)
-			n += core->state->owner[o].endpoints;
-	return n;
 }
 
 static int open_channels(struct lrp_core *core, uint32_t endpoint)
@@ -183,29 +223,11 @@ static int open_channels(struct lrp_core *core, uint32_t endpoint)
 	return 0;
 }
 
-/* Who had them may have their rings mapped still, and has left in them what he liked. */
-static void sockets_close(struct lrp_core *core, uint32_t endpoint)
-{
-	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++)
-		if (core->pool[i].xsk)
-			lrp_core_xsk_close(core, &core->pool[i], endpoint);
-}
-
-void lrp_core_user_gone(struct lrp_core *core, uint32_t uid)
-{
-	for (uint32_t o = LRP_OWNER_LRPD + 1; o < LRP_OWNERS; o++)
-		if (core->state->owner[o].used && core->state->owner[o].uid == uid)
-			return;
-	for (uint32_t e = LRP_ENDPOINT_FIRST; uid && e < core->state->endpoints; e++)
-		if (core->state->endpoint[e].use == LRP_ENDPOINT_FREE &&
-		    core->state->endpoint[e].uid == uid)
-			sockets_close(core, e);
-}
-
 static int endpoint_make(struct lrp_core *core, const struct lrp_core_client *client,
 			 uint32_t ring_size, uint32_t limit, uint32_t guarantee)
 {
-	uint32_t e = pick_free(core, ring_size, client->uid), owner = client->owner;
+	uint32_t owner = client->owner, user = socket_user(core, owner);
+	uint32_t e = pick_free(core, ring_size, user);
 	struct lrp_endpoint_state *ep;
 	int err;
 
@@ -214,9 +236,10 @@ static int endpoint_make(struct lrp_core *core, const struct lrp_core_client *cl
 	if (!guarantee_fits(core, guarantee))
 		return -ENOBUFS;
 	ep = &core->state->endpoint[e];
-	if (ep->uid != client->uid)
-		sockets_close(core, e);
-	ep->uid = client->uid;
+	/* In this order: whoever takes over from us in between finds none, not another's. */
+	if (ep->socket_user != user)
+		close_sockets(core, e);
+	ep->socket_user = user;
 	ep->owner = owner;
 	ep->pid = (uint32_t)client->pid;
 	ep->ring_size = ring_size;
@@ -282,7 +305,9 @@ int lrp_core_endpoints(struct lrp_core *core, struct lrp_core_client *client,
 		       int *out_count)
 {
 	uint32_t pools = lrp_core_pools(core), count = request->count, limit, guarantee, ring_size;
-	uint32_t n;
+	char text[LRP_ERROR_SIZE] = "";
+	uint32_t n, room;
+	int err;
 
 	if (!pools)
 		return -ENETDOWN;
@@ -303,16 +328,17 @@ int lrp_core_endpoints(struct lrp_core *core, struct lrp_core_client *client,
 		request->endpoints.guarantee ? request->endpoints.guarantee : LRP_DEFAULT_GUARANTEE;
 	if (guarantee > limit)
 		guarantee = limit;
-	if (client->uid && endpoints_of_uid(core, client->uid) >= core->state->quota)
-		lrp_core_reclaim_now(core);
-	for (n = 0; n < count; n++) {
-		int e;
+	room = lrp_quota_room(core, client->uid, count, ring_size, guarantee, &err, text);
+	if (!room && lrp_core_reclaim_now(core))
+		room = lrp_quota_room(core, client->uid, count, ring_size, guarantee, &err, text);
+	if (!room) {
+		memcpy(reply->error_text, text, sizeof(reply->error_text));
+		reply->length = (uint32_t)strlen(text);
+		return err;
+	}
+	for (n = 0; n < room; n++) {
+		int e = endpoint_make(core, client, ring_size, limit, guarantee);
 
-		if (client->uid && (endpoints_of_uid(core, client->uid) >= core->state->quota ||
-				    guarantee > LRP_DEFAULT_GUARANTEE))
-			e = guarantee > LRP_DEFAULT_GUARANTEE ? -EPERM : -EDQUOT;
-		else
-			e = endpoint_make(core, client, ring_size, limit, guarantee);
 		if (e == -ENOBUFS && lrp_core_reclaim_now(core))
 			e = endpoint_make(core, client, ring_size, limit, guarantee);
 		if (e < 0) {

@@ -23,7 +23,7 @@
 #include "grace.h"
 #include "stray.h"
 
-#define LRP_CORE_STATE_VERSION	5u
+#define LRP_CORE_STATE_VERSION	6u
 #define LRP_MAX_POOLS_TOTAL	(LRP_MAX_DEVICES * 4u) /* as in struct lrp_status_page */
 #define LRP_DEFAULT_FRAMES	32768u
 #define LRP_DEFAULT_GUARANTEE	4u
@@ -75,9 +75,9 @@ struct lrp_endpoint_state {
 	__u32 limit;
 	__u32 guarantee;
 	__u32 generation;
-	__u32 missing; /* looks in a row that did not find its shadow */
-	__u32 pid;     /* who asked for it */
-	__u32 uid;     /* whose its sockets have been: nobody else gets them */
+	__u32 missing;	   /* looks in a row that did not find its shadow */
+	__u32 pid;	   /* who asked for it */
+	__u32 socket_user; /* uid + 1 of the one user who has had its sockets; 0: nobody */
 	struct lrp_published pub;
 };
 
@@ -88,6 +88,8 @@ struct lrp_owner_state {
 	__u32 endpoints;
 	__u32 gone;  /* the whole family; its endpoints are being reclaimed */
 	__u32 quota; /* of its user: index into lrp_quotas */
+	__u32 mixed; /* members run under several uids */
+	__u32 pad;
 	__u64 token[2];
 	__u64 generation; /* as in lrp_families */
 	__u64 start_time;
@@ -326,7 +328,7 @@ struct lrp_core {
 	struct ring_buffer *events; /* XDP's, NULL until the first device is attached */
 	int epoll_fd;
 	struct lrp_core_grace *grace;
-	struct lrp_core_closer *closer; /* NULL: nothing has been closed yet */
+	struct lrp_closer *closer; /* NULL: nothing has been closed yet */
 	struct lrp_core_local *local;
 	struct lrp_core_strays *strays;
 	struct lrp_core_resets *resets; /* NULL: nobody is to be reset */

@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "closer.h"
 #include "store.h"
 
 #define BUCKETS	 4096u
@@ -32,6 +33,7 @@ struct kept {
 };
 
 static struct kept *bucket[BUCKETS];
+static struct lrp_closer *closer;
 static char arguments[sizeof(((struct lrp_keeper_message *)0)->text)];
 static unsigned int arguments_size;
 
@@ -60,7 +62,7 @@ static void put(const char *name, int fd)
 		memcpy(kept->name, name, sizeof(kept->name));
 		*at = kept;
 	} else {
-		close(kept->fd);
+		lrp_close_later(&closer, kept->fd);
 	}
 	kept->fd = fd;
 }
@@ -72,7 +74,7 @@ static void drop(struct kept **at)
 	if (!kept)
 		return;
 	*at = kept->next;
-	close(kept->fd);
+	lrp_close_later(&closer, kept->fd);
 	free(kept);
 }
 

@@ -131,6 +131,7 @@ int lrp_core_hello(struct lrp_core *core, struct lrp_core_client *client,
 		}
 		lrp_core_owner_sync(core, owner);
 	}
+	lrp_core_member_joined(core, owner, client->uid);
 	client->owner = owner;
 	reply->hello.owner = owner;
 	reply->hello.token = core->state->owner[owner].token[0];
@@ -146,12 +147,11 @@ bool lrp_core_owner_valid(struct lrp_core *core, __u32 owner, uid_t uid)
 /* The last endpoint of a family that is gone has been reclaimed. */
 void lrp_core_owner_free(struct lrp_core *core, uint32_t owner)
 {
-	uint32_t uid;
+	uint32_t uid = core->state->owner[owner].uid;
 
 	if (core->map_fd[LRP_MAP_USERS] >= 0)
 		lrp_core_user_pages_free(core, owner);
 	lrp_core_family_end(core, owner);
-	uid = core->state->owner[owner].uid;
 	memset(&core->state->owner[owner], 0, sizeof(core->state->owner[owner]));
 	lrp_core_owner_sync(core, owner);
 	lrp_core_user_gone(core, uid);

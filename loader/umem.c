@@ -129,7 +129,7 @@ void lrp_core_xsk_close(struct lrp_core *core, struct lrp_core_pool *pool, uint3
 	if (pool->xsk[endpoint] < 0)
 		return;
 	lrp_core_drop(core, "xsk:%u:%u", lrp_core_pool_index(core, pool), endpoint);
-	lrp_core_close_later(core, pool->xsk[endpoint]);
+	lrp_close_later(&core->closer, pool->xsk[endpoint]);
 	pool->xsk[endpoint] = -1;
 }
 
@@ -379,11 +379,11 @@ void lrp_core_pool_close(struct lrp_core *core, struct lrp_core_pool *pool)
 			lrp_core_drop(core, "xsk:%u:%u", index, e);
 	}
 	/* Sockets that are being closed still are bound to the UMEM. */
-	lrp_core_closer_end(core);
+	lrp_closer_end(&core->closer);
 	/* The owner of the UMEM last: the others are bound to its pool. */
 	if (pool->xsk) {
-		lrp_core_close_all(pool->xsk + 1, core->state->endpoints - 1);
-		lrp_core_close_all(pool->xsk, 1);
+		lrp_close_all(pool->xsk + 1, core->state->endpoints - 1);
+		lrp_close_all(pool->xsk, 1);
 	}
 	free(pool->xsk);
 	free(pool->rx);
