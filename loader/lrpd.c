@@ -439,9 +439,10 @@ static void stop(struct lrpd *d)
 	}
 	if (d->core)
 		lrp_core_free(d->core);
+	/* Whoever asked us to stop waits for his connection's end: that is the last thing. */
+	lrp_place_remove();
 	if (d->server)
 		lrp_server_free(d->server);
-	lrp_place_remove();
 }
 
 /* ---- settings ------------------------------------------------------------------------------ */

@@ -19,109 +19,16 @@
 
 #include <lrp/control.h>
 
-#include "../../runtime/base/rundir.h"
 #include "../lib/bed.h"
 #include "../lib/check.h"
-
-static int dial(void)
-{
-	int fd = lrp_rundir_connect(LRP_CONTROL_FILE, 0);
-
-	if (fd < 0) {
-		printf("connect to lrpd: %s\n", strerror(-fd));
-		exit(1);
-	}
-	return fd;
-}
-
-static ssize_t send_fds(int fd, const void *data, size_t size, const int *fds, int count)
-{
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(64 * sizeof(int))];
-	} control;
-	struct iovec iov = {(void *)data, size};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (count) {
-		memset(&control, 0, sizeof(control));
-		msg.msg_control = &control;
-		msg.msg_controllen = CMSG_SPACE((size_t)count * sizeof(int));
-		control.header.cmsg_level = SOL_SOCKET;
-		control.header.cmsg_type = SCM_RIGHTS;
-		control.header.cmsg_len = CMSG_LEN((size_t)count * sizeof(int));
-		memcpy(CMSG_DATA(&control.header), fds, (size_t)count * sizeof(int));
-	}
-	return sendmsg(fd, &msg, MSG_NOSIGNAL);
-}
-
-/* The reply's error; 1: the connection was closed. Descriptors are closed, their number in *got. */
-static int reply_of(int fd, struct lrp_reply *reply, int *got)
-{
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(LRP_CONTROL_MAX_FDS * sizeof(int))];
-	} control;
-	struct iovec iov = {reply, sizeof(*reply)};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = &control,
-			     .msg_controllen = sizeof(control)};
-	struct pollfd pfd = {.fd = fd, .events = POLLIN};
-	struct cmsghdr *cmsg;
-	ssize_t n;
-
-	*got = 0;
-	if (poll(&pfd, 1, 5000) <= 0) {
-		printf("no reply\n");
-		exit(1);
-	}
-	n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
-	if (n <= 0)
-		return 1;
-	cmsg = CMSG_FIRSTHDR(&msg);
-	if (cmsg && cmsg->cmsg_type == SCM_RIGHTS) {
-		int fds[LRP_CONTROL_MAX_FDS];
-
-		*got = (int)((cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-		memcpy(fds, CMSG_DATA(cmsg), (size_t)*got * sizeof(int));
-		for (int i = 0; i < *got; i++)
-			close(fds[i]);
-	}
-	return reply->error;
-}
-
-static int ask(int fd, struct lrp_request *request, const int *fds, int count,
-	       struct lrp_reply *reply)
-{
-	int got, err;
-
-	request->magic = LRP_ABI_MAGIC;
-	request->version = LRP_ABI_VERSION;
-	request->id++;
-	if (send_fds(fd, request, sizeof(*request), fds, count) < 0)
-		return 1;
-	err = reply_of(fd, reply, &got);
-	if (err <= 0) {
-		CHECK(reply->id == request->id, "reply to another request");
-		CHECK((int)reply->fds == got, "%u descriptors announced, %d came", reply->fds, got);
-	}
-	return err;
-}
-
-static int hello(int fd, struct lrp_reply *reply)
-{
-	struct lrp_request request = {.type = LRP_REQ_HELLO};
-
-	return ask(fd, &request, NULL, 0, reply);
-}
+#include "control_client.h"
 
 static int simple(int fd, unsigned int type)
 {
 	struct lrp_request request = {.type = (__u16)type, .count = 1};
 	struct lrp_reply reply;
 
-	return ask(fd, &request, NULL, 0, &reply);
+	return control_ask(fd, &request, NULL, 0, &reply);
 }
 
 static int bound_socket(__be16 port)
@@ -134,18 +41,6 @@ static int bound_socket(__be16 port)
 		exit(1);
 	}
 	return fd;
-}
-
-static int lrpd_pid(void)
-{
-	int pid = 0;
-	FILE *pipe = popen("pgrep -x lrpd", "r");
-
-	if (!pipe || fscanf(pipe, "%d", &pid) != 1)
-		pid = -1;
-	if (pipe)
-		pclose(pipe);
-	return pid;
 }
 
 static int descriptors_of(int pid)
@@ -168,92 +63,97 @@ static void malformed(void)
 	struct lrp_request request = {0};
 	struct lrp_reply reply;
 	char large[8192];
-	int fd, got, fds[40], before = descriptors_of(lrpd_pid());
+	int fd, got, fds[40], before = descriptors_of(control_lrpd_pid());
 
 	memset(large, 0x5a, sizeof(large));
 	for (size_t size = 0; size < sizeof(large); size = size * 3 + 1) {
-		fd = dial();
-		send_fds(fd, large, size, NULL, 0);
-		CHECK(reply_of(fd, &reply, &got) == 1, "%zu bytes of nonsense were answered", size);
+		fd = control_dial();
+		control_send(fd, large, size, NULL, 0);
+		CHECK(control_reply(fd, &reply, NULL, &got) == 1,
+		      "%zu bytes of nonsense were answered", size);
 		close(fd);
 	}
-	fd = dial();
+	fd = control_dial();
 	request.magic = LRP_ABI_MAGIC;
 	request.version = LRP_ABI_VERSION + 1;
 	request.type = LRP_REQ_HELLO;
-	send_fds(fd, &request, sizeof(request), NULL, 0);
-	CHECK(reply_of(fd, &reply, &got) == -EPROTO, "another version: %d", reply.error);
+	control_send(fd, &request, sizeof(request), NULL, 0);
+	CHECK(control_reply(fd, &reply, NULL, &got) == -EPROTO, "another version: %d", reply.error);
 	CHECK(simple(fd, 0) == -ENOSYS, "type 0");
 	CHECK(simple(fd, 999) == -ENOSYS, "type 999");
 	CHECK(simple(fd, LRP_REQ_ENDPOINTS) == -EACCES, "endpoints before hello");
 	CHECK(simple(fd, LRP_REQ_POOL) == -EACCES, "pool before hello");
 	request.type = LRP_REQ_HELLO;
 	request.hello.owner = 5000;
-	CHECK(ask(fd, &request, NULL, 0, &reply) == -EACCES, "owner that does not exist");
+	CHECK(control_ask(fd, &request, NULL, 0, &reply) == -EACCES, "owner that does not exist");
 	request.hello.owner = 0;
 	for (int i = 0; i < 40; i++)
 		fds[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	CHECK(ask(fd, &request, fds, 40, &reply) == -EBADMSG, "hello with 40 descriptors");
-	CHECK(ask(fd, &request, NULL, 0, &reply) == 0, "hello: %d", reply.error);
+	CHECK(control_ask(fd, &request, fds, 40, &reply) == -EBADMSG, "hello with 40 descriptors");
+	CHECK(control_ask(fd, &request, NULL, 0, &reply) == 0, "hello: %d", reply.error);
 	request.type = LRP_REQ_ATTACH;
 	memset(request.attach.ifname, 'x', sizeof(request.attach.ifname));
-	CHECK(ask(fd, &request, NULL, 0, &reply) == -EINVAL, "name without end");
+	CHECK(control_ask(fd, &request, NULL, 0, &reply) == -EINVAL, "name without end");
 	request.type = LRP_REQ_PUBLISH;
 	request.count = 17;
 	request.publish.flags = 0;
-	CHECK(ask(fd, &request, fds, 1, &reply) == -EINVAL, "17 memberships");
+	CHECK(control_ask(fd, &request, fds, 1, &reply) == -EINVAL, "17 memberships");
 	request.count = 0;
 	request.publish.endpoint = 0xfffffff0;
 	request.publish.flags = 0;
-	CHECK(ask(fd, &request, fds, 1, &reply) == -ENOENT, "endpoint that does not exist");
+	CHECK(control_ask(fd, &request, fds, 1, &reply) == -ENOENT, "endpoint that does not exist");
 	request.publish.endpoint = 0;
-	CHECK(ask(fd, &request, fds, 1, &reply) == -ENOENT, "the fragment endpoint");
+	CHECK(control_ask(fd, &request, fds, 1, &reply) == -ENOENT, "the fragment endpoint");
 	request = (struct lrp_request){.type = LRP_REQ_ADOPT, .adopt = {1, 0xffffffff}};
-	CHECK(ask(fd, &request, NULL, 0, &reply) == -ENOENT, "adopt: %d", reply.error);
+	CHECK(control_ask(fd, &request, NULL, 0, &reply) == -ENOENT, "adopt: %d", reply.error);
 	request.adopt.endpoint = 0;
-	CHECK(ask(fd, &request, NULL, 0, &reply) == -ENOENT, "adopt of no pool: %d", reply.error);
+	CHECK(control_ask(fd, &request, NULL, 0, &reply) == -ENOENT, "adopt of no pool: %d",
+	      reply.error);
 	request = (struct lrp_request){.type = LRP_REQ_USER_PAGE, .pool = 0x80000000};
-	CHECK(ask(fd, &request, NULL, 0, &reply) == -ENOENT, "user page: %d", reply.error);
+	CHECK(control_ask(fd, &request, NULL, 0, &reply) == -ENOENT, "user page: %d", reply.error);
 	for (int i = 0; i < 40; i++)
 		close(fds[i]);
 	close(fd);
 	usleep(200000);
-	CHECK(descriptors_of(lrpd_pid()) == before, "lrpd kept descriptors: %d, %d before",
-	      descriptors_of(lrpd_pid()), before);
+	CHECK(descriptors_of(control_lrpd_pid()) == before, "lrpd kept descriptors: %d, %d before",
+	      descriptors_of(control_lrpd_pid()), before);
 }
 
 static void publishing(void)
 {
 	struct lrp_request request = {.type = LRP_REQ_ENDPOINTS, .count = 2};
 	struct lrp_reply reply;
-	int fd = dial(), other = dial(), shadow, null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	int fd = control_dial(), other = control_dial(), shadow,
+	    null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	__u32 mine[2];
 	pid_t child;
 
-	CHECK(hello(fd, &reply) == 0, "hello");
-	CHECK(ask(fd, &request, NULL, 0, &reply) == 0, "endpoints: %d", reply.error);
+	CHECK(control_hello(fd, &reply) == 0, "hello");
+	CHECK(control_ask(fd, &request, NULL, 0, &reply) == 0, "endpoints: %d", reply.error);
 	CHECK(reply.count == 2, "%u endpoints", reply.count);
 	memcpy(mine, reply.endpoints.endpoint, sizeof(mine));
 	request = (struct lrp_request){.type = LRP_REQ_PUBLISH, .publish.endpoint = mine[0]};
-	CHECK(ask(fd, &request, &null, 1, &reply) == -ENOTSOCK, "a file: %d", reply.error);
+	CHECK(control_ask(fd, &request, &null, 1, &reply) == -ENOTSOCK, "a file: %d", reply.error);
 	shadow = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	CHECK(ask(fd, &request, &shadow, 1, &reply) == -EDESTADDRREQ, "not bound: %d", reply.error);
+	CHECK(control_ask(fd, &request, &shadow, 1, &reply) == -EDESTADDRREQ, "not bound: %d",
+	      reply.error);
 	close(shadow);
 	shadow = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	CHECK(ask(fd, &request, &shadow, 1, &reply) == -EAFNOSUPPORT, "unix: %d", reply.error);
+	CHECK(control_ask(fd, &request, &shadow, 1, &reply) == -EAFNOSUPPORT, "unix: %d",
+	      reply.error);
 	close(shadow);
 	shadow = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	CHECK(ask(fd, &request, &shadow, 1, &reply) == -EDESTADDRREQ, "tcp, not bound: %d",
+	CHECK(control_ask(fd, &request, &shadow, 1, &reply) == -EDESTADDRREQ, "tcp, not bound: %d",
 	      reply.error);
 	CHECK(!bind(shadow, (struct sockaddr *)&(struct sockaddr_in){.sin_family = AF_INET},
 		    sizeof(struct sockaddr_in)),
 	      "bind");
-	CHECK(ask(fd, &request, &shadow, 1, &reply) == -EDESTADDRREQ, "tcp, does not listen: %d",
-	      reply.error);
+	CHECK(control_ask(fd, &request, &shadow, 1, &reply) == -EDESTADDRREQ,
+	      "tcp, does not listen: %d", reply.error);
 	close(shadow);
 	shadow = socket(AF_INET, SOCK_SEQPACKET | SOCK_CLOEXEC, IPPROTO_SCTP);
 	if (shadow >= 0)
-		CHECK(ask(fd, &request, &shadow, 1, &reply) == -EPROTONOSUPPORT, "sctp: %d",
+		CHECK(control_ask(fd, &request, &shadow, 1, &reply) == -EPROTONOSUPPORT, "sctp: %d",
 		      reply.error);
 	close(shadow);
 	/* Of another network namespace: whoever has a socket there has no say here. */
@@ -266,28 +166,32 @@ static void publishing(void)
 		if (setns(here, CLONE_NEWNET))
 			exit(1);
 		close(here);
-		CHECK(ask(fd, &request, &shadow, 1, &reply) == -EXDEV, "foreign: %d", reply.error);
+		CHECK(control_ask(fd, &request, &shadow, 1, &reply) == -EXDEV, "foreign: %d",
+		      reply.error);
 		close(shadow);
 	}
 	shadow = bound_socket(htons(7001));
-	CHECK(ask(fd, &request, &shadow, 1, &reply) == 0, "publish: %d", reply.error);
-	CHECK(ask(fd, &request, &shadow, 1, &reply) == 0, "publish again: %d", reply.error);
+	CHECK(control_ask(fd, &request, &shadow, 1, &reply) == 0, "publish: %d", reply.error);
+	CHECK(control_ask(fd, &request, &shadow, 1, &reply) == 0, "publish again: %d", reply.error);
 	request.publish.endpoint = mine[1];
-	CHECK(ask(fd, &request, &shadow, 1, &reply) == -EEXIST, "one socket twice: %d",
+	CHECK(control_ask(fd, &request, &shadow, 1, &reply) == -EEXIST, "one socket twice: %d",
 	      reply.error);
 	/* Another family must not touch it. */
-	CHECK(hello(other, &reply) == 0, "hello");
+	CHECK(control_hello(other, &reply) == 0, "hello");
 	request.publish.endpoint = mine[0];
-	CHECK(ask(other, &request, &shadow, 1, &reply) == -EPERM, "other's: %d", reply.error);
+	CHECK(control_ask(other, &request, &shadow, 1, &reply) == -EPERM, "other's: %d",
+	      reply.error);
 	request = (struct lrp_request){.type = LRP_REQ_LIMIT, .limit = {mine[0], 8}};
-	CHECK(ask(other, &request, NULL, 0, &reply) == -EPERM, "other's limit: %d", reply.error);
-	CHECK(ask(fd, &request, NULL, 0, &reply) == 0 && reply.limit.limit == 8, "limit: %u",
-	      reply.limit.limit);
+	CHECK(control_ask(other, &request, NULL, 0, &reply) == -EPERM, "other's limit: %d",
+	      reply.error);
+	CHECK(control_ask(fd, &request, NULL, 0, &reply) == 0 && reply.limit.limit == 8,
+	      "limit: %u", reply.limit.limit);
 	request.limit.limit = 1u << 30;
-	CHECK(ask(fd, &request, NULL, 0, &reply) == 0 && reply.limit.limit <= 256, "limit: %u",
-	      reply.limit.limit);
+	CHECK(control_ask(fd, &request, NULL, 0, &reply) == 0 && reply.limit.limit <= 256,
+	      "limit: %u", reply.limit.limit);
 	request = (struct lrp_request){.type = LRP_REQ_RELEASE, .endpoint = mine[0]};
-	CHECK(ask(other, &request, NULL, 0, &reply) == -EPERM, "other's release: %d", reply.error);
+	CHECK(control_ask(other, &request, NULL, 0, &reply) == -EPERM, "other's release: %d",
+	      reply.error);
 	/* Released while the socket is open elsewhere: stays. */
 	child = fork();
 	if (!child) {
@@ -295,16 +199,16 @@ static void publishing(void)
 		_exit(0);
 	}
 	close(shadow);
-	CHECK(ask(fd, &request, NULL, 0, &reply) == 0, "release: %d", reply.error);
+	CHECK(control_ask(fd, &request, NULL, 0, &reply) == 0, "release: %d", reply.error);
 	request = (struct lrp_request){.type = LRP_REQ_LIMIT, .limit = {mine[0], 8}};
-	CHECK(ask(fd, &request, NULL, 0, &reply) == 0, "a child has the socket, but it went: %d",
-	      reply.error);
+	CHECK(control_ask(fd, &request, NULL, 0, &reply) == 0,
+	      "a child has the socket, but it went: %d", reply.error);
 	/* That child dies without a word: nobody has it any more. */
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
 	usleep(950000);
-	CHECK(ask(fd, &request, NULL, 0, &reply) == -ENOENT, "not reclaimed in a second: %d",
-	      reply.error);
+	CHECK(control_ask(fd, &request, NULL, 0, &reply) == -ENOENT,
+	      "not reclaimed in a second: %d", reply.error);
 	close(null);
 	close(other);
 	close(fd);
@@ -315,28 +219,32 @@ static void as_nobody(void)
 {
 	struct lrp_request request = {.type = LRP_REQ_ENDPOINTS, .count = 64};
 	struct lrp_reply reply, family;
-	int fd = dial(), thief, n = 0, err = 0;
+	int fd = control_dial(), thief, n = 0, err = 0;
 
 	CHECK(simple(fd, LRP_REQ_STOP) == -EPERM, "stop");
 	CHECK(simple(fd, LRP_REQ_AUDIT) == -EPERM, "audit");
 	CHECK(simple(fd, LRP_REQ_ATTACH) == -EPERM, "attach");
 	CHECK(simple(fd, LRP_REQ_STATUS) == 0, "status");
-	CHECK(hello(fd, &family) == 0, "hello: %d", family.error);
+	CHECK(control_hello(fd, &family) == 0, "hello: %d", family.error);
 	request.endpoints.guarantee = 1000;
-	CHECK(ask(fd, &request, NULL, 0, &reply) == -EPERM, "a large guarantee: %d", reply.error);
+	CHECK(control_ask(fd, &request, NULL, 0, &reply) == -EPERM, "a large guarantee: %d",
+	      reply.error);
 	request.endpoints.guarantee = 0;
 	request.endpoints.ring_size = 1u << 31;
-	CHECK(ask(fd, &request, NULL, 0, &reply) == -EINVAL, "a huge ring: %d", reply.error);
+	CHECK(control_ask(fd, &request, NULL, 0, &reply) == -EINVAL, "a huge ring: %d",
+	      reply.error);
 	request.endpoints.ring_size = 16;
-	while (n < 2000 && !(err = ask(fd, &request, NULL, 0, &reply)))
+	while (n < 2000 && !(err = control_ask(fd, &request, NULL, 0, &reply)))
 		n += (int)reply.count;
 	CHECK(err == -EDQUOT && n == 100, "%d endpoints until %d; --quota is 100", n, err);
-	thief = dial();
+	thief = control_dial();
 	request = (struct lrp_request){.type = LRP_REQ_HELLO,
 				       .hello = {family.hello.owner, 0, family.hello.token + 1}};
-	CHECK(ask(thief, &request, NULL, 0, &reply) == -EACCES, "a wrong token: %d", reply.error);
+	CHECK(control_ask(thief, &request, NULL, 0, &reply) == -EACCES, "a wrong token: %d",
+	      reply.error);
 	request.hello.token--;
-	CHECK(ask(thief, &request, NULL, 0, &reply) == 0, "a child's hello: %d", reply.error);
+	CHECK(control_ask(thief, &request, NULL, 0, &reply) == 0, "a child's hello: %d",
+	      reply.error);
 	close(thief);
 	close(fd);
 }
@@ -368,11 +276,11 @@ static void guarantees(void)
 {
 	struct lrp_request request = {.type = LRP_REQ_ENDPOINTS, .count = 1};
 	struct lrp_reply reply;
-	int fd = dial(), n = 0, err = 0;
+	int fd = control_dial(), n = 0, err = 0;
 
-	CHECK(hello(fd, &reply) == 0, "hello");
+	CHECK(control_hello(fd, &reply) == 0, "hello");
 	request.endpoints.guarantee = 100;
-	while (n < 1000 && !(err = ask(fd, &request, NULL, 0, &reply)))
+	while (n < 1000 && !(err = control_ask(fd, &request, NULL, 0, &reply)))
 		n++;
 	/* 1024 frames, 64 for fragments, 64 in reserve. */
 	CHECK(err == -ENOBUFS && n == 8, "%d endpoints of 100 guaranteed frames until %d", n, err);
@@ -386,11 +294,11 @@ static void silent(void)
 	struct lrp_request request = {
 		.magic = LRP_ABI_MAGIC, .version = LRP_ABI_VERSION, .type = LRP_REQ_STATUS};
 	struct lrp_reply reply;
-	int fd = dial(), other = dial(), n;
+	int fd = control_dial(), other = control_dial(), n;
 
 	fcntl(fd, F_SETFL, O_NONBLOCK);
 	for (n = 0; n < 100000; n++) {
-		ssize_t sent = send_fds(fd, &request, sizeof(request), NULL, 0);
+		ssize_t sent = control_send(fd, &request, sizeof(request), NULL, 0);
 
 		if (sent < 0 && errno == EPIPE)
 			break;
@@ -398,7 +306,7 @@ static void silent(void)
 			usleep(1000);
 	}
 	CHECK(n < 100000, "a client that reads nothing is kept");
-	CHECK(hello(other, &reply) == 0, "another client after it: %d", reply.error);
+	CHECK(control_hello(other, &reply) == 0, "another client after it: %d", reply.error);
 	close(fd);
 	close(other);
 }
