@@ -126,6 +126,20 @@ static void take(struct lrp_server *server, int fd)
 		lrp_server_keep(server, c, 0);
 }
 
+/* Not even that works: both sockets rest for a moment. Else they would wake us without end. */
+void lrp_server_accept_later(struct lrp_server *server, bool later)
+{
+	uint32_t events = later ? 0 : EPOLLIN;
+
+	if (server->reserve_fd < 0)
+		server->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	lrp_server_watch(server->opts.epoll_fd, EPOLL_CTL_MOD, server->opts.listen_fd, events,
+			 &server->listening);
+	lrp_server_watch(server->root_epoll_fd, EPOLL_CTL_MOD, server->opts.admin_fd, events,
+			 &server->admin);
+	server->accept_at_ns = later ? lrp_server_clock(CLOCK_MONOTONIC) + PAUSE_NS : 0;
+}
+
 /* Out of descriptors: the one in reserve takes the caller off the queue, so that it does not wake us
  * for ever, and tells him. */
 static bool turn_away(struct lrp_server *server, int listen_fd)
@@ -160,11 +174,7 @@ void lrp_server_accept(struct lrp_server *server, int listen_fd)
 			return;
 		if ((errno == EMFILE || errno == ENFILE) && turn_away(server, listen_fd))
 			continue;
-		/* Listening goes on later: else it would wake us without end. Root's stays. */
-		if (listen_fd == server->opts.listen_fd &&
-		    !lrp_server_watch(server->opts.epoll_fd, EPOLL_CTL_MOD, listen_fd, 0,
-				      &server->listening))
-			server->accept_at_ns = lrp_server_clock(CLOCK_MONOTONIC) + PAUSE_NS;
+		lrp_server_accept_later(server, true);
 		return;
 	}
 }

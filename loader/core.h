@@ -52,6 +52,9 @@ struct lrp_core_opts {
 };
 
 struct lrp_core *lrp_core_new(const struct lrp_core_opts *opts, char *error, size_t error_size);
+/* Takes the program off all interfaces: all traffic is the kernel's at once. What is left, closing
+ * thousands of AF_XDP sockets, can take seconds: lrp_core_free(). */
+void lrp_core_silence(struct lrp_core *core);
 /* Detaches everything and frees. */
 void lrp_core_free(struct lrp_core *core);
 

@@ -300,6 +300,22 @@ static uint32_t clamp_limit(const struct lrp_core *core, const struct lrp_endpoi
 	return limit < 1 ? 1 : limit;
 }
 
+/* Says which limit it was and how to raise it, unless that has been said. */
+static int refusal(const struct lrp_core *core, int err, struct lrp_reply *reply)
+{
+	if (err == -ENOSPC)
+		lrp_core_error(reply->error_text, err,
+			       "all %u sockets of this network namespace are in use: lrpd "
+			       "--endpoints N",
+			       core->state->endpoints - LRP_ENDPOINT_FIRST);
+	else if (err == -ENOBUFS)
+		lrp_core_error(reply->error_text, err,
+			       "all frames of an interface are guaranteed to sockets: lrp attach "
+			       "IFACE --frames N with more");
+	reply->length = (uint32_t)strlen(reply->error_text);
+	return err;
+}
+
 int lrp_core_endpoints(struct lrp_core *core, struct lrp_core_client *client,
 		       const struct lrp_request *request, struct lrp_reply *reply, int *out_fds,
 		       int *out_count)
@@ -333,8 +349,7 @@ int lrp_core_endpoints(struct lrp_core *core, struct lrp_core_client *client,
 		room = lrp_quota_room(core, client->uid, count, ring_size, guarantee, &err, text);
 	if (!room) {
 		memcpy(reply->error_text, text, sizeof(reply->error_text));
-		reply->length = (uint32_t)strlen(text);
-		return err;
+		return refusal(core, err, reply);
 	}
 	for (n = 0; n < room; n++) {
 		int e = endpoint_make(core, client, ring_size, limit, guarantee);
@@ -343,7 +358,7 @@ int lrp_core_endpoints(struct lrp_core *core, struct lrp_core_client *client,
 			e = endpoint_make(core, client, ring_size, limit, guarantee);
 		if (e < 0) {
 			if (!n)
-				return e;
+				return refusal(core, e, reply);
 			break;
 		}
 		reply->endpoints.endpoint[n] = (uint32_t)e;

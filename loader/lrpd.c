@@ -30,7 +30,8 @@
 #define GRACE_SYSTEMD_MS   3000u /* systemd does so itself */
 #define CLAIM_MS	   1000	 /* owners without a connection after a takeover */
 #define KEEPER_RETRY_MS	   1000
-#define KEEPER_PATIENCE_MS 200	 /* for a keeper that does not read */
+#define KEEPER_PATIENCE_MS 200 /* for a keeper that does not read */
+#define KEEPER_END_MS	   500
 #define LOCK_MS		   10000 /* for another lrpd that starts just now */
 #define BACKLOG		   256
 
@@ -432,17 +433,25 @@ static void run(struct lrpd *d)
 
 static void stop(struct lrpd *d)
 {
+	/* Whoever starts another lrpd waits for the end of this one. */
+	int lock = lrp_place_lock(LOCK_MS);
+
 	if (d->keeper_fd >= 0) {
+		struct pollfd pfd = {.fd = d->keeper_fd, .events = POLLIN};
+
 		lrp_store_send(d->keeper_fd, LRP_KEEPER_BYE, NULL, -1);
+		/* The last close of an AF_XDP socket waits. We have threads for that, it has not. */
+		poll(&pfd, 1, KEEPER_END_MS);
 		close(d->keeper_fd);
 		d->keeper_fd = -1;
 	}
-	if (d->core)
-		lrp_core_free(d->core);
-	/* Whoever asked us to stop waits for his connection's end: that is the last thing. */
-	lrp_place_remove();
-	if (d->server)
-		lrp_server_free(d->server);
+	lrp_core_silence(d->core);
+	/* Nobody finds us any more; who asked us to stop learns by the end of his connection. */
+	lrp_place_remove(false);
+	lrp_server_free(d->server);
+	lrp_core_free(d->core);
+	lrp_place_remove(true);
+	close(lock);
 }
 
 /* ---- settings ------------------------------------------------------------------------------ */

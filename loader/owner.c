@@ -109,10 +109,15 @@ int lrp_core_hello(struct lrp_core *core, struct lrp_core_client *client,
 			else if (core->state->owner[o].uid == client->uid)
 				of_uid++;
 		}
-		if (!unused)
-			return -EUSERS;
-		if (client->uid && of_uid >= FAMILIES_PER_UID)
-			return -EDQUOT;
+		if (!unused || (client->uid && of_uid >= FAMILIES_PER_UID)) {
+			err = lrp_core_error(reply->error_text, unused ? -EDQUOT : -EUSERS,
+					     "%u families of processes use LRP, as many as %s "
+					     "can: end some",
+					     unused ? of_uid : LRP_OWNERS - 1,
+					     unused ? "one user" : "there");
+			reply->length = (__u32)strlen(reply->error_text);
+			return err;
+		}
 		owner = unused;
 		state = &core->state->owner[owner];
 		memset(state, 0, sizeof(*state));

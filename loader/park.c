@@ -63,6 +63,18 @@ int lrp_core_detach(struct lrp_core *core, const char *ifname, char *text)
 			      ifname);
 }
 
+void lrp_core_silence(struct lrp_core *core)
+{
+	for (uint32_t i = 0; i < LRP_MAX_DEVICES; i++) {
+		struct lrp_core_device *device = &core->device[i];
+
+		if (!lrp_core_device_live(device->state))
+			continue;
+		device->state->parked = 1;
+		lrp_core_device_silence(core, device);
+	}
+}
+
 void lrp_core_parked_run(struct lrp_core *core)
 {
 	for (uint32_t i = 0; i < LRP_MAX_DEVICES; i++)

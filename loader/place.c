@@ -22,7 +22,10 @@
 #define RETRY_MS  20
 
 static const char *const files[] = {
-	LRP_CONTROL_FILE, LRP_ADMIN_FILE, LRP_KEEPER_FILE, LRP_POLICY_FILE, LOCK_FILE,
+	LRP_CONTROL_FILE,
+	LRP_ADMIN_FILE,
+	LRP_KEEPER_FILE,
+	LRP_POLICY_FILE,
 };
 
 static int make_dir(const char *path)
@@ -55,7 +58,7 @@ static int probe(const char *path, pid_t *pid)
 
 /* ---- the directory ------------------------------------------------------------------ */
 
-static void remove_files(const char *dir)
+static void remove_files(const char *dir, bool all)
 {
 	char path[LRP_RUNDIR_PATH + 32];
 
@@ -63,6 +66,10 @@ static void remove_files(const char *dir)
 		snprintf(path, sizeof(path), "%s/%s", dir, files[i]);
 		unlink(path);
 	}
+	if (!all)
+		return;
+	snprintf(path, sizeof(path), "%s/" LOCK_FILE, dir);
+	unlink(path);
 	rmdir(dir);
 }
 
@@ -110,7 +117,7 @@ static void remove_stale(const char *own)
 		if (probe(path, &pid)) {
 			snprintf(path, sizeof(path), "%s/" LRP_KEEPER_FILE, dir);
 			if (probe(path, &pid))
-				remove_files(dir);
+				remove_files(dir, true);
 		}
 		close(lock);
 	}
@@ -134,12 +141,12 @@ int lrp_place_make(void)
 	return err;
 }
 
-void lrp_place_remove(void)
+void lrp_place_remove(bool all)
 {
 	char dir[LRP_RUNDIR_PATH];
 
 	if (!lrp_rundir_path(dir, NULL))
-		remove_files(dir);
+		remove_files(dir, all);
 }
 
 int lrp_place_lock(unsigned int patience_ms)

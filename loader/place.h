@@ -33,7 +33,7 @@ int lrp_place_allow(const char *file, mode_t mode, gid_t gid);
 /* A file with one line of text that everybody can read. */
 int lrp_place_write(const char *file, const char *line);
 
-/* Removes the directory: lrpd and keeper end in order. */
-void lrp_place_remove(void);
+/* Removes what is in the directory but the lock; `all`: that and the directory, too. */
+void lrp_place_remove(bool all);
 
 #endif

@@ -12,6 +12,7 @@
 #include "../runtime/base/log.h"
 #include "server_internal.h"
 
+#define LOOP_NS	   50000u	/* of our loop a request is charged with so much at most */
 #define LISTING_NS 500000000ull /* users other than root see listings as old as this */
 
 uint64_t lrp_server_clock(clockid_t clock)
@@ -355,13 +356,14 @@ static bool hung_up(int fd)
 static void client_event(struct lrp_server *server, struct connection *c)
 {
 	struct lrp_budget_user *user = c->user;
-	uint64_t at_ns, cpu_ns;
+	uint64_t at_ns, cpu_ns, loop_ns;
 
 	if (!user) {
 		request_from(server, c);
 		return;
 	}
 	cpu_ns = lrp_server_clock(CLOCK_THREAD_CPUTIME_ID);
+	loop_ns = cpu_ns - server->cpu_ns;
 	at_ns = lrp_budget_over(server->budget, user, lrp_server_clock(CLOCK_MONOTONIC));
 	if (at_ns && hung_up(c->fd)) {
 		end(server, c);
@@ -376,8 +378,11 @@ static void client_event(struct lrp_server *server, struct connection *c)
 	} else {
 		request_from(server, c);
 	}
+	server->cpu_ns = lrp_server_clock(CLOCK_THREAD_CPUTIME_ID);
+	cpu_ns = server->cpu_ns - cpu_ns;
+	/* And with its part of our loop, which short requests are mostly about. */
 	lrp_budget_charge(server->budget, user, lrp_server_clock(CLOCK_MONOTONIC),
-			  lrp_server_clock(CLOCK_THREAD_CPUTIME_ID) - cpu_ns);
+			  cpu_ns + (loop_ns < LOOP_NS ? loop_ns : LOOP_NS));
 }
 
 static void handle(struct lrp_server *server, struct source *source)
@@ -421,10 +426,8 @@ uint64_t lrp_server_run(struct lrp_server *server)
 {
 	uint64_t now = lrp_server_clock(CLOCK_MONOTONIC), next;
 
-	if (server->accept_at_ns && now >= server->accept_at_ns &&
-	    !lrp_server_watch(server->opts.epoll_fd, EPOLL_CTL_MOD, server->opts.listen_fd, EPOLLIN,
-			      &server->listening))
-		server->accept_at_ns = 0;
+	if (server->accept_at_ns && now >= server->accept_at_ns)
+		lrp_server_accept_later(server, false);
 	if (server->resume_at_ns && now >= server->resume_at_ns) {
 		server->resume_at_ns = 0;
 		for (uint32_t i = 0; i < CONNECTIONS; i++) {

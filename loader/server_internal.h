@@ -44,6 +44,7 @@ struct lrp_server {
 	int reserve_fd;	   /* given up for a moment to refuse a connection when there is no other */
 	uint32_t used;	   /* connections */
 	uint64_t accept_at_ns, resume_at_ns; /* 0: not paused */
+	uint64_t cpu_ns; /* of this thread, when the last request that is charged ended */
 	struct listing listing[2];
 	bool stopped;
 	struct connection connection[CONNECTIONS];
@@ -60,6 +61,7 @@ void lrp_server_keep(struct lrp_server *server, const struct connection *c, uint
 
 /* accept.c */
 void lrp_server_accept(struct lrp_server *server, int listen_fd);
+void lrp_server_accept_later(struct lrp_server *server, bool later); /* false: now again */
 void lrp_server_take_member(struct lrp_server *server, const struct connection *by, int fd);
 /* Would so many descriptors more leave root less than his share? */
 bool lrp_server_descriptors_short(const struct lrp_server *server, unsigned int more);

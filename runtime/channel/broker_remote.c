@@ -215,11 +215,17 @@ static int await(const struct connection *c, uint32_t id, struct lrp_reply *repl
 		 int *count, uint64_t until_ns)
 {
 	struct pollfd pfd = {.fd = c->fd, .events = POLLIN};
+	bool reset = false;
 
 	for (;;) {
 		uint64_t now = lrp_now_ns();
 		int error = receive_reply(c, reply, fds, count);
 
+		/* Hung up before it had read what we sent: its last word is behind that error. */
+		if (error == -ECONNRESET && !reset) {
+			reset = true;
+			continue;
+		}
 		if (error == 0 && is_refusal(reply)) {
 			lrp_broker_close_fds(fds, *count);
 			*count = 0;

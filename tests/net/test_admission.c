@@ -71,6 +71,18 @@ static void refused(const char *command, const char *says)
 	CHECK(strstr(out, says), "%s: says \"%s\", not \"%s\"", command, out, says);
 }
 
+/* After `lrp stop`: lrpd and keeper have ended and left nothing behind. */
+static void nothing_left(void)
+{
+	for (int i = 0; i < 250; i++) {
+		if (!system("test -z \"$(ls /run/lrp)\" && ! pgrep -x 'lrpd|lrp-keeper' "
+			    ">/dev/null"))
+			return;
+		usleep(20000);
+	}
+	CHECK(false, "lrpd, keeper or their directory are there after lrp stop");
+}
+
 static void granted(const char *command)
 {
 	char out[65536];
@@ -111,6 +123,7 @@ static void squatted(void)
 	granted(LRP "attach s0");
 	granted(LRP "status");
 	granted(LRP "stop");
+	nothing_left();
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
 	close(ready[0]);
@@ -540,7 +553,7 @@ static void stale(void)
 	bed_sh("for i in 1 2 3 4; do build/bin/lrpd 2>/dev/null & done; wait; "
 	       "test $(pgrep -xc lrpd) = 1");
 	bed_sh(LRP "stop");
-	bed_sh("test -z \"$(ls /run/lrp)\"");
+	nothing_left();
 }
 
 int main(int argc, char **argv)

@@ -540,6 +540,9 @@ static void run_lost_replies(void)
 	CHECK(lrp_endpoint_limit(&ep, 32) == 32);
 	CHECK(lrp_now_ns() - start < 1500 * LRP_NS_PER_MS);
 	CHECK(server->requests[LRP_REQ_LIMIT] == 5);
+	/* On the same connection, and marked. */
+	CHECK(server->again == 1);
+	CHECK(server->requests[LRP_REQ_HELLO] == 2);
 	/* Never: an error after the timeout, and no waiting at all after that. */
 	server->silent = 1000;
 	start = lrp_now_ns();
@@ -605,6 +608,7 @@ static void run_forked(void)
 	/* A connection of its own, as a member of the family. */
 	CHECK(lrp_endpoint_limit(&inherited, 40) == 40);
 	CHECK(server->hello_owner == 5);
+	CHECK(server->members == 1);
 	/* The stock is the parent's. */
 	CHECK(lrp_endpoint_open(&ep, 64, 0, &heap) == 0);
 	CHECK(ep.id > stock_before);
