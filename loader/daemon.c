@@ -6,12 +6,33 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "../runtime/base/log.h"
 #include "daemon.h"
+
+#define DESCRIPTORS 1048576u /* fs.nr_open is as large by default */
+
+void lrp_daemon_descriptors(void)
+{
+	struct rlimit limit, wanted;
+	FILE *file = fopen("/proc/sys/fs/nr_open", "re");
+	unsigned long long most = DESCRIPTORS;
+
+	if (file && fscanf(file, "%llu", &most) != 1)
+		most = DESCRIPTORS;
+	if (file)
+		fclose(file);
+	wanted.rlim_cur = wanted.rlim_max = most < DESCRIPTORS ? most : DESCRIPTORS;
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_max >= wanted.rlim_max)
+		return;
+	if (setrlimit(RLIMIT_NOFILE, &wanted))
+		lrp_log(LRP_LOG_INFO, "lrpd: %llu descriptors can be open (LimitNOFILE)",
+			(unsigned long long)limit.rlim_max);
+}
 
 /* sd_notify(3) without its library. */
 void lrp_daemon_notify(void)

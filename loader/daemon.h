@@ -11,6 +11,9 @@ int lrp_daemon_start(const char *log);
 void lrp_daemon_ready(int ready_fd, bool keep_stderr,
 		      unsigned char status); /* ready_fd < 0: none */
 
+/* The limit of open files: one for each channel of each queue, which no distribution's default is
+ * meant for. As far as we may. */
+void lrp_daemon_descriptors(void);
 void lrp_daemon_notify(void); /* systemd, if it has started us */
 void lrp_daemon_log_to(const char *path);
 

@@ -573,6 +573,7 @@ int main(int argc, char **argv)
 		ready_fd = lrp_daemon_start(log);
 	else if (log)
 		lrp_daemon_log_to(log);
+	lrp_daemon_descriptors();
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
