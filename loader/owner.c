@@ -83,6 +83,12 @@ void lrp_core_owner_sync(struct lrp_core *core, uint32_t owner)
 /* Families that one uid may have: a pidfd and a connection each. */
 #define FAMILIES_PER_UID 256u
 
+/* Takes the same time wherever they differ. */
+static bool same_token(const __u64 a[2], const __u64 b[2])
+{
+	return ((a[0] ^ b[0]) | (a[1] ^ b[1])) == 0;
+}
+
 int lrp_core_hello(struct lrp_core *core, struct lrp_core_client *client,
 		   const struct lrp_request *request, struct lrp_reply *reply)
 {
@@ -94,7 +100,7 @@ int lrp_core_hello(struct lrp_core *core, struct lrp_core_client *client,
 		owner = client->owner;
 	} else if (owner) {
 		if (owner >= LRP_OWNERS || !core->state->owner[owner].used ||
-		    core->state->owner[owner].token[0] != request->hello.token)
+		    !same_token(core->state->owner[owner].token, request->hello.token))
 			return -EACCES;
 		/* The same program; another uid only for a process that dropped root's. */
 		if (core->state->owner[owner].uid != client->uid &&
@@ -125,8 +131,9 @@ int lrp_core_hello(struct lrp_core *core, struct lrp_core_client *client,
 		state->pid = (uint32_t)client->pid;
 		state->start_time = start_time(client->pid);
 		read_comm(client->pid, state->comm);
-		while (!state->token[0])
-			if (getrandom(&state->token, sizeof(state->token), 0) < 0)
+		/* Zeros: none. */
+		while (!(state->token[0] | state->token[1]))
+			if (getrandom(state->token, sizeof(state->token), 0) < 0)
 				return -errno;
 		state->used = 1;
 		err = lrp_core_family_begin(core, owner);
@@ -139,7 +146,7 @@ int lrp_core_hello(struct lrp_core *core, struct lrp_core_client *client,
 	lrp_core_member_joined(core, owner, client->uid);
 	client->owner = owner;
 	reply->hello.owner = owner;
-	reply->hello.token = core->state->owner[owner].token[0];
+	memcpy(reply->hello.token, core->state->owner[owner].token, sizeof(reply->hello.token));
 	return 0;
 }
 

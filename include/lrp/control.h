@@ -21,7 +21,7 @@
  * LRP_REQ_MEMBER over the lifeline: that is its own connection, of the same family, wherever the child
  * is by then (chroot, another uid, other namespaces). A lifeline that is gone leaves the socket in
  * LRP_RUN_DIR: there a child passes the family's owner id in its hello, and lrpd checks it by the uid
- * and by `token`, which lrpd made.
+ * and by `token`, 128 bits that lrpd made and that only the family's processes have.
  */
 #ifndef LRP_CONTROL_H
 #define LRP_CONTROL_H
@@ -89,7 +89,7 @@ struct lrp_request {
 		struct {
 			__u32 owner; /* of the family, 0 for a new one */
 			__u32 pad;
-			__u64 token; /* of the family, 0 for a new one */
+			__u64 token[2]; /* of the family, zeros for a new one */
 		} hello;
 		__u32 pool;
 		struct {
@@ -148,7 +148,7 @@ struct lrp_reply {
 		struct {
 			__u32 owner;
 			__u32 pools; /* number of slots; see struct lrp_status_page */
-			__u64 token;
+			__u64 token[2];
 		} hello;
 		struct {
 			__u64 umem_size; /* whole memfd */

@@ -32,7 +32,6 @@ static const volatile struct lrp_status_page *status = &no_status;
 enum lrp_broker_mode lrp_broker_mode;
 const struct lrp_broker_source *lrp_broker_source;
 uint32_t lrp_broker_owner;
-uint64_t lrp_broker_token;
 uint32_t lrp_broker_incarnation;
 void (*lrp_broker_closing)(void);
 
@@ -111,7 +110,6 @@ int lrp_broker_hello(const struct lrp_reply *reply, int page_fd, bool fresh)
 	/* An earlier page stays mapped: other threads may be reading it. */
 	__atomic_store_n(&status, page, __ATOMIC_RELEASE);
 	lrp_broker_owner = reply->hello.owner;
-	lrp_broker_token = reply->hello.token;
 	if (fresh) {
 		lrp_broker_incarnation++;
 		/* Records of the owner that we were stay mapped under the channels that use them. */
@@ -275,7 +273,6 @@ void lrp_broker_embed_close(void)
 	lrp_broker_source = NULL;
 	lrp_broker_embed_stop();
 	lrp_broker_owner = 0;
-	lrp_broker_token = 0;
 	lrp_broker_incarnation++;
 	lrp_mapping_forget_users();
 	lrp_mapping_sweep();

@@ -78,9 +78,8 @@ bool lrp_broker_embed_running(void);
 /* Unlocks the mutex while it waits for the service thread. */
 void lrp_broker_embed_stop(void);
 
-/* The family's identity, as the last HELLO gave it; zeros: none. */
+/* The family, as the last HELLO gave it; 0: none. What proves it is broker_remote.c's. */
 extern uint32_t lrp_broker_owner;
-extern uint64_t lrp_broker_token;
 /* Changes when we became another owner: endpoints of the one before are nobody's. */
 extern uint32_t lrp_broker_incarnation;
 /* Takes over a HELLO's reply and the status page's descriptor, which it closes. `fresh`: not the

@@ -20,6 +20,7 @@
 #include <poll.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -45,6 +46,38 @@ struct connection {
 static struct connection current = {.fd = -1};
 static struct connection lifeline = {.fd = -1}; /* inherited: the parent's */
 static uint32_t last_id;
+
+/*
+ * What proves that we are of the family, and the messages that hold it, lie in pages of their own, which
+ * no core dump contains. fork() leaves them to the children, exec() does not.
+ */
+struct secret {
+	__u64 token[2];
+	struct lrp_request request;
+	struct lrp_reply reply;
+};
+
+static struct secret *secret; /* NULL: not made yet */
+
+static int secret_make(void)
+{
+	void *page;
+
+	if (secret)
+		return 0;
+	page = mmap(NULL, sizeof(*secret), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		    0);
+	if (page == MAP_FAILED)
+		return -errno;
+	if (madvise(page, sizeof(*secret), MADV_DONTDUMP)) {
+		int error = -errno;
+
+		munmap(page, sizeof(*secret));
+		return error;
+	}
+	secret = page;
+	return 0;
+}
 
 static bool connection_ours(const struct connection *c)
 {
@@ -279,19 +312,24 @@ static int exchange(const struct connection *c, struct lrp_request *request, uin
 static int introduce(struct connection *fresh, uint64_t until_ns)
 {
 	int fds[LRP_CONTROL_MAX_FDS], count, error;
-	struct lrp_request request;
-	struct lrp_reply reply;
 	bool known = lrp_broker_owner != 0;
+	struct lrp_request *request;
+	struct lrp_reply *reply;
 
-	for (;;) {
-		memset(&request, 0, sizeof(request));
-		request.type = LRP_REQ_HELLO;
-		request.hello.owner = known ? lrp_broker_owner : 0;
-		request.hello.token = known ? lrp_broker_token : 0;
-		error = exchange(fresh, &request, 0, NULL, 0, &reply, fds, &count, until_ns);
+	error = secret_make();
+	for (; !error;) {
+		request = &secret->request;
+		reply = &secret->reply;
+		memset(request, 0, sizeof(*request));
+		request->type = LRP_REQ_HELLO;
+		if (known) {
+			request->hello.owner = lrp_broker_owner;
+			memcpy(request->hello.token, secret->token, sizeof(secret->token));
+		}
+		error = exchange(fresh, request, 0, NULL, 0, reply, fds, &count, until_ns);
 		if (error)
 			break;
-		error = reply.error;
+		error = reply->error;
 		if (!error && count != 1) {
 			error = -EPROTO;
 			lrp_broker_close_fds(fds, count);
@@ -299,10 +337,13 @@ static int introduce(struct connection *fresh, uint64_t until_ns)
 		/* Not the lrpd that knew us, nor its heir: start from nothing. */
 		if (error && known) {
 			known = false;
+			error = 0;
 			continue;
 		}
 		if (!error)
-			error = lrp_broker_hello(&reply, fds[0], !known);
+			error = lrp_broker_hello(reply, fds[0], !known);
+		if (!error)
+			memcpy(secret->token, reply->hello.token, sizeof(secret->token));
 		break;
 	}
 	if (error) {

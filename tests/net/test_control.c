@@ -238,11 +238,18 @@ static void as_nobody(void)
 		n += (int)reply.count;
 	CHECK(err == -EDQUOT && n == 100, "%d endpoints until %d; --quota is 100", n, err);
 	thief = control_dial();
-	request = (struct lrp_request){.type = LRP_REQ_HELLO,
-				       .hello = {family.hello.owner, 0, family.hello.token + 1}};
-	CHECK(control_ask(thief, &request, NULL, 0, &reply) == -EACCES, "a wrong token: %d",
+	request =
+		(struct lrp_request){.type = LRP_REQ_HELLO, .hello = {.owner = family.hello.owner}};
+	CHECK(control_ask(thief, &request, NULL, 0, &reply) == -EACCES, "no token: %d",
 	      reply.error);
-	request.hello.token--;
+	/* Any bit of the 128 counts. */
+	for (int bit = 0; bit < 128; bit++) {
+		memcpy(request.hello.token, family.hello.token, sizeof(request.hello.token));
+		request.hello.token[bit / 64] ^= 1ull << bit % 64;
+		CHECK(control_ask(thief, &request, NULL, 0, &reply) == -EACCES,
+		      "a token with bit %d wrong: %d", bit, reply.error);
+	}
+	memcpy(request.hello.token, family.hello.token, sizeof(request.hello.token));
 	CHECK(control_ask(thief, &request, NULL, 0, &reply) == 0, "a child's hello: %d",
 	      reply.error);
 	close(thief);

@@ -58,7 +58,7 @@ static struct {
 	int fd;
 	unsigned int asked; /* type of the last request */
 	__u32 owner;
-	__u64 token;
+	__u64 token[2];
 } connection[CONNECTIONS];
 static int fds[FDS];
 static _Atomic uint32_t *granted; /* shared: by type of request */
@@ -157,7 +157,10 @@ static void fill(struct lrp_request *request, unsigned int c, bool root)
 		request->hello.owner = any(2)	? connection[any(CONNECTIONS)].owner
 				       : any(3) ? 0
 						: number();
-		request->hello.token = any(4) ? connection[any(CONNECTIONS)].token : number();
+		memcpy(request->hello.token, connection[any(CONNECTIONS)].token,
+		       sizeof(request->hello.token));
+		if (!any(4))
+			request->hello.token[any(2)] = number();
 		break;
 	case LRP_REQ_POOL:
 	case LRP_REQ_USER_PAGE:
@@ -243,7 +246,7 @@ static void listen_to(unsigned int c)
 	/* It may be the answer to an earlier request: no matter. */
 	if (!err && count == 1 && reply.hello.owner && reply.hello.owner < LRP_OWNERS) {
 		connection[c].owner = reply.hello.owner;
-		connection[c].token = reply.hello.token;
+		memcpy(connection[c].token, reply.hello.token, sizeof(reply.hello.token));
 	}
 	if (!err && reply.count && reply.count <= LRP_CONTROL_MAX_BATCH)
 		for (__u32 i = 0; i < reply.count; i++)

@@ -25,6 +25,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -42,6 +43,8 @@
 #define FRAME_SIZE    2048u
 #define RING	      64u
 #define REQUEST_TYPES (LRP_REQ_STOP + 1)
+#define TOKEN_0	      0x8f3c61d2a97b04e5ull
+#define TOKEN_1	      0x52e90b7dc618fa34ull
 
 struct server {			     /* shared */
 	struct lrp_status_page page; /* copied to the real one on each request */
@@ -120,11 +123,13 @@ static int answer(const struct lrp_request *request, const int *in, int in_count
 	switch (request->type) {
 	case LRP_REQ_HELLO:
 		server->hello_owner = request->hello.owner;
-		if (request->hello.owner && (server->forget || request->hello.token != 4711))
+		if (request->hello.owner && (server->forget || request->hello.token[0] != TOKEN_0 ||
+					     request->hello.token[1] != TOKEN_1))
 			return -ESRCH;
 		reply->hello.owner =
 			request->hello.owner ? request->hello.owner : server->next_owner++;
-		reply->hello.token = 4711;
+		reply->hello.token[0] = TOKEN_0;
+		reply->hello.token[1] = TOKEN_1;
 		fds[(*count)++] = dup(page_fd);
 		return 0;
 	case LRP_REQ_POOL:
@@ -783,6 +788,98 @@ static void test_restarted(void **state)
 	in_child(run_restarted);
 }
 
+/* Half tokens in the process's memory from start to end, as /proc/self/mem says; -1: not readable. */
+static int tokens_in(uintptr_t start, uintptr_t end)
+{
+	static uint64_t words[512];
+	/* Not the token itself, lest the search find what it looks for. */
+	static const volatile uint64_t mask = 0x5555555555555555ull;
+	int found = 0;
+
+	for (; start < end; start += sizeof(words)) {
+		struct iovec local = {words, sizeof(words)};
+		struct iovec remote = {(void *)start, sizeof(words)};
+
+		if (process_vm_readv(getpid(), &local, 1, &remote, 1, 0) != sizeof(words))
+			return -1;
+		for (int i = 0; i < 512; i++)
+			found += (words[i] ^ mask) == (TOKEN_0 ^ 0x5555555555555555ull) ||
+				 (words[i] ^ mask) == (TOKEN_1 ^ 0x5555555555555555ull);
+		explicit_bzero(words, sizeof(words));
+	}
+	return found;
+}
+
+/* Counts the half tokens that a core dump would contain, and those that it would not. */
+static void find_tokens(int *dumped, int *kept)
+{
+	FILE *smaps = fopen("/proc/self/smaps", "re");
+	unsigned long long start = 0, end = 0, from, to;
+	char line[512], rights[8] = "";
+
+	*dumped = *kept = 0;
+	CHECK(smaps);
+	while (fgets(line, sizeof(line), smaps)) {
+		int n;
+
+		if (sscanf(line, "%llx-%llx %7s", &from, &to, rights) == 3) {
+			start = from;
+			end = to;
+			continue;
+		}
+		/* The last line of a mapping. What is only read holds nothing that we received. */
+		if (strncmp(line, "VmFlags:", 8) || !strstr(line, " wr "))
+			continue;
+		n = tokens_in((uintptr_t)start, (uintptr_t)end);
+		if (n > 0)
+			*(strstr(line, " dd ") ? kept : dumped) += n;
+	}
+	fclose(smaps);
+}
+
+static void check_tokens(void)
+{
+	int dumped, kept;
+
+	find_tokens(&dumped, &kept);
+
+	CHECK(kept >= 2);
+	CHECK(dumped == 0);
+}
+
+/* No core dump holds what proves the family: not after it came, was sent, or was inherited. */
+static void run_secret(void)
+{
+	struct lrp_endpoint ep;
+	int status;
+	pid_t pid;
+
+	CHECK(lrp_broker_ready());
+	check_tokens();
+	/* Said again on a new connection. */
+	server->hang_up = 1;
+	CHECK(lrp_endpoint_open(&ep, 0, 0, &heap) == 0);
+	CHECK(server->requests[LRP_REQ_HELLO] == 2 && server->hello_owner == 5);
+	check_tokens();
+	lrp_endpoint_close(&ep, &heap);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		check_tokens();
+		CHECK(lrp_endpoint_open(&ep, 0, 0, &heap) == 0);
+		CHECK(server->hello_owner == 5);
+		check_tokens();
+		_exit(0);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void test_secret(void **state)
+{
+	(void)state;
+	in_child(run_secret);
+}
+
 static void run_nobody(void)
 {
 	struct lrp_endpoint ep;
@@ -857,6 +954,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_replaced, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_restarted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stopped, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_secret, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nobody, setup, teardown),
 	};
 	int error = isolate();
