@@ -225,7 +225,8 @@ struct lrp_core *lrp_core_new(const struct lrp_core_opts *opts, char *error, siz
 
 fail:
 	snprintf(error, error_size, "%s", text);
-	if (core)
+	/* What it has taken over stays for the next one; the caller ends. */
+	if (core && !opts->kept_count)
 		lrp_core_free(core);
 	errno = -err;
 	return NULL;

@@ -51,6 +51,14 @@ struct lrp_core_opts {
 	size_t kept_count;
 };
 
+/*
+ * Can this core take over what a keeper has? Only reads, and maps nothing writable. -EPROTO and
+ * a line in error: it is of a core that this one does not understand. Nothing of it may then
+ * be touched: one that does understand it, or packets, need it.
+ */
+int lrp_core_state_check(const struct lrp_core_kept *kept, size_t count, char *error,
+			 size_t error_size);
+
 struct lrp_core *lrp_core_new(const struct lrp_core_opts *opts, char *error, size_t error_size);
 /* Takes the program off all interfaces: all traffic is the kernel's at once. What is left, closing
  * thousands of AF_XDP sockets, can take seconds: lrp_core_free(). */

@@ -34,6 +34,9 @@
 #define KEEPER_END_MS	   500
 #define LOCK_MS		   10000 /* for another lrpd that starts just now */
 #define BACKLOG		   256
+#define EXIT_STATE	   3 /* the state is of a lrpd that we do not understand */
+#define BUSY_TRIES	   10
+#define BUSY_MS		   20
 
 struct lrpd {
 	struct lrp_core *core;
@@ -185,6 +188,7 @@ static void keeper_run(struct lrpd *d)
 	keeper_send(d, LRP_KEEPER_CLEAR, NULL, -1);
 	lrp_core_store_all(d->core);
 	lrp_server_store_all(d->server);
+	keeper_send(d, LRP_KEEPER_READY, NULL, -1);
 }
 
 /* ---- start ------------------------------------------------------------------------------ */
@@ -233,7 +237,13 @@ static int find_keeper(struct lrpd *d, struct lrp_core_kept **kept, size_t *coun
 	pid_t pid;
 	int err;
 
-	d->keeper_fd = lrp_store_connect(&pid);
+	/* `lrp status` may be asking it just now. */
+	for (int i = 0; i < BUSY_TRIES; i++) {
+		d->keeper_fd = lrp_store_connect(&pid);
+		if (d->keeper_fd != -EBUSY)
+			break;
+		poll(NULL, 0, BUSY_MS);
+	}
 	if (d->keeper_fd == -EBUSY)
 		return refuse(pid);
 	if (d->keeper_fd < 0)
@@ -243,8 +253,23 @@ static int find_keeper(struct lrpd *d, struct lrp_core_kept **kept, size_t *coun
 		lrp_log(LRP_LOG_ERROR, "lrpd: keeper: %s", strerror(-err));
 		return err;
 	}
-	lrp_store_exec(d->keeper_fd, d->argv);
 	return keeper_watch(d);
+}
+
+/* State that we do not understand stays as it is, for a lrpd that does. The keeper is told why, and starts
+ * us no more. */
+static int accept_state(struct lrpd *d, const struct lrp_core_kept *kept, size_t count)
+{
+	char error[512];
+	int err = lrp_core_state_check(kept, count, error, sizeof(error));
+
+	if (!err) {
+		lrp_store_exec(d->keeper_fd, d->argv);
+		return 0;
+	}
+	lrp_log(LRP_LOG_ERROR, "lrpd %s: %s", LRP_VERSION, error);
+	lrp_store_failed(d->keeper_fd, error);
+	return err;
 }
 
 static int find_place(void)
@@ -310,6 +335,10 @@ static int start_locked(struct lrpd *d, struct lrp_core_opts *opts)
 	int err;
 
 	err = find_keeper(d, &kept, &count);
+	if (!err && count)
+		err = accept_state(d, kept, count);
+	else if (!err && d->keeper_fd >= 0)
+		lrp_store_exec(d->keeper_fd, d->argv);
 	if (!err)
 		err = listen_all(d, &server_opts, kept, count);
 	if (err)
@@ -354,6 +383,8 @@ static int start_locked(struct lrpd *d, struct lrp_core_opts *opts)
 			lrp_server_store_all(d->server);
 		}
 	}
+	if (d->keeper_fd >= 0)
+		lrp_store_send(d->keeper_fd, LRP_KEEPER_READY, NULL, -1);
 	free(kept);
 	free(conns);
 	opts->kept = NULL;
@@ -595,7 +626,7 @@ int main(int argc, char **argv)
 	}
 	if (err) {
 		lrp_daemon_ready(ready_fd, true, 1);
-		return 1;
+		return err == -EPROTO ? EXIT_STATE : 1;
 	}
 	lrp_daemon_notify();
 	lrp_daemon_ready(ready_fd, log != NULL, 0);

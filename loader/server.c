@@ -385,6 +385,13 @@ static void client_event(struct lrp_server *server, struct connection *c)
 			  cpu_ns + (loop_ns < LOOP_NS ? loop_ns : LOOP_NS));
 }
 
+static bool ended(int pidfd)
+{
+	struct pollfd pfd = {.fd = pidfd, .events = POLLIN};
+
+	return poll(&pfd, 1, 0) > 0;
+}
+
 static void handle(struct lrp_server *server, struct source *source)
 {
 	struct connection *c = &server->connection[source->slot];
@@ -400,6 +407,9 @@ static void handle(struct lrp_server *server, struct source *source)
 		client_event(server, c);
 		break;
 	case PROCESS:
+		/* An event of this round may be about the slot's connection before this one. */
+		if (!ended(c->pidfd))
+			break;
 		/* Dead; if it forked, the others have its connection still. */
 		end_process(c);
 		if (c->who.owner)

@@ -94,6 +94,63 @@ int lrp_core_state_new(struct lrp_core *core, uint32_t endpoints)
 
 /* ---- taking over ----------------------------------------------------------- */
 
+static int check_sizes(const struct lrp_core_state *state, size_t size,
+		       const struct lrp_status_page *page, char *error, size_t error_size)
+{
+	if (state->magic != LRP_ABI_MAGIC || page->magic != LRP_ABI_MAGIC) {
+		snprintf(error, error_size, "what the keeper holds is no state of lrpd's");
+		return -EPROTO;
+	}
+	if (state->version == LRP_CORE_STATE_VERSION && page->version == LRP_ABI_VERSION &&
+	    state->endpoints >= 2 && state->endpoints <= 1u << 20 &&
+	    size == sizeof(*state) + (size_t)state->endpoints * sizeof(struct lrp_endpoint_state))
+		return 0;
+	snprintf(error, error_size,
+		 "the state is of another lrpd (state version %u, ABI %u, %zu bytes; this one has "
+		 "%u and "
+		 "%u): it stays as it is. Start the lrpd that made it, or `lrp stop` and attach "
+		 "again",
+		 state->version, page->version, size, LRP_CORE_STATE_VERSION, LRP_ABI_VERSION);
+	return -EPROTO;
+}
+
+int lrp_core_state_check(const struct lrp_core_kept *kept, size_t count, char *error,
+			 size_t error_size)
+{
+	struct lrp_core_state *state = MAP_FAILED;
+	struct lrp_status_page *page = MAP_FAILED;
+	struct stat state_stat = {0}, page_stat = {0};
+	int err = -EPROTO, fd = -1, page_fd = -1;
+
+	for (size_t i = 0; i < count; i++) {
+		if (!strcmp(kept[i].name, "state"))
+			fd = kept[i].fd;
+		else if (!strcmp(kept[i].name, "status"))
+			page_fd = kept[i].fd;
+	}
+	if (fd < 0 || page_fd < 0) {
+		snprintf(error, error_size, "the keeper holds no state of lrpd's");
+		return -EPROTO;
+	}
+	if (!fstat(fd, &state_stat) && state_stat.st_size >= (off_t)sizeof(*state))
+		state = mmap(NULL, (size_t)state_stat.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	if (!fstat(page_fd, &page_stat) && page_stat.st_size >= (off_t)sizeof(*page))
+		page = mmap(NULL, sizeof(*page), PROT_READ, MAP_SHARED, page_fd, 0);
+	if (state != MAP_FAILED && page != MAP_FAILED)
+		err = check_sizes(state, (size_t)state_stat.st_size, page, error, error_size);
+	else
+		snprintf(error, error_size,
+			 "the state is of another lrpd (%lld bytes, too few for this one): it "
+			 "stays as "
+			 "it is. Start the lrpd that made it, or `lrp stop` and attach again",
+			 (long long)state_stat.st_size);
+	if (state != MAP_FAILED)
+		munmap(state, (size_t)state_stat.st_size);
+	if (page != MAP_FAILED)
+		munmap(page, sizeof(*page));
+	return err;
+}
+
 /* Files one kept descriptor. Returns true if it was ours to take. */
 static bool take_kept(struct lrp_core *core, const struct lrp_core_kept *kept)
 {

@@ -98,6 +98,40 @@ int lrp_store_exec(int fd, char *const argv[])
 	return transmit(fd, &message, LRP_KEEPER_SHORT + used, -1);
 }
 
+int lrp_store_failed(int fd, const char *why)
+{
+	struct lrp_keeper_message message = {.magic = LRP_KEEPER_MAGIC, .op = LRP_KEEPER_FAILED};
+	size_t length = strlen(why) + 1;
+
+	if (length > sizeof(message.text))
+		return -E2BIG;
+	memcpy(message.text, why, length);
+	message.value = (__u32)length;
+	return transmit(fd, &message, LRP_KEEPER_SHORT + length, -1);
+}
+
+int lrp_store_ask(enum lrp_keeper_op op, char *text, size_t size, pid_t *pid)
+{
+	struct lrp_keeper_message message = {0};
+	int fd = lrp_store_connect(pid), err, passed;
+
+	if (fd < 0)
+		return fd;
+	err = lrp_store_send(fd, op, NULL, -1);
+	if (!err)
+		err = receive(fd, &message, &passed);
+	if (!err && message.op != LRP_KEEPER_TEXT)
+		err = -EPROTO;
+	if (!err) {
+		message.text[sizeof(message.text) - 1] = 0;
+		snprintf(text, size, "%s", message.text);
+		if (message.value)
+			err = -EPERM;
+	}
+	close(fd);
+	return err;
+}
+
 int lrp_store_connect(pid_t *pid)
 {
 	int fd = lrp_rundir_connect(LRP_KEEPER_FILE, 0), err, passed;

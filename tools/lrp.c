@@ -273,6 +273,10 @@ static int stop(int argc, char **argv)
 
 	if (argc > 1)
 		return wrong("stop: unknown argument %s", argv[1]);
+	/* First the keeper: without a lrpd it is the one to end. */
+	result = lrp_client_keeper(true);
+	if (result < 2)
+		return result;
 	fd = lrp_client_connect(false, NULL);
 	if (fd < 0)
 		return 1;

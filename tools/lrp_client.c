@@ -12,9 +12,12 @@
 #include <unistd.h>
 
 #include "../runtime/base/rundir.h"
+#include "../loader/store.h"
 #include "lrp_client.h"
 
-#define CALL_MS 60000 /* attaching and detaching can take seconds */
+#define LOOK_MS 1000
+#define SLOW_MS 60000 /* attaching, detaching and an audit can take seconds */
+#define CALL_MS 5000
 
 static int try_connect(void)
 {
@@ -96,9 +99,43 @@ int lrp_client_connect(bool start, bool *started)
 	return fd < 0 ? -1 : fd;
 }
 
+int lrp_client_keeper(bool stop)
+{
+	char text[1024] = "";
+	pid_t pid;
+	int err = lrp_store_ask(stop ? LRP_KEEPER_STOP : LRP_KEEPER_ASK, text, sizeof(text), &pid);
+
+	/* -EPERM without a text: what is there is not root's, which connecting to lrpd says. */
+	if (err && (err != -EPERM || !text[0]))
+		return 2;
+	fprintf(err || !stop ? stderr : stdout, "lrp: %s%s\n", err ? "stop: " : "", text);
+	return err ? 1 : 0;
+}
+
+/* Waits for the reply; now and then looks whether a lrpd is there at all. Its socket is held by the
+ * keeper, too, so that connecting works without one. */
+static bool wait_reply(int fd, unsigned int type)
+{
+	bool slow = type == LRP_REQ_ATTACH || type == LRP_REQ_DETACH || type == LRP_REQ_AUDIT;
+	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+
+	for (int waited = 0; waited < (slow ? SLOW_MS : CALL_MS); waited += LOOK_MS) {
+		char text[1024];
+		pid_t pid;
+
+		if (poll(&pfd, 1, LOOK_MS) > 0)
+			return true;
+		if (type == LRP_REQ_STOP || lrp_store_ask(LRP_KEEPER_ASK, text, sizeof(text), &pid))
+			continue;
+		fprintf(stderr, "lrp: %s\n", text);
+		return false;
+	}
+	fprintf(stderr, "lrp: lrpd does not answer\n");
+	return false;
+}
+
 int lrp_client_call(int fd, struct lrp_request *request, struct lrp_reply *reply, int *passed)
 {
-	struct pollfd pfd = {.fd = fd, .events = POLLIN};
 	union {
 		struct cmsghdr header;
 		char room[CMSG_SPACE(sizeof(int))];
@@ -117,10 +154,12 @@ int lrp_client_call(int fd, struct lrp_request *request, struct lrp_reply *reply
 	request->id = 1;
 	/* A connection that is not taken has a last word. The first look may only fetch the reset. */
 	sent = send(fd, request, sizeof(*request), MSG_NOSIGNAL);
-	if ((sent < 0 && errno != EPIPE && errno != ECONNRESET) || poll(&pfd, 1, CALL_MS) <= 0) {
-		fprintf(stderr, "lrp: lrpd does not answer\n");
-		return -ETIMEDOUT;
+	if (sent < 0 && errno != EPIPE && errno != ECONNRESET) {
+		fprintf(stderr, "lrp: lrpd: %s\n", strerror(errno));
+		return -errno;
 	}
+	if (!wait_reply(fd, request->type))
+		return -ETIMEDOUT;
 	n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
 	if (n < 0 && errno == ECONNRESET) {
 		msg.msg_controllen = sizeof(control);
