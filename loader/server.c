@@ -316,9 +316,30 @@ static void answer(struct lrp_server *server, struct connection *c,
 	}
 }
 
+/* A client library of another version is told so: by what all versions have in common, the head. */
+static bool other_version(struct lrp_server *server, struct connection *c,
+			  const struct lrp_request *request, ssize_t n)
+{
+	struct lrp_reply reply;
+	char text[256];
+
+	if ((n != -EMSGSIZE && n < (ssize_t)offsetof(struct lrp_request, count)) ||
+	    request->magic != LRP_ABI_MAGIC || request->version == LRP_ABI_VERSION)
+		return false;
+	snprintf(text, sizeof(text),
+		 "this program's liblrp speaks version %u of the protocol, lrpd (%s) version %u: "
+		 "restart it, or install both of one version",
+		 request->version, LRP_VERSION, LRP_ABI_VERSION);
+	error_reply(&reply, request, -EPROTO, text);
+	/* Of another size it would not understand the next one either. */
+	if (lrp_message_reply(c->fd, &reply, NULL, 0) || n != (ssize_t)sizeof(*request))
+		end(server, c);
+	return true;
+}
+
 static void request_from(struct lrp_server *server, struct connection *c)
 {
-	struct lrp_request request;
+	struct lrp_request request = {0};
 	struct ucred sender;
 	int fds[LRP_MESSAGE_FDS], count;
 	ssize_t n = lrp_message_receive(c->fd, &request, fds, &count, &sender);
@@ -326,6 +347,10 @@ static void request_from(struct lrp_server *server, struct connection *c)
 
 	if (n == -EAGAIN || n == -EINTR)
 		return;
+	if (other_version(server, c, &request, n)) {
+		close_all(fds, count);
+		return;
+	}
 	if (n != (ssize_t)sizeof(request) || request.magic != LRP_ABI_MAGIC) {
 		close_all(fds, count);
 		end(server, c); /* nobody of ours speaks like this */

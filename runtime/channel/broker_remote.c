@@ -317,9 +317,14 @@ static int introduce(struct connection *fresh, uint64_t until_ns)
 	struct lrp_reply *reply;
 
 	error = secret_make();
-	for (; !error;) {
-		request = &secret->request;
-		reply = &secret->reply;
+	if (error) {
+		connection_close(fresh);
+		return error;
+	}
+	request = &secret->request;
+	reply = &secret->reply;
+	memset(reply, 0, sizeof(*reply));
+	for (;;) {
 		memset(request, 0, sizeof(*request));
 		request->type = LRP_REQ_HELLO;
 		if (known) {
@@ -337,7 +342,6 @@ static int introduce(struct connection *fresh, uint64_t until_ns)
 		/* Not the lrpd that knew us, nor its heir: start from nothing. */
 		if (error && known) {
 			known = false;
-			error = 0;
 			continue;
 		}
 		if (!error)
@@ -347,10 +351,14 @@ static int introduce(struct connection *fresh, uint64_t until_ns)
 		break;
 	}
 	if (error) {
+		reply->error_text[sizeof(reply->error_text) - 1] = 0;
 		if (error == -EPROTO)
-			lrp_log_once(LRP_LOG_WARN,
-				     "lrpd speaks another version of the protocol: not used; "
-				     "restart programs or lrpd so that both are of one version");
+			lrp_log_once(
+				LRP_LOG_WARN, "%s; the kernel serves all sockets",
+				reply->error == -EPROTO && reply->length
+					? reply->error_text
+					: "lrpd speaks another version of the protocol: restart "
+					  "programs or lrpd so that both are of one version");
 		connection_close(fresh);
 		return error;
 	}

@@ -119,6 +119,37 @@ static void malformed(void)
 	      descriptors_of(control_lrpd_pid()), before);
 }
 
+/* Clients of other versions, whose requests are of other sizes, too, are told so. */
+static void versions(void)
+{
+	static const size_t sizes[] = {
+		12, 100, sizeof(struct lrp_request), sizeof(struct lrp_request) + 1, 1000, 6000};
+	int before = descriptors_of(control_lrpd_pid()), got;
+	char message[6000];
+
+	memset(message, 0, sizeof(message));
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		struct lrp_request head = {.magic = LRP_ABI_MAGIC,
+					   .version = LRP_ABI_VERSION + 7,
+					   .type = LRP_REQ_HELLO,
+					   .id = 77};
+		int fd = control_dial(), null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		struct lrp_reply reply = {0};
+		char says[32];
+
+		memcpy(message, &head, sizes[i] < sizeof(head) ? sizes[i] : sizeof(head));
+		control_send(fd, message, sizes[i], &null, 1);
+		CHECK(control_reply(fd, &reply, NULL, &got) == -EPROTO && reply.id == 77,
+		      "%zu bytes: %d", sizes[i], reply.error);
+		snprintf(says, sizeof(says), "version %u of", LRP_ABI_VERSION + 7);
+		CHECK(strstr(reply.error_text, says), "%zu bytes: %s", sizes[i], reply.error_text);
+		close(null);
+		close(fd);
+	}
+	usleep(200000);
+	CHECK(descriptors_of(control_lrpd_pid()) == before, "lrpd kept descriptors");
+}
+
 static void publishing(void)
 {
 	struct lrp_request request = {.type = LRP_REQ_ENDPOINTS, .count = 2};
@@ -328,6 +359,7 @@ int main(int argc, char **argv)
 	bed_sh("$LRP_BUILD/bin/lrpd --quota 100 && $LRP_BUILD/bin/lrp attach s0 --frames 1024 "
 	       ">/dev/null");
 	malformed();
+	versions();
 	publishing();
 	greedy();
 	guarantees();
