@@ -24,6 +24,7 @@
 
 #include "admission.h"
 #include "closer.h"
+#include "hold.h"
 #include "place.h"
 #include "store.h"
 
@@ -41,6 +42,7 @@
 struct kept {
 	struct kept *next;
 	int fd;
+	void *held; /* a user page: nobody can freeze what somebody has mapped */
 	char name[sizeof(((struct lrp_keeper_message *)0)->name)];
 };
 
@@ -76,6 +78,12 @@ static struct kept **find(const char *name)
 	return at;
 }
 
+static void let_go(const struct kept *kept)
+{
+	lrp_hold_unmap(kept->held);
+	lrp_close_later(&closer, kept->fd);
+}
+
 static void put(const char *name, int fd)
 {
 	struct kept **at = find(name), *kept = *at;
@@ -89,9 +97,10 @@ static void put(const char *name, int fd)
 		memcpy(kept->name, name, sizeof(kept->name));
 		*at = kept;
 	} else {
-		lrp_close_later(&closer, kept->fd);
+		let_go(kept);
 	}
 	kept->fd = fd;
+	kept->held = lrp_hold_map(name, fd);
 }
 
 static void drop(struct kept **at)
@@ -101,7 +110,7 @@ static void drop(struct kept **at)
 	if (!kept)
 		return;
 	*at = kept->next;
-	lrp_close_later(&closer, kept->fd);
+	let_go(kept);
 	free(kept);
 }
 
