@@ -5,7 +5,6 @@
  * it is dead.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,8 +19,8 @@
 #include <unistd.h>
 
 #include "../runtime/base/log.h"
-#include "conf.h"
 #include "daemon.h"
+#include "options.h"
 #include "place.h"
 #include "server.h"
 #include "store.h"
@@ -45,47 +44,10 @@ struct lrpd {
 	bool keeper_behind; /* it misses something: tell it all again */
 	bool stopping;
 	char self[512], keeper[512];
-	struct lrp_conf conf;
+	struct lrp_options options;
 	struct lrp_admission admission;
-	char *argv[2 * LRP_CONF_UIDS + 32]; /* for the keeper to start us again */
-	size_t argc;
 	uint64_t keeper_at_ms, claim_at_ms; /* 0: nothing to do */
 };
-
-static const struct option options[] = {
-	{"foreground", no_argument, NULL, 'f'},
-	{"config", required_argument, NULL, 'c'},
-	{"log", required_argument, NULL, 'l'},
-	{"verbose", no_argument, NULL, 'v'},
-	{"version", no_argument, NULL, 'V'},
-	{"help", no_argument, NULL, 'h'},
-	{"endpoints", required_argument, NULL, 's'},
-	{"quota", required_argument, NULL, 's'},
-	{"group", required_argument, NULL, 's'},
-	{"allow-uid", required_argument, NULL, 's'},
-	{"ring-memory", required_argument, NULL, 's'},
-	{"frames", required_argument, NULL, 's'},
-	{"connections", required_argument, NULL, 's'},
-	{"cpu", required_argument, NULL, 's'},
-	{0},
-};
-
-static const char usage[] =
-	"Usage: lrpd [OPTION...]\n"
-	"  --foreground     stay in the foreground (systemd)\n"
-	"  --config FILE    settings, `key = value` (default " LRP_CONF_FILE ")\n"
-	"  --log FILE       append messages to FILE (background mode: none by default)\n"
-	"  --verbose        say more\n"
-	"Settings, here or in the file without the dashes:\n"
-	"  --group NAME     the group whose members may use LRP (default lrp)\n"
-	"  --allow-uid UID  a user who may, too; repeatable\n"
-	"  --endpoints N    sockets in this network namespace at most (default 8192)\n"
-	"of each user other than root:\n"
-	"  --quota N        sockets (default 1024)\n"
-	"  --ring-memory N  MiB of memory for their rings (default 64)\n"
-	"  --frames N       slots of their rings on one queue (default 262144)\n"
-	"  --connections N  connections to lrpd (default 512)\n"
-	"  --cpu N          ms of lrpd's CPU time in a second (default 100)\n";
 
 static uint64_t now_ms(void)
 {
@@ -149,7 +111,7 @@ static int keeper_start(struct lrpd *d)
 		lrp_store_start(d->keeper, getenv("NOTIFY_SOCKET") ? GRACE_SYSTEMD_MS : GRACE_MS);
 	if (d->keeper_fd < 0)
 		return d->keeper_fd;
-	lrp_store_exec(d->keeper_fd, d->argv);
+	lrp_store_exec(d->keeper_fd, d->options.argv);
 	return keeper_watch(d);
 }
 
@@ -264,7 +226,7 @@ static int accept_state(struct lrpd *d, const struct lrp_core_kept *kept, size_t
 	int err = lrp_core_state_check(kept, count, error, sizeof(error));
 
 	if (!err) {
-		lrp_store_exec(d->keeper_fd, d->argv);
+		lrp_store_exec(d->keeper_fd, d->options.argv);
 		return 0;
 	}
 	lrp_log(LRP_LOG_ERROR, "lrpd %s: %s", LRP_VERSION, error);
@@ -312,8 +274,8 @@ static int listen_all(struct lrpd *d, struct lrp_server_opts *opts,
 {
 	*opts = (struct lrp_server_opts){
 		.admission = &d->admission,
-		.connections = d->conf.connections,
-		.cpu_ms = d->conf.cpu_ms,
+		.connections = d->options.conf.connections,
+		.cpu_ms = d->options.conf.cpu_ms,
 		.epoll_fd = d->epoll_fd,
 		.store = {.arg = d, .put = put, .drop = drop},
 	};
@@ -338,7 +300,7 @@ static int start_locked(struct lrpd *d, struct lrp_core_opts *opts)
 	if (!err && count)
 		err = accept_state(d, kept, count);
 	else if (!err && d->keeper_fd >= 0)
-		lrp_store_exec(d->keeper_fd, d->argv);
+		lrp_store_exec(d->keeper_fd, d->options.argv);
 	if (!err)
 		err = listen_all(d, &server_opts, kept, count);
 	if (err)
@@ -485,77 +447,7 @@ static void stop(struct lrpd *d)
 	close(lock);
 }
 
-/* ---- settings ------------------------------------------------------------------------------ */
-
-/* What the keeper is to start us with. */
-static void remember(struct lrpd *d, const char *option, const char *value)
-{
-	char *text;
-
-	if (d->argc + 2 > sizeof(d->argv) / sizeof(d->argv[0]) ||
-	    asprintf(&text, value ? "--%s=%s" : "--%s", option, value) < 0)
-		return;
-	d->argv[d->argc++] = text;
-}
-
-static int parse(int argc, char **argv, struct lrpd *d, bool *foreground, const char **log)
-{
-	const char *conf = LRP_CONF_FILE;
-	char error[256];
-	int c, index;
-
-	d->argv[d->argc++] = d->self;
-	remember(d, "foreground", NULL);
-	/* First the file, so that what is said here has the last word. */
-	opterr = 0;
-	while ((c = getopt_long(argc, argv, "", options, &index)) != -1)
-		if (c == 'c')
-			conf = optarg;
-	opterr = 1;
-	lrp_conf_init(&d->conf);
-	if (lrp_conf_read(&d->conf, conf, error, sizeof(error))) {
-		fprintf(stderr, "lrpd: %s: %s\n", conf, error);
-		return 2;
-	}
-	optind = 1;
-	while ((c = getopt_long(argc, argv, "", options, &index)) != -1) {
-		switch (c) {
-		case 'f':
-			*foreground = true;
-			continue;
-		case 's':
-			if (lrp_conf_set(&d->conf, options[index].name, optarg, error,
-					 sizeof(error))) {
-				fprintf(stderr, "lrpd: --%s\n", error);
-				return 2;
-			}
-			break;
-		case 'c':
-			break;
-		case 'l':
-			*log = optarg;
-			break;
-		case 'v':
-			lrp_log_set_level(LRP_LOG_DEBUG);
-			break;
-		case 'V':
-			printf("lrpd %s\n", LRP_VERSION);
-			exit(0);
-		case 'h':
-			fputs(usage, stdout);
-			exit(0);
-		default:
-			fputs(usage, stderr);
-			return 2;
-		}
-		remember(d, options[index].name, options[index].has_arg ? optarg : NULL);
-	}
-	if (optind < argc) {
-		fprintf(stderr, "lrpd: unknown argument %s\n%s", argv[optind], usage);
-		return 2;
-	}
-	return 0;
-}
+/* ---- process ------------------------------------------------------------------------------ */
 
 static int find_self(struct lrpd *d)
 {
@@ -579,8 +471,6 @@ int main(int argc, char **argv)
 	static struct lrpd d = {.epoll_fd = -1, .signal_fd = -1, .keeper_fd = -1};
 	struct lrp_core_opts opts = {.pin = true};
 	struct epoll_event event = {.events = EPOLLIN, .data.ptr = &d.signal_fd};
-	bool foreground = false;
-	const char *log = NULL;
 	int ready_fd = -1, err;
 	sigset_t signals;
 
@@ -588,22 +478,22 @@ int main(int argc, char **argv)
 		fprintf(stderr, "lrpd: /proc is not mounted\n");
 		return 1;
 	}
-	err = parse(argc, argv, &d, &foreground, &log);
+	err = lrp_options_parse(argc, argv, d.self, &d.options);
 	if (err)
 		return err;
-	opts.endpoints = d.conf.endpoints;
-	opts.max_channels_per_uid = d.conf.quota;
-	opts.max_ring_mib_per_uid = d.conf.ring_mib;
-	opts.max_frames_per_uid = d.conf.frames;
+	opts.endpoints = d.options.conf.endpoints;
+	opts.max_channels_per_uid = d.options.conf.quota;
+	opts.max_ring_mib_per_uid = d.options.conf.ring_mib;
+	opts.max_frames_per_uid = d.options.conf.frames;
 	if (geteuid()) {
 		fprintf(stderr,
 			"lrpd: must be started by root (CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW)\n");
 		return 1;
 	}
-	if (!foreground)
-		ready_fd = lrp_daemon_start(log);
-	else if (log)
-		lrp_daemon_log_to(log);
+	if (!d.options.foreground)
+		ready_fd = lrp_daemon_start(d.options.log);
+	else if (d.options.log)
+		lrp_daemon_log_to(d.options.log);
 	lrp_daemon_descriptors();
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
@@ -618,7 +508,7 @@ int main(int argc, char **argv)
 		lrp_log(LRP_LOG_ERROR, "lrpd: %s", strerror(errno));
 		err = -errno;
 	} else {
-		err = lrp_admission_init(&d.admission, &d.conf);
+		err = lrp_admission_init(&d.admission, &d.options.conf);
 		if (err)
 			lrp_log(LRP_LOG_ERROR, "lrpd: SO_NETNS_COOKIE: %s", strerror(-err));
 		else
@@ -629,7 +519,7 @@ int main(int argc, char **argv)
 		return err == -EPROTO ? EXIT_STATE : 1;
 	}
 	lrp_daemon_notify();
-	lrp_daemon_ready(ready_fd, log != NULL, 0);
+	lrp_daemon_ready(ready_fd, d.options.log != NULL, 0);
 	run(&d);
 	stop(&d);
 	return 0;

@@ -258,11 +258,11 @@ void lrp_core_request(struct lrp_core *core, struct lrp_core_client *client,
 		break;
 	case LRP_REQ_ATTACH:
 		err = !client->admin ? lrp_core_error(text, -EPERM, "attach: %s", client->refusal)
-				  : lrp_core_attach(core, &request->attach, text);
+				     : lrp_core_attach(core, &request->attach, text);
 		break;
 	case LRP_REQ_DETACH:
 		err = !client->admin ? lrp_core_error(text, -EPERM, "detach: %s", client->refusal)
-				  : lrp_core_detach(core, request->attach.ifname, text);
+				     : lrp_core_detach(core, request->attach.ifname, text);
 		break;
 	case LRP_REQ_STOP: /* the caller ends when it sees that this was granted */
 		err = client->admin ? 0 : lrp_core_error(text, -EPERM, "stop: %s", client->refusal);
@@ -275,8 +275,8 @@ void lrp_core_request(struct lrp_core *core, struct lrp_core_client *client,
 		break;
 	case LRP_REQ_AUDIT:
 		err = !client->admin ? lrp_core_error(text, -EPERM, "audit: %s", client->refusal)
-				  : request_json(lrp_core_audit(core), reply, out_fds, out_owned,
-						 out_count);
+				     : request_json(lrp_core_audit(core), reply, out_fds, out_owned,
+						    out_count);
 		break;
 	default:
 		err = member_request(core, client, request, in_fds, in_count, reply, out_fds,
