@@ -329,7 +329,7 @@ static bool other_version(struct lrp_server *server, struct connection *c,
 	snprintf(text, sizeof(text),
 		 "this program's liblrp speaks version %u of the protocol, lrpd (%s) version %u: "
 		 "restart it, or install both of one version",
-		 request->version, LRP_VERSION, LRP_ABI_VERSION);
+		 (unsigned int)request->version, LRP_VERSION, (unsigned int)LRP_ABI_VERSION);
 	error_reply(&reply, request, -EPROTO, text);
 	/* Of another size it would not understand the next one either. */
 	if (lrp_message_reply(c->fd, &reply, NULL, 0) || n != (ssize_t)sizeof(*request))

@@ -110,7 +110,8 @@ static int check_sizes(const struct lrp_core_state *state, size_t size,
 		 "%u and "
 		 "%u): it stays as it is. Start the lrpd that made it, or `lrp stop` and attach "
 		 "again",
-		 state->version, page->version, size, LRP_CORE_STATE_VERSION, LRP_ABI_VERSION);
+		 state->version, page->version, size, LRP_CORE_STATE_VERSION,
+		 (unsigned int)LRP_ABI_VERSION);
 	return -EPROTO;
 }
 
