@@ -258,6 +258,11 @@ int lrp_port_take(const struct lrp_hub *hub, int fd, int domain, struct lrp_tcp_
 	error = lrp_flows_claim(&fd, 1, false);
 	if (!error)
 		error = take_flow(hub, flow, iss);
+	/* The one before may have ended. */
+	if (error == -EEXIST) {
+		look();
+		error = take_flow(hub, flow, iss);
+	}
 	if (error)
 		return error;
 	error = lrp_flow_expose_bound(flow, hub, fd);
