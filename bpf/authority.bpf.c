@@ -184,6 +184,28 @@ static __always_inline bool quotas_take(__u32 index)
 	return false;
 }
 
+static __always_inline void shadows_give(__u32 index)
+{
+	struct lrp_quota *quota = quota_of(index), *all = quota_of(LRP_QUOTA_ALL);
+
+	if (quota)
+		__sync_fetch_and_add(&quota->shadows, -1);
+	if (all && index != LRP_QUOTA_ROOT)
+		__sync_fetch_and_add(&all->shadows, -1);
+}
+
+static __always_inline bool shadows_take(__u32 index)
+{
+	struct lrp_quota *quota = quota_of(index), *all = quota_of(LRP_QUOTA_ALL);
+
+	if (!quota || !all || !count_up(&quota->shadows, quota->limit))
+		return false;
+	if (index == LRP_QUOTA_ROOT || count_up(&all->shadows, all->limit))
+		return true;
+	__sync_fetch_and_add(&quota->shadows, -1);
+	return false;
+}
+
 /* ---- the caller's socket --------------------------------------------------------- */
 
 static __always_inline bool is_bound_there(const struct sock *sk, const struct call *call)
@@ -209,18 +231,17 @@ static __always_inline int shadow_add(const struct call *call, __u32 index)
 				    .tcp = 1,
 				    .quota = call->quota,
 				    .reasons = LRP_SHADOW_FOUND};
-	struct lrp_quota *quota = quota_of(call->quota);
 	struct lrp_end *end = bpf_map_lookup_elem(&lrp_ends, &index);
 	struct sock *sk = lrp_socket_of(call->fd);
 	__u64 cookie;
 	int err;
 
-	if (!sk || !end || !quota)
+	if (!sk || !end)
 		return -EBADF;
 	cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 	if (!cookie || !is_bound_there(sk, call))
 		return -EBADF;
-	if (!count_up(&quota->shadows, quota->limit))
+	if (!shadows_take(call->quota))
 		return -EDQUOT;
 	if (call->key.v4)
 		shadow.end[0] = index;
@@ -241,7 +262,7 @@ static __always_inline int shadow_add(const struct call *call, __u32 index)
 		return 0;
 	if (__sync_fetch_and_add(&end->sockets, -1) == 1)
 		__sync_fetch_and_add(&end->generation, 1);
-	__sync_fetch_and_add(&quota->shadows, -1);
+	shadows_give(call->quota);
 	/* lrpd or an earlier call knows it: its end is that by which it is known. */
 	return err == -EEXIST ? 0 : err;
 }
@@ -283,7 +304,7 @@ static __always_inline int flow_change(struct call *call, struct lrp_flow *flow,
 	__u64 second = *(volatile __u64 *)lrp_entry_second(flow);
 
 	if (first >> 32 != lrp_owner || (__u32)second != new->end ||
-	    second >> 32 == LRP_FLOW_TOMBSTONE)
+	    second >> 32 >= LRP_FLOW_TOMBSTONE_SEEN)
 		return -EEXIST;
 	if (call->op == LRP_FLOW_RESERVE || (call->op == LRP_FLOW_ADD && lrp_entry_counts(second)))
 		return -EEXIST;
@@ -307,6 +328,15 @@ static __always_inline bool flow_evict(const struct call *call, struct lrp_flow 
 	       lrp_entry_remove(&call->key, flow, second);
 }
 
+/* The kernel has more connections on ports of LRP than can be noted: who knows whose four-tuple it is. */
+static __always_inline bool is_crowded(const struct call *call)
+{
+	__u32 index = LRP_PORT_INDEX(!call->key.v4, true, bpf_ntohs(call->end.port));
+	struct lrp_port *port = bpf_map_lookup_elem(&lrp_ports, &index);
+
+	return port && *(volatile __u32 *)&port->flags & LRP_PORT_CROWDED;
+}
+
 static __always_inline int flow_put(struct call *call)
 {
 	struct lrp_flow flow = {.endpoint = call->endpoint, .owner = lrp_owner}, *there;
@@ -323,6 +353,8 @@ static __always_inline int flow_put(struct call *call)
 			return -EADDRNOTAVAIL;
 	}
 	stall_at(2);
+	if (is_crowded(call))
+		return -ENOSPC;
 	if (is_kernels(call))
 		return -EEXIST;
 	there = lrp_entry_find(&call->key);

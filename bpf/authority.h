@@ -47,7 +47,7 @@ struct lrp_end {
 _Static_assert(sizeof(struct lrp_end) == 64, "abi");
 
 /* lrp_end_heads: ARRAY by TCP port in host order -> __u32 first end of the port; 0: the port is not watched.
- * lrpd keeps the lists short, so that programs see all of them. */
+ * lrpd makes no more ends on a port than LRP_ENDS_ON_PORT, so that programs see all of them. */
 #define LRP_PORTS	 65536u
 #define LRP_ENDS_ON_PORT 64u
 

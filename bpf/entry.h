@@ -2,9 +2,10 @@
 /*
  * entry.h - changing exact entries of TCP, for the families' program and lrpd's.
  *
- * Endpoint and owner of an entry are one word, end and generation another. They are changed by compare-and-swap alone: an
- * element that became another four-tuple's in the meantime has other words. An entry is deleted only by whoever has put
- * the tombstone into its second word. Without that, one who looked at an old entry could delete the new
+ * Endpoint and owner of an entry are one word, end and generation another. They are changed by compare-and-swap alone. An
+ * element that became another four-tuple's in the meantime has other words, or is an entry of the same end, that is of the
+ * same family: a family can confuse its own entries by racing with itself, and nobody else's. An entry is deleted only
+ * by whoever has put the tombstone into its second word. Without that, one who looked at an old entry could delete the new
  * one that has its key by then.
  */
 #ifndef LRP_BPF_ENTRY_H
@@ -15,7 +16,8 @@
 
 #include "maps.h"
 
-#define LRP_FLOW_TOMBSTONE 0xffffffffu /* as a generation */
+#define LRP_FLOW_TOMBSTONE	0xffffffffu /* as a generation */
+#define LRP_FLOW_TOMBSTONE_SEEN 0xfffffffeu /* by lrpd, which collects them [watch.bpf.c] */
 
 struct lrp_entry_key {
 	bool v4;
@@ -87,7 +89,7 @@ static __always_inline bool lrp_entry_remove(const struct lrp_entry_key *key, st
 	__u32 owner = *(volatile __u32 *)&flow->owner, end = (__u32)second;
 	struct lrp_family *family = bpf_map_lookup_elem(&lrp_families, &owner);
 
-	if (second >> 32 == LRP_FLOW_TOMBSTONE ||
+	if (second >> 32 >= LRP_FLOW_TOMBSTONE_SEEN ||
 	    !lrp_entry_swap(lrp_entry_second(flow), second,
 			    lrp_entry_word(end, LRP_FLOW_TOMBSTONE)))
 		return false;

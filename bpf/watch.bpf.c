@@ -62,10 +62,14 @@ static __always_inline bool end_leave(__u32 index)
 
 static __always_inline void quota_give(__u32 index)
 {
+	__u32 sum = LRP_QUOTA_ALL;
 	struct lrp_quota *quota = bpf_map_lookup_elem(&lrp_quotas, &index);
+	struct lrp_quota *all = bpf_map_lookup_elem(&lrp_quotas, &sum);
 
 	if (quota)
 		__sync_fetch_and_add(&quota->shadows, -1);
+	if (all && index != LRP_QUOTA_ROOT)
+		__sync_fetch_and_add(&all->shadows, -1);
 }
 
 static __always_inline void left(__u64 cookie)
@@ -128,13 +132,14 @@ static __always_inline void key6_of(const struct sock *sk, struct lrp_flow6 *key
 	key->proto = IPPROTO_TCP;
 }
 
-static __always_inline void kernel_flag(bool v6, __u16 port)
+static __always_inline void kernel_flag(bool v6, __u16 port, bool noted)
 {
 	__u32 index = LRP_PORT_INDEX(v6, true, port);
 	__u64 *word = bpf_map_lookup_elem(&lrp_ports, &index);
 
 	if (word)
-		__sync_fetch_and_or(word, (__u64)LRP_PORT_KERNEL << 32);
+		__sync_fetch_and_or(word, (__u64)(noted ? LRP_PORT_KERNEL : LRP_PORT_CROWDED)
+						  << 32);
 }
 
 static __always_inline void kernel_set4(const struct sock *sk, bool there)
@@ -156,8 +161,7 @@ static __always_inline void kernel_set4(const struct sock *sk, bool there)
 	flow = bpf_map_lookup_elem(&lrp_flows4, &key);
 	if (flow && lrp_entry_counts(*lrp_entry_second(flow)))
 		return;
-	bpf_map_update_elem(&lrp_kernel4, &key, &now, BPF_ANY);
-	kernel_flag(false, port_of(sk));
+	kernel_flag(false, port_of(sk), !bpf_map_update_elem(&lrp_kernel4, &key, &now, BPF_ANY));
 }
 
 static __always_inline void kernel_set6(const struct sock *sk, const struct lrp_flow6 *key,
@@ -173,8 +177,7 @@ static __always_inline void kernel_set6(const struct sock *sk, const struct lrp_
 	flow = bpf_map_lookup_elem(&lrp_flows6, key);
 	if (flow && lrp_entry_counts(*lrp_entry_second(flow)))
 		return;
-	bpf_map_update_elem(&lrp_kernel6, key, &now, BPF_ANY);
-	kernel_flag(true, port_of(sk));
+	kernel_flag(true, port_of(sk), !bpf_map_update_elem(&lrp_kernel6, key, &now, BPF_ANY));
 }
 
 static __always_inline void kernel_set(const struct sock *sk, bool there)
@@ -197,6 +200,21 @@ static __always_inline void kernel_set(const struct sock *sk, bool there)
  * that is possible while those do not listen. Their entries could catch its clients, so they lose
  * the ends. Root's stay.
  */
+/* Would a socket that listens on `addr` get what is sent to the end? */
+static __always_inline bool overlaps(const struct sock *sk, const struct lrp_addr6 *addr,
+				     const struct lrp_end *end)
+{
+	bool v6 = sk->__sk_common.skc_family == AF_INET6;
+
+	if (end->v6 && (!v6 || lrp_addr6_mapped(addr)))
+		return false;
+	if (!end->v6 && v6 && !lrp_addr6_mapped(addr) &&
+	    (!lrp_addr6_zero(addr) || BPF_CORE_READ_BITFIELD(&sk->__sk_common, skc_ipv6only)))
+		return false;
+	return lrp_addr6_zero(addr) || lrp_addr6_zero(&end->addr) ||
+	       lrp_addr6_equal(addr, &end->addr);
+}
+
 static __always_inline bool evict(const struct sock *sk, __u32 index)
 {
 	__u64 cookie = sk->__sk_common.skc_cookie.counter;
@@ -212,9 +230,7 @@ static __always_inline bool evict(const struct sock *sk, __u32 index)
 		end = bpf_map_lookup_elem(&lrp_ends, &index);
 		if (!end)
 			break;
-		if (end->owner && end->uid && end->uid != uid &&
-		    (lrp_addr6_zero(&addr) || lrp_addr6_zero(&end->addr) ||
-		     lrp_addr6_equal(&addr, &end->addr))) {
+		if (end->owner && end->uid && end->uid != uid && overlaps(sk, &addr, end)) {
 			end->owner = 0;
 			__sync_fetch_and_add(&end->generation, 1);
 			any = true;
@@ -240,7 +256,8 @@ int BPF_PROG(lrp_state, struct sock *sk, int before, int now)
 		if (evict(sk, *head))
 			event.index = port;
 	} else if (now == STATE_SYN_SENT || now == STATE_SYN_RECV || now == STATE_ESTABLISHED) {
-		kernel_set(sk, true);
+		if (sk->__sk_common.skc_dport) /* else it has no peer yet */
+			kernel_set(sk, true);
 	} else if (now == STATE_CLOSE && before != STATE_LISTEN) {
 		/* Also if it goes on in TIME_WAIT, without this socket: see kernel_tcp.c. */
 		kernel_set(sk, false);
@@ -282,11 +299,34 @@ static __always_inline bool entry_lives(const struct lrp_flow *flow, __u64 secon
 	       end->owner == owner && (!(second >> 32) || end->generation == second >> 32);
 }
 
-/* Context of lrp_purge: an exact entry of TCP. Deletes it if it lives no longer; then the result is 1. */
+/*
+ * Context of lrp_purge: an exact entry of TCP. Deletes it if it lives no longer; then the result is 1.
+ *
+ * Whoever puts a tombstone into an entry deletes it, but two that race for entries of one family may leave one behind.
+ * lrpd marks a tombstone that it meets, and deletes it when it meets it again: more than a grace period later, when
+ * nobody is about to delete that key any more.
+ */
 struct lrp_purge_call {
 	__u32 v4;
 	struct lrp_flow6 key; /* or lrp_flow4, in its first bytes */
 };
+
+static __always_inline int tombstone(const struct lrp_entry_key *key, struct lrp_flow *flow,
+				     __u64 second)
+{
+	__u32 end = (__u32)second;
+
+	if (second >> 32 == LRP_FLOW_TOMBSTONE)
+		return lrp_entry_swap(lrp_entry_second(flow), second,
+				      lrp_entry_word(end, LRP_FLOW_TOMBSTONE_SEEN))
+			       ? 2
+			       : 0;
+	if (key->v4)
+		bpf_map_delete_elem(&lrp_flows4, &key->key4);
+	else
+		bpf_map_delete_elem(&lrp_flows6, &key->key6);
+	return 2;
+}
 
 SEC("syscall")
 int lrp_purge(struct lrp_purge_call *ctx)
@@ -304,5 +344,7 @@ int lrp_purge(struct lrp_purge_call *ctx)
 	if (!flow || !flow->end)
 		return 0;
 	second = *(volatile __u64 *)lrp_entry_second(flow);
+	if (second >> 32 >= LRP_FLOW_TOMBSTONE_SEEN)
+		return tombstone(&key, flow, second);
 	return !entry_lives(flow, second) && lrp_entry_remove(&key, flow, second);
 }

@@ -339,6 +339,8 @@ int lrp_core_run(struct lrp_core *core)
 	timeout = sooner(timeout, lrp_core_kernel_run(core));
 	lrp_core_sweep(core);
 	timeout = sooner(timeout, lrp_core_reclaim_run(core));
+	lrp_core_owners_run(core);
+	timeout = sooner(timeout, lrp_core_flows_run(core));
 	timeout = sooner(timeout, lrp_core_repair_run(core));
 	lrp_core_quarantine_run(core);
 	timeout = sooner(timeout, lrp_core_resets_run(core));

@@ -13,10 +13,15 @@
 #include "shadow.h"
 #include "watch.h"
 
-#define ENDS_PER_UID	  12288u /* of users other than root; the rest of the table is root's */
-#define ENDS_PER_UID_PORT 8u
-#define IDLE_NS		  (60ull * 1000000000u) /* an end that is kept without a socket there */
-#define IDLE_LOOK_NS	  (5ull * 1000000000u)
+#define ENDS_PER_UID	   12288u	      /* of users other than root */
+#define ENDS_OF_USERS	   (LRP_ENDS / 4 * 3) /* of all of them together; the rest is root's */
+#define ENDS_PER_UID_PORT  8u
+#define ENDS_OF_USERS_PORT (LRP_ENDS_ON_PORT / 4 * 3)
+#define CLAIMS_PER_UID	   4096u
+#define CLAIMS_OF_USERS	   (LRP_CLAIMS / 4 * 3)
+#define IDLE_NS		   (60ull * 1000000000u) /* an end that is kept without a socket there */
+#define IDLE_LOOK_NS	   (5ull * 1000000000u)
+#define LEFT_LOOK_NS	   20000000ull /* between two looks for sockets that have left */
 
 /* ---- the index -------------------------------------------------------------------- */
 
@@ -78,13 +83,24 @@ static void chain_remove(struct lrp_core *core, uint32_t end)
 
 static bool may_have_more(const struct lrp_core *core, uint32_t uid, __be16 port)
 {
-	uint32_t all = 0, here = 0;
+	uint32_t mine = 0, users = 0, here = 0, mine_here = 0;
 
-	for (uint32_t e = 1; e < LRP_ENDS; e++)
-		all += core->state->end[e].use != LRP_END_FREE && core->ends[e].uid == uid;
-	for (uint32_t e = (uint32_t)*head_of(core, port); e; e = core->ends[e].next)
-		here += core->ends[e].uid == uid;
-	return !uid || (all < ENDS_PER_UID && here < ENDS_PER_UID_PORT);
+	for (uint32_t e = (uint32_t)*head_of(core, port); e; e = core->ends[e].next) {
+		here++;
+		mine_here += core->ends[e].uid == uid;
+	}
+	if (here >= LRP_ENDS_ON_PORT)
+		return false;
+	if (!uid)
+		return true;
+	for (uint32_t e = 1; e < LRP_ENDS; e++) {
+		bool used = core->state->end[e].use != LRP_END_FREE;
+
+		users += used && core->ends[e].uid;
+		mine += used && core->ends[e].uid == uid;
+	}
+	return mine < ENDS_PER_UID && users < ENDS_OF_USERS && mine_here < ENDS_PER_UID_PORT &&
+	       here < ENDS_OF_USERS_PORT;
 }
 
 /* One more socket on an end; not on one that the family has lost. */
@@ -157,6 +173,15 @@ int lrp_core_ends_take(struct lrp_core *core, uint32_t owner, struct lrp_publish
 
 /* ---- giving up --------------------------------------------------------------------------- */
 
+/* A grace period that is awaited is awaited to its end. What was given up since is the next one's. */
+static void purge_later(struct lrp_core *core)
+{
+	if (core->end_ticket)
+		core->end_again = true;
+	else
+		core->end_ticket = lrp_core_grace_ask(core);
+}
+
 static void retire(struct lrp_core *core, uint32_t e)
 {
 	struct lrp_end_state *state = &core->state->end[e];
@@ -170,8 +195,8 @@ static void retire(struct lrp_core *core, uint32_t e)
 	if (index_find(core, state) == e)
 		bpf_map_delete_elem(core->map_fd[LRP_MAP_END_INDEX], &key);
 	chain_remove(core, e);
-	state->use = LRP_END_RETIRING;
-	core->end_ticket = lrp_core_grace_ask(core);
+	state->use = core->end_ticket ? LRP_END_RETIRING_NEXT : LRP_END_RETIRING;
+	purge_later(core);
 	lrp_core_sync_tcp_port(core, state->port);
 }
 
@@ -213,30 +238,39 @@ static void retire_left(struct lrp_core *core)
 		    (empty && !core->state->end[e].kept))
 			retire(core, e);
 		else if (empty && __atomic_load_n(&core->ends[e].flows, __ATOMIC_RELAXED))
-			core->end_ticket = lrp_core_grace_ask(core);
+			purge_later(core);
 	}
+}
+
+/* The grace period is over: nobody makes an entry under the ends that were given up before it. */
+static void retiring_over(struct lrp_core *core)
+{
+	bool next = core->end_again;
+
+	core->end_ticket = 0;
+	core->end_again = false;
+	lrp_core_flows_purge(core);
+	for (uint32_t e = 1; e < LRP_ENDS; e++) {
+		struct lrp_end_state *state = &core->state->end[e];
+
+		if (state->use == LRP_END_RETIRING)
+			state->use = LRP_END_RETIRED;
+		else if (state->use == LRP_END_RETIRING_NEXT)
+			state->use = LRP_END_RETIRING;
+	}
+	if (next)
+		purge_later(core);
 }
 
 /* Records in lrp_shadows may name the end still: then its number is not used again. */
 static void retired_free(struct lrp_core *core)
 {
-	bool over = core->end_ticket && lrp_core_grace_over(core, core->end_ticket);
-
-	if (!over && !core->claims_look)
-		return;
-	if (over) {
-		core->end_ticket = 0;
-		lrp_core_flows_purge(core);
-	}
-	for (uint32_t e = 1; e < LRP_ENDS; e++) {
-		struct lrp_end_state *state = &core->state->end[e];
-
-		if (over && state->use == LRP_END_RETIRING)
-			state->use = LRP_END_RETIRED;
-		if (state->use == LRP_END_RETIRED &&
+	if (core->end_ticket && lrp_core_grace_over(core, core->end_ticket))
+		retiring_over(core);
+	for (uint32_t e = 1; e < LRP_ENDS; e++)
+		if (core->state->end[e].use == LRP_END_RETIRED &&
 		    !__atomic_load_n(&core->ends[e].sockets, __ATOMIC_ACQUIRE))
-			state->use = LRP_END_FREE;
-	}
+			core->state->end[e].use = LRP_END_FREE;
 }
 
 /* ---- claims --------------------------------------------------------------------------------- */
@@ -273,6 +307,23 @@ static int keep(struct lrp_core *core, uint32_t owner, struct lrp_published *pub
 	return 0;
 }
 
+static bool may_claim_more(const struct lrp_core *core, uint32_t uid)
+{
+	uint32_t mine = 0, users = 0;
+
+	if (!uid)
+		return true;
+	for (uint32_t c = 0; c < LRP_CLAIMS; c++) {
+		uint32_t other = core->state->owner[core->state->claim[c].owner].uid;
+
+		if (!core->state->claim[c].cookie || !other)
+			continue;
+		users++;
+		mine += other == uid;
+	}
+	return mine < CLAIMS_PER_UID && users < CLAIMS_OF_USERS;
+}
+
 /* The socket's claim from now on; at most one each. */
 static int claim_make(struct lrp_core *core, uint32_t owner, int fd, struct lrp_published *pub)
 {
@@ -281,6 +332,8 @@ static int claim_make(struct lrp_core *core, uint32_t owner, int fd, struct lrp_
 
 	if (claim)
 		return claim->owner == owner ? 0 : -EACCES;
+	if (!may_claim_more(core, core->state->owner[owner].uid))
+		return -EDQUOT;
 	claim = claim_find(core, 0);
 	if (!claim)
 		return -ENOSPC;
@@ -292,13 +345,15 @@ static int claim_make(struct lrp_core *core, uint32_t owner, int fd, struct lrp_
 	return 0;
 }
 
-static int claim_one(struct lrp_core *core, uint32_t owner, int fd, bool kept)
+static int claim_one(struct lrp_core *core, uint32_t owner, int fd, bool kept, bool *fresh)
 {
 	struct lrp_published pub;
 	int err = lrp_core_shadow_read(core, fd, &pub);
 
 	if (!err && pub.proto != IPPROTO_TCP)
 		err = -EPROTONOSUPPORT;
+	if (!err)
+		*fresh |= !lrp_core_port_watched(core, pub.lport);
 	if (!err)
 		err = kept ? keep(core, owner, &pub) : claim_make(core, owner, fd, &pub);
 	if (!err)
@@ -308,14 +363,16 @@ static int claim_one(struct lrp_core *core, uint32_t owner, int fd, bool kept)
 
 int lrp_core_claim(struct lrp_core *core, uint32_t owner, const int *fds, int count, bool kept)
 {
+	bool fresh = false;
 	int err = 0;
 
 	if (core->map_fd[LRP_MAP_PORTS] < 0)
 		return -ENETDOWN;
 	for (int i = 0; i < count && !err; i++)
-		err = claim_one(core, owner, fds[i], kept);
-	/* Before the answer: what the kernel has on these ports stays the kernel's. */
-	lrp_core_kernel_sync(core);
+		err = claim_one(core, owner, fds[i], kept, &fresh);
+	/* Before the answer: what the kernel has on these ports stays the kernel's. Later ones the watcher notes. */
+	if (fresh)
+		lrp_core_kernel_sync(core);
 	return err;
 }
 
@@ -367,16 +424,24 @@ static void kept_idle(struct lrp_core *core)
 
 uint64_t lrp_core_ends_run(struct lrp_core *core)
 {
+	uint64_t now = lrp_core_now_ns(), next;
+
 	if (core->map_fd[LRP_MAP_PORTS] < 0)
 		return 0;
-	if (core->claims_look) {
+	if (core->claims_look && now >= core->next_left_ns) {
 		claims_left(core);
 		retire_left(core);
+		retired_free(core);
+		core->claims_look = false;
+		core->next_left_ns = lrp_core_now_ns() + LEFT_LOOK_NS;
+	} else if (core->end_ticket && lrp_core_grace_over(core, core->end_ticket)) {
+		retired_free(core);
 	}
 	kept_idle(core);
-	retired_free(core);
-	core->claims_look = false;
-	return core->next_idle_ns;
+	next = core->next_idle_ns;
+	if (core->claims_look && (!next || core->next_left_ns < next))
+		next = core->next_left_ns;
+	return next;
 }
 
 void lrp_core_ends_adopt(struct lrp_core *core)
@@ -384,11 +449,13 @@ void lrp_core_ends_adopt(struct lrp_core *core)
 	bool retiring = false, kept = false;
 
 	for (uint32_t e = 1; e < LRP_ENDS; e++) {
+		if (core->state->end[e].use == LRP_END_RETIRING_NEXT)
+			core->state->end[e].use = LRP_END_RETIRING;
 		retiring |= core->state->end[e].use == LRP_END_RETIRING;
 		kept |= core->state->end[e].use == LRP_END_USED && core->state->end[e].kept;
 	}
 	if (retiring)
-		core->end_ticket = lrp_core_grace_ask(core);
+		purge_later(core);
 	if (kept)
 		core->next_idle_ns = lrp_core_now_ns() + IDLE_LOOK_NS;
 	core->claims_look = true;

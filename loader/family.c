@@ -23,11 +23,12 @@ static uint32_t quota_find(struct lrp_core *core, uint32_t uid)
 	for (uint32_t q = LRP_QUOTA_ROOT + 1; q < LRP_QUOTAS; q++) {
 		const struct lrp_quota_state *state = &core->state->quota_of[q];
 
-		if (state->used && state->uid == uid)
+		bool counts = core->quotas && (core->quotas[q].flows || core->quotas[q].shadows);
+
+		/* Sockets that its user passed on may count still: for the same user. */
+		if ((state->used || counts) && state->uid == uid)
 			return q;
-		/* Sockets that its user passed on may count still. */
-		if (!state->used && !unused &&
-		    !(core->quotas && (core->quotas[q].flows || core->quotas[q].shadows)))
+		if (!state->used && !unused && !counts)
 			unused = q;
 	}
 	return unused;
@@ -91,6 +92,11 @@ void lrp_core_family_end(struct lrp_core *core, uint32_t owner)
 
 void lrp_core_families_sync(struct lrp_core *core)
 {
+	for (uint32_t q = 0; q < LRP_QUOTAS; q++)
+		core->state->quota_of[q].used = 0;
+	for (uint32_t o = LRP_OWNER_LRPD + 1; o < LRP_OWNERS; o++)
+		if (core->state->owner[o].used)
+			core->state->quota_of[core->state->owner[o].quota].used++;
 	for (uint32_t q = 0; q < LRP_QUOTAS; q++)
 		quota_write(core, q);
 	for (uint32_t o = LRP_OWNER_LRPD + 1; o < LRP_OWNERS; o++)

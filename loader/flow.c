@@ -194,7 +194,7 @@ static bool left_look(struct lrp_core *core, uint32_t index)
 /* One store: XDP reads target and flags as one word. LRP_PORT_KERNEL is kernel_tcp.c's and the watcher's. */
 static void port_store(struct lrp_core *core, uint32_t index, uint64_t word)
 {
-	const uint64_t kernel = (uint64_t)LRP_PORT_KERNEL << 32;
+	const uint64_t kernel = (uint64_t)(LRP_PORT_KERNEL | LRP_PORT_CROWDED) << 32;
 	uint64_t *at = (uint64_t *)&core->ports[index], was = __atomic_load_n(at, __ATOMIC_ACQUIRE);
 
 	while (!__atomic_compare_exchange_n(at, &was, word | (was & kernel), false,
@@ -445,6 +445,7 @@ int lrp_core_publish(struct lrp_core *core, const struct lrp_request *request, i
 {
 	uint32_t endpoint = request->publish.endpoint, count = request->count;
 	struct lrp_published *pub = published(core, endpoint), new, old;
+	bool was_watched;
 	int err;
 
 	if (core->map_fd[LRP_MAP_PORTS] < 0)
@@ -469,6 +470,7 @@ int lrp_core_publish(struct lrp_core *core, const struct lrp_request *request, i
 		new.sequence = old.sequence;
 	if (old.on)
 		lrp_core_withdraw(core, endpoint);
+	was_watched = lrp_core_port_watched(core, new.lport);
 	err = lrp_core_watch(core, shadow_fd, core->state->endpoint[endpoint].owner, &new,
 			     LRP_SHADOW_PUBLISHED);
 	if (err)
@@ -479,7 +481,7 @@ int lrp_core_publish(struct lrp_core *core, const struct lrp_request *request, i
 	core->state->endpoint[endpoint].missing = 0;
 	lrp_core_sweep_in(core, 400);
 	index_add(core, endpoint);
-	if (new.proto == IPPROTO_TCP)
+	if (new.proto == IPPROTO_TCP && !was_watched)
 		lrp_core_kernel_sync(core);
 	core->sync_error = 0;
 	*refused = sync_socket(core, pub) + count - new.membership_count;
@@ -610,16 +612,19 @@ static void from_flow6(struct lrp_core *core, const void *data)
 /* ---- what the owners write ----------------------------------------------------------- */
 
 #define FLOW_BATCH 4096u /* more than ever are in one bucket */
+#define WALK_NS	   (5ull * 1000000000u)
 
 /* The process that made it has the endpoint still, or one that it forked, and the local end. */
 static bool lives(const struct lrp_core *core, const struct lrp_flow *flow)
 {
-	const struct lrp_endpoint_state *ep = &core->state->endpoint[flow->endpoint];
+	const struct lrp_endpoint_state *ep;
 
-	return flow->endpoint < core->state->endpoints && flow->owner < LRP_OWNERS &&
-	       ep->use == LRP_ENDPOINT_USED && ep->owner == flow->owner &&
-	       core->state->owner[flow->owner].used && !core->state->owner[flow->owner].gone &&
-	       lrp_core_end_counts(core, flow);
+	if (flow->endpoint >= core->state->endpoints)
+		return false;
+	ep = &core->state->endpoint[flow->endpoint];
+	return flow->owner < LRP_OWNERS && ep->use == LRP_ENDPOINT_USED &&
+	       ep->owner == flow->owner && core->state->owner[flow->owner].used &&
+	       !core->state->owner[flow->owner].gone && lrp_core_end_counts(core, flow);
 }
 
 static void peer4(const void *key, struct lrp_core_reset *peer)
@@ -706,11 +711,36 @@ static void purge(struct lrp_core *core, const struct flow_map *m, const uint8_t
 	lrp_core_reset(core, &peer);
 }
 
+static bool any_flows(const struct lrp_core *core)
+{
+	return core->quotas &&
+	       (core->quotas[LRP_QUOTA_ALL].flows || core->quotas[LRP_QUOTA_ROOT].flows);
+}
+
 void lrp_core_flows_purge(struct lrp_core *core)
 {
-	if (core->quotas &&
-	    (core->quotas[LRP_QUOTA_ALL].flows || core->quotas[LRP_QUOTA_ROOT].flows))
+	if (any_flows(core))
 		walk_all(core, purge, NULL);
+}
+
+/* A tombstone that was left behind is marked by one walk and deleted by the next: see lrp_purge. */
+uint64_t lrp_core_flows_run(struct lrp_core *core)
+{
+	uint64_t now = lrp_core_now_ns();
+
+	if (any_flows(core))
+		core->flow_walks = 3;
+	if (!core->flow_walks || core->map_fd[LRP_MAP_FLOWS4] < 0)
+		return 0;
+	if (now >= core->next_walk_ns) {
+		if (core->next_walk_ns) {
+			walk_all(core, purge, NULL);
+			core->flow_walks--;
+		}
+		/* Never more than a fiftieth of a CPU. */
+		core->next_walk_ns = lrp_core_now_ns() + WALK_NS + 50 * (lrp_core_now_ns() - now);
+	}
+	return core->next_walk_ns;
 }
 
 static void note(struct lrp_core *core, const struct flow_map *m, const uint8_t *key,
@@ -753,16 +783,26 @@ void lrp_core_memberships_rebuild(struct lrp_core *core)
 
 int lrp_core_flows_index(struct lrp_core *core)
 {
+	uint32_t *lost = calloc(core->state->endpoints, sizeof(*lost)), count = 0;
+
 	core->by_port = calloc(65536, sizeof(*core->by_port));
 	core->next_on_port = calloc(core->state->endpoints, sizeof(*core->next_on_port));
 	core->left_seen = calloc(LRP_LEFT_ENTRIES, sizeof(*core->left_seen));
-	if (!core->by_port || !core->next_on_port || !core->left_seen)
+	if (!core->by_port || !core->next_on_port || !core->left_seen || !lost) {
+		free(lost);
 		return -ENOMEM;
+	}
 	for (uint32_t e = LRP_ENDPOINT_FIRST; e < core->state->endpoints; e++)
 		if (published(core, e)->on && core->state->endpoint[e].use == LRP_ENDPOINT_USED)
 			index_add(core, e);
-		else
-			published(core, e)->on = 0;
+		else if (published(core, e)->on)
+			lost[count++] = e;
+	/* Closed while lrpd was replaced. */
+	for (uint32_t i = 0; i < count; i++) {
+		published(core, lost[i])->on = 0;
+		lrp_core_unwatch(core, published(core, lost[i])->cookie, LRP_SHADOW_PUBLISHED);
+	}
+	free(lost);
 	return 0;
 }
 

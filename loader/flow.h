@@ -21,6 +21,8 @@ void lrp_core_ports_left(struct lrp_core *core);
 /* Entries of TCP whose endpoint, owner or end is gone; a grace period after that they go, and the peers are reset
  * [reset.h]. */
 void lrp_core_flows_purge(struct lrp_core *core);
+/* From time to time, for tombstones. Returns when to call again; 0: when there are entries. */
+uint64_t lrp_core_flows_run(struct lrp_core *core);
 /* A TCP port has been watched, or is no longer. */
 void lrp_core_sync_tcp_port(struct lrp_core *core, __be16 port);
 

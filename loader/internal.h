@@ -143,7 +143,8 @@ enum lrp_end_use {
 	LRP_END_FREE,
 	LRP_END_USED,
 	LRP_END_RETIRING, /* nobody's; a grace period, then entries that were made under it are purged */
-	LRP_END_RETIRED, /* they are; sockets that it was taken away from name it still */
+	LRP_END_RETIRING_NEXT, /* the same, but of the grace period after the one that is awaited */
+	LRP_END_RETIRED,       /* they are; sockets that it was taken away from name it still */
 };
 
 /* What lrp_ends does not say, since the watcher writes there. */
@@ -306,9 +307,16 @@ struct lrp_core {
 	struct lrp_family *families;
 	struct lrp_quota *quotas;
 	uint64_t *end_heads, *endpoint_owners, *left;
-	uint32_t *left_seen;	      /* [LRP_LEFT_ENTRIES] of `left`, that the maps agree with */
-	int family_prog[LRP_OWNERS];  /* -1: not loaded */
-	uint64_t end_ticket;	      /* grace period of the ends that are retiring; 0: none are */
+	uint32_t *left_seen;	     /* [LRP_LEFT_ENTRIES] of `left`, that the maps agree with */
+	int family_prog[LRP_OWNERS]; /* -1: not loaded */
+	uint64_t end_ticket;	     /* grace period of the ends that are retiring; 0: none are */
+	bool end_again;		     /* and another one after that */
+	uint64_t next_left_ns;	     /* the soonest look for sockets that have left */
+	uint64_t sweep_floor_ns;     /* no sweep before */
+	uint64_t owner_ticket[LRP_OWNERS]; /* gone: until its program has run its last */
+	uint32_t owners_gone;
+	uint64_t next_walk_ns;	      /* through the exact entries */
+	uint32_t flow_walks;	      /* that are to come */
 	uint64_t next_kernel_ns;      /* 0: the kernel has no connection on our ports */
 	uint64_t next_idle_ns;	      /* of ends that are kept; 0: none are */
 	bool claims_look;	      /* a socket has left its port, or an end was taken away */
@@ -445,7 +453,7 @@ void lrp_core_circulate(struct lrp_core *core, struct lrp_core_pool *pool);
 int lrp_core_hello(struct lrp_core *core, struct lrp_core_client *client,
 		   const struct lrp_request *request, struct lrp_reply *reply);
 void lrp_core_owner_sync(struct lrp_core *core, uint32_t owner); /* its record in lrp_owners */
-void lrp_core_owner_free(struct lrp_core *core, uint32_t owner);
+void lrp_core_owners_run(struct lrp_core *core);
 void lrp_core_sweep(struct lrp_core *core);
 void lrp_core_sweep_in(struct lrp_core *core, uint32_t ms); /* at the latest */
 

@@ -47,10 +47,10 @@ static bool is_mapped(const __be32 addr[4])
 }
 
 /* So that XDP asks. The watcher sets the same flag. */
-static void flag(struct lrp_core *core, bool v6, __be16 port, bool on)
+static void flag(struct lrp_core *core, bool v6, __be16 port, uint32_t which, bool on)
 {
 	uint64_t *word = (uint64_t *)&core->ports[LRP_PORT_INDEX(v6, true, ntohs(port))];
-	const uint64_t bit = (uint64_t)LRP_PORT_KERNEL << 32;
+	const uint64_t bit = (uint64_t)which << 32;
 
 	if (on)
 		__atomic_fetch_or(word, bit, __ATOMIC_ACQ_REL);
@@ -115,10 +115,14 @@ static void put(struct sync *sync, const struct inet_diag_msg *msg, bool v6, con
 	if (taken(core, v6 ? LRP_MAP_FLOWS6 : LRP_MAP_FLOWS4, key) ||
 	    !bpf_map_update_elem(fd, key, &sync->now_ns, BPF_EXIST))
 		return;
-	if (!remember(sync, msg->idiag_family, &msg->id) ||
-	    bpf_map_update_elem(fd, key, &sync->now_ns, BPF_NOEXIST))
+	if (!bpf_map_update_elem(fd, key, &sync->now_ns, BPF_NOEXIST)) {
+		flag(core, v6, msg->id.idiag_sport, LRP_PORT_KERNEL, true);
+		/* Should it have ended by now, it stays until it is pruned. */
+		remember(sync, msg->idiag_family, &msg->id);
+	} else if (errno != EEXIST) {
+		flag(core, v6, msg->id.idiag_sport, LRP_PORT_CROWDED, true);
 		sync->failed++;
-	flag(core, v6, msg->id.idiag_sport, true);
+	}
 }
 
 static int on_connection(const struct nlmsghdr *nlh, void *data)
@@ -170,7 +174,7 @@ static void look_again(struct sync *sync)
 	free(sync->family);
 }
 
-void lrp_core_kernel_sync(struct lrp_core *core)
+int lrp_core_kernel_sync(struct lrp_core *core)
 {
 	struct sync sync = {.core = core, .now_ns = lrp_core_now_ns()};
 	int err = lrp_core_diag_dump(AF_INET, IPPROTO_TCP, STATES, 0, on_connection, &sync);
@@ -191,6 +195,7 @@ void lrp_core_kernel_sync(struct lrp_core *core)
 			LRP_KERNELS);
 	if (!core->next_kernel_ns)
 		core->next_kernel_ns = lrp_core_now_ns() + LOOK_NS;
+	return err ? err : sync.failed ? -ENOSPC : 0;
 }
 
 /* ---- what has ended ---------------------------------------------------------------------- */
@@ -206,19 +211,20 @@ static bool has(const struct survivors *s, __be16 port)
 	return s->port[port / 64] >> port % 64 & 1;
 }
 
-/* Deletes what was not seen since. The local port lies at `port_at` of the key. */
-static void prune(int fd, size_t key_size, size_t port_at, uint64_t since_ns, struct survivors *s)
+/* Deletes what was not seen since. False: not all was looked at. The local port lies at `port_at` of the key. */
+static bool prune(int fd, size_t key_size, size_t port_at, uint64_t since_ns, struct survivors *s)
 {
 	uint8_t *keys = malloc(BATCH * key_size);
 	uint64_t *seen = malloc(BATCH * sizeof(*seen));
-	bool more = keys && seen, first = true;
+	bool more = keys && seen, first = true, whole = more;
 	uint32_t from, to, count;
 
 	while (more) {
 		count = BATCH;
 		more = !bpf_map_lookup_batch(fd, first ? NULL : &from, &to, keys, seen, &count,
 					     NULL);
-		if (!more && errno != ENOENT)
+		whole = more || errno == ENOENT;
+		if (!whole)
 			break;
 		first = false;
 		from = to;
@@ -235,6 +241,7 @@ static void prune(int fd, size_t key_size, size_t port_at, uint64_t since_ns, st
 	}
 	free(keys);
 	free(seen);
+	return whole;
 }
 
 static void unflag(struct lrp_core *core, bool v6, const struct survivors *s)
@@ -242,14 +249,14 @@ static void unflag(struct lrp_core *core, bool v6, const struct survivors *s)
 	for (uint32_t port = 1; port < 65536; port++)
 		if (core->ports[LRP_PORT_INDEX(v6, true, port)].flags & LRP_PORT_KERNEL &&
 		    !has(s, htons((uint16_t)port)))
-			flag(core, v6, htons((uint16_t)port), false);
+			flag(core, v6, htons((uint16_t)port), LRP_PORT_KERNEL, false);
 }
 
 static void reflag(struct lrp_core *core, bool v6, const struct survivors *s)
 {
 	for (uint32_t port = 1; port < 65536; port++)
 		if (has(s, htons((uint16_t)port)))
-			flag(core, v6, htons((uint16_t)port), true);
+			flag(core, v6, htons((uint16_t)port), LRP_PORT_KERNEL, true);
 }
 
 static uint32_t look(struct lrp_core *core, bool v6, uint64_t since_ns)
@@ -258,30 +265,42 @@ static uint32_t look(struct lrp_core *core, bool v6, uint64_t since_ns)
 	size_t size = v6 ? sizeof(struct lrp_flow6) : sizeof(struct lrp_flow4);
 	size_t at = v6 ? offsetof(struct lrp_flow6, lport) : offsetof(struct lrp_flow4, lport);
 	struct survivors *s = calloc(2, sizeof(*s));
-	uint32_t count = 0;
+	uint32_t count = 1;
 
-	if (!s)
-		return 1;
-	prune(fd, size, at, since_ns, &s[0]);
-	unflag(core, v6, &s[0]);
-	/* One that the watcher has put there meanwhile may have lost its port's flag. */
-	prune(fd, size, at, 0, &s[1]);
-	reflag(core, v6, &s[1]);
-	count = s[1].count;
+	/* No flag is taken away but by a whole look. */
+	if (s && prune(fd, size, at, since_ns, &s[0])) {
+		unflag(core, v6, &s[0]);
+		/* One that the watcher has put there meanwhile may have lost its port's flag. */
+		prune(fd, size, at, 0, &s[1]);
+		reflag(core, v6, &s[1]);
+		count = s[1].count;
+	}
 	free(s);
 	return count;
+}
+
+/* There is room again, and all that the kernel has was seen. */
+static void uncrowd(struct lrp_core *core)
+{
+	for (uint32_t index = 0; index < LRP_PORT_ENTRIES; index++)
+		if (core->ports[index].flags & LRP_PORT_CROWDED)
+			flag(core, index >> 17, htons((uint16_t)index), LRP_PORT_CROWDED, false);
 }
 
 uint64_t lrp_core_kernel_run(struct lrp_core *core)
 {
 	uint64_t start = lrp_core_now_ns(), end;
 	uint32_t count;
+	int err;
 
 	if (!core->next_kernel_ns || start < core->next_kernel_ns ||
 	    core->map_fd[LRP_MAP_KERNEL4] < 0)
 		return core->next_kernel_ns;
-	lrp_core_kernel_sync(core);
-	count = look(core, false, start) + look(core, true, start);
+	err = lrp_core_kernel_sync(core);
+	/* What was not seen by half a look may be there. */
+	count = err && err != -ENOSPC ? 1 : look(core, false, start) + look(core, true, start);
+	if (!err)
+		uncrowd(core);
 	/* Never more than a fiftieth of a CPU. */
 	end = lrp_core_now_ns();
 	core->next_kernel_ns = end + (count ? LOOK_NS : REST_NS) + 50 * (end - start);

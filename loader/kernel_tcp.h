@@ -9,8 +9,9 @@
 
 #include "internal.h"
 
-/* All that the kernel has now on watched ports is in the maps when this returns. */
-void lrp_core_kernel_sync(struct lrp_core *core);
+/* All that the kernel has now on watched ports is in the maps when this returns. 0; -ENOSPC: there was no room for all, and
+ * their ports are marked; or -errno: not all was seen. */
+int lrp_core_kernel_sync(struct lrp_core *core);
 /* Takes out what has ended. When to come again, 0: there is none. */
 uint64_t lrp_core_kernel_run(struct lrp_core *core);
 

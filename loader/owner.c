@@ -100,6 +100,7 @@ int lrp_core_hello(struct lrp_core *core, struct lrp_core_client *client,
 		owner = client->owner;
 	} else if (owner) {
 		if (owner >= LRP_OWNERS || !core->state->owner[owner].used ||
+		    core->state->owner[owner].gone ||
 		    !same_token(core->state->owner[owner].token, request->hello.token))
 			return -EACCES;
 		/* The same program; another uid only for a process that dropped root's. */
@@ -156,8 +157,7 @@ bool lrp_core_owner_valid(struct lrp_core *core, __u32 owner, uid_t uid)
 	       (core->state->owner[owner].uid == uid || core->state->owner[owner].uid == 0);
 }
 
-/* The last endpoint of a family that is gone has been reclaimed. */
-void lrp_core_owner_free(struct lrp_core *core, uint32_t owner)
+static void owner_free(struct lrp_core *core, uint32_t owner)
 {
 	uint32_t uid = core->state->owner[owner].uid;
 
@@ -209,6 +209,7 @@ void lrp_core_sweep(struct lrp_core *core)
 
 	if (!core->next_sweep_ns || start < core->next_sweep_ns)
 		return;
+	core->sweep_floor_ns = 0;
 	core->next_sweep_ns = 0;
 	lrp_core_ports_left(core);
 	row = calloc(core->state->endpoints, sizeof(*row));
@@ -238,9 +239,8 @@ void lrp_core_sweep(struct lrp_core *core)
 		}
 		/* Never more than a fiftieth of a CPU. */
 		spent = cpu_ns() - spent;
+		core->sweep_floor_ns = start + 50 * spent;
 		lrp_core_sweep_in(core, missing ? SWEEP_SOON_MS : SWEEP_MS);
-		if (core->next_sweep_ns < start + 50 * spent)
-			core->next_sweep_ns = start + 50 * spent;
 	}
 	free(row);
 	free(alive);
@@ -250,6 +250,8 @@ void lrp_core_sweep_in(struct lrp_core *core, uint32_t ms)
 {
 	uint64_t at = lrp_core_now_ns() + (uint64_t)ms * 1000000u;
 
+	if (at < core->sweep_floor_ns)
+		at = core->sweep_floor_ns;
 	if (!core->next_sweep_ns || at < core->next_sweep_ns)
 		core->next_sweep_ns = at;
 }
@@ -262,7 +264,10 @@ void lrp_core_client_gone(struct lrp_core *core, __u32 owner, bool family_gone)
 		lrp_core_sweep_in(core, 0);
 		return;
 	}
+	if (core->state->owner[owner].gone)
+		return;
 	core->state->owner[owner].gone = 1;
+	core->owners_gone++;
 	lrp_core_family_shut(core, owner);
 	lrp_core_claims_owner_gone(core, owner);
 	for (uint32_t i = 0; i < LRP_MAX_DEVICES; i++)
@@ -274,9 +279,33 @@ void lrp_core_client_gone(struct lrp_core *core, __u32 owner, bool family_gone)
 		if (ep->use == LRP_ENDPOINT_USED && ep->owner == owner)
 			lrp_core_release(core, e);
 	}
-	/* With endpoints it is freed when they have been reclaimed, its entries purged. */
-	if (!core->state->owner[owner].endpoints)
-		lrp_core_owner_free(core, owner);
+	/* Its program may run still, and make entries: see lrp_core_owners_run(). */
+	core->owner_ticket[owner] = lrp_core_grace_ask(core);
+}
+
+/*
+ * Frees the families that are gone: their program has run its last, their endpoints have been
+ * reclaimed, and the entries that they made are purged. Their number is used again from then on.
+ */
+void lrp_core_owners_run(struct lrp_core *core)
+{
+	bool purged = false;
+
+	for (uint32_t o = LRP_OWNER_LRPD + 1; core->owners_gone && o < LRP_OWNERS; o++) {
+		const struct lrp_owner_state *state = &core->state->owner[o];
+
+		if (!state->used || !state->gone || state->endpoints ||
+		    !lrp_core_grace_over(core, core->owner_ticket[o]))
+			continue;
+		/* Its own entries are among its user's. */
+		if (!purged && (!core->quotas || core->quotas[state->quota].flows)) {
+			lrp_core_flows_purge(core);
+			purged = true;
+		}
+		core->owners_gone--;
+		core->owner_ticket[o] = 0;
+		owner_free(core, o);
+	}
 }
 
 void lrp_core_member_gone(struct lrp_core *core, __u32 owner, pid_t pid)

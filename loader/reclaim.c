@@ -296,11 +296,7 @@ static void take_back(struct lrp_core *core)
 	core->closing -= batch->count;
 	lrp_core_reclaim_forget(core);
 	for (uint32_t o = LRP_OWNER_LRPD + 1; o < LRP_OWNERS; o++) {
-		if (!core->state->owner[o].used)
-			continue;
-		if (core->state->owner[o].gone && !core->state->owner[o].endpoints)
-			lrp_core_owner_free(core, o);
-		else
+		if (core->state->owner[o].used)
 			lrp_core_owner_sync(core, o);
 	}
 	lrp_core_guarantees(core);

@@ -279,6 +279,11 @@ int lrp_core_state_take_over(struct lrp_core *core, char *error)
 		if (core->state->endpoint[e].use != LRP_ENDPOINT_FREE)
 			core->state->owner[core->state->endpoint[e].owner].endpoints++;
 	}
+	for (uint32_t o = LRP_OWNER_LRPD + 1; o < LRP_OWNERS; o++)
+		if (core->state->owner[o].used && core->state->owner[o].gone) {
+			core->owners_gone++;
+			core->owner_ticket[o] = lrp_core_grace_ask(core);
+		}
 	lrp_core_user_pages_adopt(core);
 	lrp_core_guarantees(core);
 	lrp_core_sweep_in(core, 0);

@@ -13,6 +13,7 @@
 
 #include <bpf/bpf.h>
 
+#include "family.h"
 #include "../runtime/base/log.h"
 #include "hold.h"
 #include "umem.h"
@@ -183,6 +184,7 @@ static void page_lost(struct lrp_core *core, uint32_t page, int err)
 		for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++)
 			if (lrp_core_pool_on(&core->pool[i]))
 				lrp_core_channel_shut(core, &core->pool[i], e);
+		lrp_core_family_endpoint(core, e, 0);
 		ep->use = LRP_ENDPOINT_CLOSING;
 		core->closing++;
 		n++;
