@@ -93,6 +93,12 @@ static __always_inline bool lrp_entry_remove(const struct lrp_entry_key *key, st
 	    !lrp_entry_swap(lrp_entry_second(flow), second,
 			    lrp_entry_word(end, LRP_FLOW_TOMBSTONE)))
 		return false;
+	/* Nobody else deletes it from now on, so its key stays what it is. Is it ours? */
+	if (lrp_entry_find(key) != flow) {
+		lrp_entry_swap(lrp_entry_second(flow), lrp_entry_word(end, LRP_FLOW_TOMBSTONE),
+			       second);
+		return false;
+	}
 	if (key->v4)
 		bpf_map_delete_elem(&lrp_flows4, &key->key4);
 	else

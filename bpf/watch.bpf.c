@@ -72,12 +72,20 @@ static __always_inline void quota_give(__u32 index)
 		__sync_fetch_and_add(&all->shadows, -1);
 }
 
+static __always_inline void count_left(__u32 index)
+{
+	__u32 *count = bpf_map_lookup_elem(&lrp_left, &index);
+
+	if (count)
+		__sync_fetch_and_add(count, 1);
+}
+
 static __always_inline void left(__u64 cookie)
 {
 	struct lrp_event event = {.kind = LRP_EVENT_LEFT};
 	struct lrp_shadow *found, shadow;
 	bool tell;
-	__u32 *count, flags;
+	__u32 flags;
 
 	found = bpf_map_lookup_elem(&lrp_shadows, &cookie);
 	if (!found)
@@ -87,9 +95,8 @@ static __always_inline void left(__u64 cookie)
 	if (bpf_map_delete_elem(&lrp_shadows, &cookie))
 		return;
 	event.index = LRP_LEFT_INDEX(shadow.tcp, shadow.port);
-	count = bpf_map_lookup_elem(&lrp_left, &event.index);
-	if (count && shadow.reasons != LRP_SHADOW_FOUND)
-		__sync_fetch_and_add(count, 1);
+	if (shadow.reasons != LRP_SHADOW_FOUND)
+		count_left(event.index);
 	/* Of TCP others go on by their exact entries. */
 	flags = shadow.tcp ? LRP_PORT_ANY | LRP_PORT_BINDS
 			   : LRP_PORT_ANY | LRP_PORT_BINDS | LRP_PORT_FLOWS | LRP_PORT_MULTICAST;
@@ -112,6 +119,40 @@ int lrp_release(struct bpf_sock *sk)
 	if (bpf_get_netns_cookie(sk) == lrp_netns)
 		left(bpf_get_socket_cookie(sk));
 	return 1;
+}
+
+/* ---- who comes beside ------------------------------------------------------------------- */
+
+static __always_inline bool is_served(bool v6, __u16 port)
+{
+	__u32 index = LRP_PORT_INDEX(v6, false, port);
+	struct lrp_port *word = bpf_map_lookup_elem(&lrp_ports, &index);
+
+	return word && word->flags;
+}
+
+/* Somebody's socket on a port of ours: lrpd looks whose it is. Of TCP those that listen matter: see lrp_state. */
+static __always_inline int bound(struct bpf_sock *sk)
+{
+	struct lrp_event event = {.kind = LRP_EVENT_BOUND, .index = sk->src_port};
+
+	if (sk->protocol == IPPROTO_UDP &&
+	    (is_served(false, event.index) || is_served(true, event.index)) &&
+	    bpf_get_netns_cookie(sk) == lrp_netns)
+		bpf_ringbuf_output(&lrp_events, &event, sizeof(event), 0);
+	return 1;
+}
+
+SEC("cgroup/post_bind4")
+int lrp_bound4(struct bpf_sock *sk)
+{
+	return bound(sk);
+}
+
+SEC("cgroup/post_bind6")
+int lrp_bound6(struct bpf_sock *sk)
+{
+	return bound(sk);
 }
 
 /* ---- connections of the kernel's ------------------------------------------------------- */
@@ -253,8 +294,13 @@ int BPF_PROG(lrp_state, struct sock *sk, int before, int now)
 	if (!head || !*head || !is_ours(sk))
 		return 0;
 	if (now == STATE_LISTEN) {
-		if (evict(sk, *head))
+		if (evict(sk, *head)) {
+			/* A listener of theirs goes too. */
+			port_shut(false, true, port, LRP_PORT_ANY | LRP_PORT_BINDS);
+			port_shut(true, true, port, LRP_PORT_ANY | LRP_PORT_BINDS);
+			count_left(LRP_LEFT_INDEX(true, port));
 			event.index = port;
+		}
 	} else if (now == STATE_SYN_SENT || now == STATE_SYN_RECV || now == STATE_ESTABLISHED) {
 		if (sk->__sk_common.skc_dport) /* else it has no peer yet */
 			kernel_set(sk, true);

@@ -14,6 +14,7 @@
 
 #include "../runtime/base/log.h"
 #include "closer.h"
+#include "beside.h"
 #include "end.h"
 #include "flow.h"
 #include "fragment.h"
@@ -337,6 +338,7 @@ int lrp_core_run(struct lrp_core *core)
 	timeout = lrp_core_strays_run(core);
 	timeout = sooner(timeout, lrp_core_ends_run(core));
 	timeout = sooner(timeout, lrp_core_kernel_run(core));
+	timeout = sooner(timeout, lrp_core_beside_run(core));
 	lrp_core_sweep(core);
 	timeout = sooner(timeout, lrp_core_reclaim_run(core));
 	lrp_core_owners_run(core);

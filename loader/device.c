@@ -15,6 +15,7 @@
 #include "../runtime/base/log.h"
 #include "../runtime/channel/ring_map.h"
 #include "family.h"
+#include "beside.h"
 #include "flow.h"
 #include "fragment.h"
 #include "kernel.h"
@@ -72,7 +73,10 @@ static int on_event(void *arg, void *data, size_t size)
 		lrp_core_port_left(core, event->index);
 		break;
 	case LRP_EVENT_EVICT:
-		core->claims_look = true;
+		lrp_core_port_left(core, LRP_LEFT_INDEX(true, event->index));
+		break;
+	case LRP_EVENT_BOUND:
+		lrp_core_port_bound(core, event->index);
 		break;
 	}
 	return 0;

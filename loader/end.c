@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../runtime/base/log.h"
+#include "beside.h"
 #include "end.h"
 #include "flow.h"
 #include "grace.h"
@@ -54,6 +55,12 @@ bool lrp_core_port_watched(const struct lrp_core *core, __be16 port)
 	return *head_of(core, port) != 0;
 }
 
+/*
+ * Stands on ports that are watched before anybody has an end there: the watcher follows the
+ * kernel's connections from then on. Nobody's, and the last of its chain.
+ */
+#define NOBODYS_END (LRP_ENDS - 1)
+
 static void chain_add(struct lrp_core *core, uint32_t end)
 {
 	uint64_t *head = head_of(core, core->state->end[end].port);
@@ -62,9 +69,9 @@ static void chain_add(struct lrp_core *core, uint32_t end)
 	__atomic_store_n(head, end, __ATOMIC_RELEASE);
 }
 
-static void chain_remove(struct lrp_core *core, uint32_t end)
+static void chain_remove(struct lrp_core *core, __be16 port, uint32_t end)
 {
-	uint64_t *head = head_of(core, core->state->end[end].port);
+	uint64_t *head = head_of(core, port);
 	uint32_t at;
 
 	if (*head == end) {
@@ -77,6 +84,32 @@ static void chain_remove(struct lrp_core *core, uint32_t end)
 					 __ATOMIC_RELEASE);
 			return;
 		}
+}
+
+int lrp_core_ports_begin(struct lrp_core *core, const __be16 *ports, int count)
+{
+	bool fresh = false;
+	int err;
+
+	for (int i = 0; i < count; i++)
+		if (!lrp_core_port_watched(core, ports[i])) {
+			__atomic_store_n(head_of(core, ports[i]), NOBODYS_END, __ATOMIC_RELEASE);
+			fresh = true;
+		}
+	if (!fresh)
+		return 0;
+	err = lrp_core_kernel_sync(core);
+	/* Without room for all their ports are marked. */
+	return err == -ENOSPC ? 0 : err;
+}
+
+void lrp_core_ports_done(struct lrp_core *core, const __be16 *ports, int count)
+{
+	for (int i = 0; i < count; i++) {
+		chain_remove(core, ports[i], NOBODYS_END);
+		if (!lrp_core_port_watched(core, ports[i]))
+			lrp_core_sync_tcp_port(core, ports[i]);
+	}
 }
 
 /* ---- taking ----------------------------------------------------------------------------- */
@@ -122,9 +155,9 @@ static int end_make(struct lrp_core *core, const struct lrp_end_state *like)
 
 	if (!may_have_more(core, uid, like->port))
 		return -EDQUOT;
-	for (e = 1; e < LRP_ENDS && core->state->end[e].use != LRP_END_FREE; e++)
+	for (e = 1; e < NOBODYS_END && core->state->end[e].use != LRP_END_FREE; e++)
 		;
-	if (e == LRP_ENDS)
+	if (e == NOBODYS_END)
 		return -ENOSPC;
 	end = &core->ends[e];
 	end->uid = uid;
@@ -194,7 +227,7 @@ static void retire(struct lrp_core *core, uint32_t e)
 	/* A newer end of the same family may stand there by now. */
 	if (index_find(core, state) == e)
 		bpf_map_delete_elem(core->map_fd[LRP_MAP_END_INDEX], &key);
-	chain_remove(core, e);
+	chain_remove(core, state->port, e);
 	state->use = core->end_ticket ? LRP_END_RETIRING_NEXT : LRP_END_RETIRING;
 	purge_later(core);
 	lrp_core_sync_tcp_port(core, state->port);
@@ -207,6 +240,14 @@ static void nobody_has(struct lrp_core *core, uint32_t e)
 		retire(core, e);
 	else
 		__atomic_fetch_add(&core->ends[e].generation, 1, __ATOMIC_ACQ_REL);
+}
+
+bool lrp_core_ends_held(const struct lrp_core *core, const uint32_t end[2])
+{
+	for (int i = 0; i < 2; i++)
+		if (end[i] && !__atomic_load_n(&core->ends[end[i]].owner, __ATOMIC_ACQUIRE))
+			return false;
+	return true;
 }
 
 void lrp_core_ends_give(struct lrp_core *core, const uint32_t end[2])
@@ -345,15 +386,13 @@ static int claim_make(struct lrp_core *core, uint32_t owner, int fd, struct lrp_
 	return 0;
 }
 
-static int claim_one(struct lrp_core *core, uint32_t owner, int fd, bool kept, bool *fresh)
+static int claim_one(struct lrp_core *core, uint32_t owner, int fd, bool kept)
 {
 	struct lrp_published pub;
 	int err = lrp_core_shadow_read(core, fd, &pub);
 
-	if (!err && pub.proto != IPPROTO_TCP)
-		err = -EPROTONOSUPPORT;
 	if (!err)
-		*fresh |= !lrp_core_port_watched(core, pub.lport);
+		err = lrp_core_beside(core, &pub, core->state->owner[owner].uid);
 	if (!err)
 		err = kept ? keep(core, owner, &pub) : claim_make(core, owner, fd, &pub);
 	if (!err)
@@ -361,18 +400,36 @@ static int claim_one(struct lrp_core *core, uint32_t owner, int fd, bool kept, b
 	return err;
 }
 
+static int claim_ports(struct lrp_core *core, const int *fds, int count, __be16 *ports)
+{
+	for (int i = 0; i < count; i++) {
+		struct lrp_published pub;
+		int err = lrp_core_shadow_read(core, fds[i], &pub);
+
+		if (!err && pub.proto != IPPROTO_TCP)
+			err = -EPROTONOSUPPORT;
+		if (err)
+			return err;
+		ports[i] = pub.lport;
+	}
+	return 0;
+}
+
+/* What the kernel has on these ports stays the kernel's: it is known before an end is the owner's. */
 int lrp_core_claim(struct lrp_core *core, uint32_t owner, const int *fds, int count, bool kept)
 {
-	bool fresh = false;
-	int err = 0;
+	__be16 ports[LRP_CONTROL_MAX_FDS] = {0};
+	int err;
 
 	if (core->map_fd[LRP_MAP_PORTS] < 0)
 		return -ENETDOWN;
+	err = claim_ports(core, fds, count, ports);
+	if (err)
+		return err;
+	err = lrp_core_ports_begin(core, ports, count);
 	for (int i = 0; i < count && !err; i++)
-		err = claim_one(core, owner, fds[i], kept, &fresh);
-	/* Before the answer: what the kernel has on these ports stays the kernel's. Later ones the watcher notes. */
-	if (fresh)
-		lrp_core_kernel_sync(core);
+		err = claim_one(core, owner, fds[i], kept);
+	lrp_core_ports_done(core, ports, count);
 	return err;
 }
 
@@ -447,6 +504,11 @@ uint64_t lrp_core_ends_run(struct lrp_core *core)
 void lrp_core_ends_adopt(struct lrp_core *core)
 {
 	bool retiring = false, kept = false;
+
+	/* Of an lrpd that died meanwhile. */
+	for (uint32_t port = 1; port < LRP_PORTS; port++)
+		if (core->end_heads[port])
+			chain_remove(core, htons((uint16_t)port), NOBODYS_END);
 
 	for (uint32_t e = 1; e < LRP_ENDS; e++) {
 		if (core->state->end[e].use == LRP_END_RETIRING_NEXT)

@@ -14,9 +14,16 @@
 /* One more socket of the owner's on the ends of *pub, which become pub->end. 0 or -errno: EDQUOT, ENOSPC. */
 int lrp_core_ends_take(struct lrp_core *core, uint32_t owner, struct lrp_published *pub);
 /* One socket fewer. */
+/* False: one of them was taken away from its family. */
+bool lrp_core_ends_held(const struct lrp_core *core, const uint32_t end[2]);
 void lrp_core_ends_give(struct lrp_core *core, const uint32_t end[2]);
 /* A watched port: XDP looks for exact entries of connections there. */
 bool lrp_core_port_watched(const struct lrp_core *core, __be16 port);
+
+/* From here on the ports are watched, and the connections that the kernel has there are known.
+ * After that ends may be taken there. 0; or -errno: not all connections are known. Always followed by the second. */
+int lrp_core_ports_begin(struct lrp_core *core, const __be16 *ports, int count);
+void lrp_core_ports_done(struct lrp_core *core, const __be16 *ports, int count);
 /* Does an exact entry of TCP count: its end has not been given up since it was made. */
 bool lrp_core_end_counts(const struct lrp_core *core, const struct lrp_flow *flow);
 

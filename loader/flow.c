@@ -27,6 +27,7 @@
 #include "../runtime/base/log.h"
 #include "end.h"
 #include "family.h"
+#include "beside.h"
 #include "flow.h"
 #include "fragment.h"
 #include "kernel_tcp.h"
@@ -186,7 +187,8 @@ static bool left_look(struct lrp_core *core, uint32_t index)
 		struct lrp_published *pub = published(core, e);
 
 		if (pub->on && LRP_LEFT_INDEX(pub->proto == IPPROTO_TCP, ntohs(port)) == index)
-			pub->left |= !lrp_core_watched(core, pub->cookie);
+			pub->left |= !lrp_core_watched(core, pub->cookie) ||
+				     !lrp_core_ends_held(core, pub->end);
 	}
 	return false;
 }
@@ -444,8 +446,8 @@ int lrp_core_publish(struct lrp_core *core, const struct lrp_request *request, i
 		     uint32_t *refused)
 {
 	uint32_t endpoint = request->publish.endpoint, count = request->count;
+	uint32_t owner = core->state->endpoint[endpoint].owner;
 	struct lrp_published *pub = published(core, endpoint), new, old;
-	bool was_watched;
 	int err;
 
 	if (core->map_fd[LRP_MAP_PORTS] < 0)
@@ -470,9 +472,18 @@ int lrp_core_publish(struct lrp_core *core, const struct lrp_request *request, i
 		new.sequence = old.sequence;
 	if (old.on)
 		lrp_core_withdraw(core, endpoint);
-	was_watched = lrp_core_port_watched(core, new.lport);
-	err = lrp_core_watch(core, shadow_fd, core->state->endpoint[endpoint].owner, &new,
-			     LRP_SHADOW_PUBLISHED);
+	if (new.proto == IPPROTO_TCP)
+		err = lrp_core_ports_begin(core, &new.lport, 1);
+	if (!err)
+		err = lrp_core_watch(core, shadow_fd, owner, &new, LRP_SHADOW_PUBLISHED);
+	/* What binds or listens from now on is noticed. */
+	if (!err) {
+		err = lrp_core_beside(core, &new, core->state->owner[owner].uid);
+		if (err)
+			lrp_core_unwatch(core, new.cookie, LRP_SHADOW_PUBLISHED);
+	}
+	if (new.proto == IPPROTO_TCP)
+		lrp_core_ports_done(core, &new.lport, 1);
 	if (err)
 		return err;
 	*pub = new;
@@ -481,12 +492,14 @@ int lrp_core_publish(struct lrp_core *core, const struct lrp_request *request, i
 	core->state->endpoint[endpoint].missing = 0;
 	lrp_core_sweep_in(core, 400);
 	index_add(core, endpoint);
-	if (new.proto == IPPROTO_TCP && !was_watched)
-		lrp_core_kernel_sync(core);
 	core->sync_error = 0;
 	*refused = sync_socket(core, pub) + count - new.membership_count;
-	if (!core->sync_error)
+	if (!core->sync_error) {
+		/* Who bound after we had looked, and before the port was ours? */
+		if (new.proto == IPPROTO_UDP && core->state->owner[owner].uid)
+			lrp_core_port_bound(core, ntohs(new.lport));
 		return 0;
+	}
 	/* Half in the maps is worse than not: the shadow serves it. */
 	lrp_core_withdraw(core, endpoint);
 	return -ENOSPC;

@@ -20,9 +20,10 @@
 
 #define SOCK_BINDPORT_LOCK 8 /* include/net/sock.h */
 
-enum { LINK_RELEASE, LINK_STATE, LINKS };
+enum { LINK_RELEASE, LINK_STATE, LINK_BOUND4, LINK_BOUND6, LINKS };
 
-static const char *const link_name[LINKS] = {"watch:release", "watch:state"};
+static const char *const link_name[LINKS] = {"watch:release", "watch:state", "watch:bound4",
+					     "watch:bound6"};
 
 struct lrp_core_watch {
 	int link[LINKS];	/* -1: none */
@@ -38,7 +39,8 @@ static struct lrp_core_watch *watch_of(struct lrp_core *core)
 	watch = calloc(1, sizeof(*watch));
 	if (!watch)
 		return NULL;
-	watch->link[LINK_RELEASE] = watch->link[LINK_STATE] = -1;
+	for (int i = 0; i < LINKS; i++)
+		watch->link[i] = -1;
 	watch->locks_fd = watch->purge_fd = -1;
 	return core->watch = watch;
 }
@@ -67,14 +69,13 @@ static int cgroup_root(void)
 	return root < 0 ? err : root;
 }
 
-static int attach_release(const struct watch_bpf *skel)
+static int attach_cgroup(const struct bpf_program *program, enum bpf_attach_type type)
 {
 	int root = cgroup_root(), link;
 
 	if (root < 0)
 		return root;
-	link = bpf_link_create(bpf_program__fd(skel->progs.lrp_release), root,
-			       BPF_CGROUP_INET_SOCK_RELEASE, NULL);
+	link = bpf_link_create(bpf_program__fd(program), root, type, NULL);
 	if (link < 0)
 		link = -errno;
 	close(root);
@@ -92,7 +93,7 @@ int lrp_core_watch_open(struct lrp_core *core, char *text)
 {
 	struct lrp_core_watch *watch = watch_of(core);
 	struct watch_bpf *skel;
-	int link[LINKS] = {-1, -1}, err;
+	int link[LINKS] = {-1, -1, -1, -1}, err;
 
 	if (!watch)
 		return lrp_core_error(text, -ENOMEM, "out of memory");
@@ -112,10 +113,13 @@ int lrp_core_watch_open(struct lrp_core *core, char *text)
 			       strerror(-err));
 		goto out;
 	}
-	link[LINK_RELEASE] = attach_release(skel);
-	if (link[LINK_RELEASE] < 0)
-		err = lrp_core_error(text, link[LINK_RELEASE], "attaching to the root cgroup: %s",
-				     strerror(-link[LINK_RELEASE]));
+	link[LINK_RELEASE] = attach_cgroup(skel->progs.lrp_release, BPF_CGROUP_INET_SOCK_RELEASE);
+	link[LINK_BOUND4] = attach_cgroup(skel->progs.lrp_bound4, BPF_CGROUP_INET4_POST_BIND);
+	link[LINK_BOUND6] = attach_cgroup(skel->progs.lrp_bound6, BPF_CGROUP_INET6_POST_BIND);
+	for (int i = 0; i < LINKS && !err; i++)
+		if (i != LINK_STATE && link[i] < 0)
+			err = lrp_core_error(text, link[i], "attaching to the root cgroup: %s",
+					     strerror(-link[i]));
 	if (!err)
 		link[LINK_STATE] = attach_state(skel);
 	if (!err && link[LINK_STATE] < 0)

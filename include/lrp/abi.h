@@ -393,6 +393,7 @@ enum lrp_event_kind {
 	LRP_EVENT_SHORT = 1, /* index: ifindex; queue: its pool is short of frames that circulate */
 	LRP_EVENT_LEFT,	 /* index: LRP_LEFT_INDEX() of the port that a published socket has left */
 	LRP_EVENT_EVICT, /* index: TCP port; families have lost ends of it to a kernel socket */
+	LRP_EVENT_BOUND, /* index: UDP port that has a socket, and on which one was bound */
 };
 struct lrp_event {
 	__u32 kind; /* enum lrp_event_kind */

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* beside.c - see beside.h. */
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/inet_diag.h>
+#include <linux/sock_diag.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <time.h>
+
+#include "../runtime/base/log.h"
+#include "beside.h"
+#include "flow.h"
+#include "shadow.h"
+
+#define STATE_LISTEN 10		 /* include/net/tcp_states.h */
+#define LOOK_NS	     20000000ull /* between two looks: strangers bind as often as they like */
+
+struct beside {
+	const struct lrp_core *core;
+	const struct lrp_published *pub;
+	uint32_t uid;	     /* of the family */
+	uint32_t own, other; /* of the socket, of one beside it that is not `uid`'s */
+	bool own_seen, other_seen, more_users;
+};
+
+/* What a socket of the kernel receives. */
+struct place {
+	struct lrp_addr6 addr; /* IPv4: mapped */
+	bool v4, v6, wildcard;
+};
+
+static int on_attribute(const struct nlattr *attr, void *data)
+{
+	if (mnl_attr_get_type(attr) == INET_DIAG_SKV6ONLY)
+		*(bool *)data = mnl_attr_get_u8(attr) != 0;
+	return MNL_CB_OK;
+}
+
+static void place_of(const struct nlmsghdr *nlh, const struct inet_diag_msg *msg,
+		     struct place *place)
+{
+	static const struct lrp_addr6 none, mapped = {.byte = {[10] = 0xff, [11] = 0xff}};
+	bool only = false;
+
+	*place = (struct place){.addr = mapped};
+	if (msg->idiag_family == AF_INET) {
+		memcpy(&place->addr.byte[12], msg->id.idiag_src, 4);
+		place->v4 = true;
+		place->wildcard = !msg->id.idiag_src[0];
+		return;
+	}
+	mnl_attr_parse(nlh, sizeof(*msg), on_attribute, &only);
+	memcpy(&place->addr, msg->id.idiag_src, sizeof(place->addr));
+	place->wildcard = !memcmp(&place->addr, &none, sizeof(none));
+	place->v4 = !memcmp(&place->addr, &mapped, 12) || (place->wildcard && !only);
+	place->v6 = memcmp(&place->addr, &mapped, 12) != 0;
+}
+
+static bool overlaps(const struct lrp_published *pub, const struct place *place)
+{
+	return ((pub->v4 && place->v4) || (pub->v6 && place->v6)) &&
+	       (pub->wildcard || place->wildcard ||
+		!memcmp(&pub->laddr, &place->addr, sizeof(place->addr)));
+}
+
+/* One on a device that is not ours receives nothing that comes in on ours. */
+static bool on_our_device(const struct lrp_core *core, uint32_t ifindex)
+{
+	for (uint32_t i = 0; ifindex && i < LRP_MAX_DEVICES; i++)
+		if (core->state->device[i].used && core->state->device[i].ifindex == ifindex)
+			return true;
+	return !ifindex;
+}
+
+static int on_socket(const struct nlmsghdr *nlh, void *data)
+{
+	const struct inet_diag_msg *msg = mnl_nlmsg_get_payload(nlh);
+	struct beside *beside = data;
+	struct place place;
+
+	if (nlh->nlmsg_type != SOCK_DIAG_BY_FAMILY || msg->id.idiag_sport != beside->pub->lport)
+		return MNL_CB_OK;
+	if ((msg->id.idiag_cookie[0] | (uint64_t)msg->id.idiag_cookie[1] << 32) ==
+	    beside->pub->cookie) {
+		beside->own = msg->idiag_uid;
+		beside->own_seen = true;
+		return MNL_CB_OK;
+	}
+	place_of(nlh, msg, &place);
+	if (msg->idiag_uid == beside->uid || !overlaps(beside->pub, &place) ||
+	    !on_our_device(beside->core, msg->id.idiag_if))
+		return MNL_CB_OK;
+	beside->more_users |= beside->other_seen && beside->other != msg->idiag_uid;
+	beside->other = msg->idiag_uid;
+	beside->other_seen = true;
+	return MNL_CB_OK;
+}
+
+int lrp_core_beside(const struct lrp_core *core, const struct lrp_published *pub, uint32_t uid)
+{
+	struct beside beside = {.core = core, .pub = pub, .uid = uid};
+	uint32_t states = pub->proto == IPPROTO_TCP ? 1u << STATE_LISTEN : ~0u;
+	int err;
+
+	/* The kernel gives a connected socket what its peer sends, whoever else is there. */
+	if (pub->proto == IPPROTO_UDP && pub->connected)
+		return 0;
+	err = lrp_core_diag_dump(AF_INET, pub->proto, states, pub->lport, on_socket, &beside);
+	if (!err)
+		err = lrp_core_diag_dump(AF_INET6, pub->proto, states, pub->lport, on_socket,
+					 &beside);
+	if (err)
+		return err;
+	/* A socket that was passed on has the user's who made it, and so have those of its group. */
+	return beside.other_seen &&
+			       (beside.more_users || !beside.own_seen || beside.other != beside.own)
+		       ? -EADDRINUSE
+		       : 0;
+}
+
+/* ---- who binds later ------------------------------------------------------------------- */
+
+void lrp_core_port_bound(struct lrp_core *core, uint32_t port)
+{
+	core->bound[port % 65536 / 64] |= 1ull << port % 64;
+	if (!core->next_beside_ns)
+		core->next_beside_ns = core->beside_floor_ns ? core->beside_floor_ns : 1;
+}
+
+static void look(struct lrp_core *core, uint32_t port)
+{
+	for (uint32_t e = LRP_ENDPOINT_FIRST; e < core->state->endpoints; e++) {
+		const struct lrp_endpoint_state *ep = &core->state->endpoint[e];
+		uint32_t uid = core->state->owner[ep->owner].uid;
+
+		if (ep->use != LRP_ENDPOINT_USED || !ep->pub.on || ep->pub.proto != IPPROTO_UDP ||
+		    ep->pub.lport != htons((uint16_t)port) ||
+		    lrp_core_beside(core, &ep->pub, uid) != -EADDRINUSE)
+			continue;
+		lrp_log(LRP_LOG_INFO,
+			"lrpd: UDP port %u of uid %u: another user's socket is beside it: the "
+			"kernel's from now on",
+			port, uid);
+		lrp_core_withdraw(core, e);
+	}
+}
+
+uint64_t lrp_core_beside_run(struct lrp_core *core)
+{
+	uint64_t start = lrp_core_now_ns();
+
+	if (!core->next_beside_ns || start < core->next_beside_ns)
+		return core->next_beside_ns;
+	core->next_beside_ns = 0;
+	for (uint32_t word = 0; word < 65536 / 64; word++)
+		while (core->bound[word]) {
+			uint32_t bit = (uint32_t)__builtin_ctzll(core->bound[word]);
+
+			core->bound[word] &= core->bound[word] - 1;
+			look(core, word * 64 + bit);
+		}
+	/* Never more than a tenth of a CPU. */
+	core->beside_floor_ns = lrp_core_now_ns() + LOOK_NS + 10 * (lrp_core_now_ns() - start);
+	return 0;
+}
