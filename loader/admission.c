@@ -5,6 +5,8 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <linux/nsfs.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -189,6 +191,7 @@ static bool owns_netns(const struct stat *user)
 	return owns;
 }
 
+/* In this order: who enters a user namespace of his own in between has the few capabilities of before. */
 const char *lrp_admission_refuses(int pidfd)
 {
 	pid_t pid = pidfd < 0 ? 0 : number_of(pidfd);
@@ -199,10 +202,10 @@ const char *lrp_admission_refuses(int pidfd)
 	if (!pid)
 		return "the process that connected is gone, or in a pid namespace that lrpd does "
 		       "not see";
+	capable = has_net_admin(pid);
 	snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
 	if (stat(path, &user))
 		return "lrpd cannot see the process's user namespace: lrpd needs CAP_SYS_PTRACE";
-	capable = has_net_admin(pid);
 	/* All of this was the same process's only if that is still there. */
 	if (syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0))
 		return "the process that connected is gone";
@@ -210,6 +213,49 @@ const char *lrp_admission_refuses(int pidfd)
 		return "this process is in a user namespace (a rootless container, unshare -U) "
 		       "that does not own this network namespace: run it outside";
 	if (!capable)
-		return "needs CAP_NET_ADMIN over this network namespace: use sudo";
+		return LRP_ADMISSION_NEEDS;
 	return NULL;
+}
+
+/* ---- who could change it when he asked ---------------------------------------------------- */
+
+/*
+ * The kernel lets TCP_REPAIR be set or cleared by CAP_NET_ADMIN in the user namespace that owns the
+ * socket's network namespace. SO_RCVBUFFORCE would want the capability in the first user namespace.
+ */
+static bool option_is(int fd, int level, int option, int is)
+{
+	socklen_t length = sizeof(int);
+	int value;
+
+	return !getsockopt(fd, level, option, &value, &length) && length == sizeof(value) &&
+	       value == is;
+}
+
+/* The cookie of a TCP socket of this network namespace in that mode, else 0. No two sockets have the same before
+ * the next boot. */
+static uint64_t socket_in_mode(int fd, int repair)
+{
+	uint64_t here, there, cookie;
+	socklen_t length = sizeof(cookie);
+
+	if (!option_is(fd, SOL_SOCKET, SO_DOMAIN, AF_INET) &&
+	    !option_is(fd, SOL_SOCKET, SO_DOMAIN, AF_INET6))
+		return 0;
+	if (!option_is(fd, SOL_SOCKET, SO_PROTOCOL, IPPROTO_TCP) ||
+	    !option_is(fd, IPPROTO_TCP, TCP_REPAIR, repair))
+		return 0;
+	if (lrp_rundir_cookie(-1, &here) || lrp_rundir_cookie(fd, &there) || here != there)
+		return 0;
+	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &length) ? 0 : cookie;
+}
+
+uint64_t lrp_admission_unproven(int fd)
+{
+	return socket_in_mode(fd, 0);
+}
+
+bool lrp_admission_proves(int fd, uint64_t cookie)
+{
+	return cookie && socket_in_mode(fd, 1) == cookie;
 }

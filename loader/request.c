@@ -14,7 +14,7 @@
 int lrp_core_check_request(const void *message, size_t length, int fd_count)
 {
 	struct lrp_request request;
-	int least = 0, most = 0;
+	int least = 0, most = 0; /* descriptors */
 
 	if (length != sizeof(request))
 		return -EMSGSIZE;
@@ -45,6 +45,14 @@ int lrp_core_check_request(const void *message, size_t length, int fd_count)
 		if (!memchr(request.attach.ifname, 0, sizeof(request.attach.ifname)) ||
 		    request.attach.mode > LRP_MODE_SKB || request.attach.libxdp > 1)
 			return -EINVAL;
+		most = 1;
+		break;
+	case LRP_REQ_AUDIT:
+	case LRP_REQ_STOP:
+		most = 1;
+		break;
+	case LRP_REQ_PROVE:
+		least = most = 1;
 		break;
 	case LRP_REQ_HELLO:
 	case LRP_REQ_POOL:
@@ -54,8 +62,6 @@ int lrp_core_check_request(const void *message, size_t length, int fd_count)
 	case LRP_REQ_RELEASE:
 	case LRP_REQ_STATUS:
 	case LRP_REQ_CHANNELS:
-	case LRP_REQ_AUDIT:
-	case LRP_REQ_STOP:
 	case LRP_REQ_TX:
 	case LRP_REQ_FLOWS:
 		break;

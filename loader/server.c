@@ -174,6 +174,7 @@ int lrp_server_begin(struct lrp_server *server, struct connection *c, int fd,
 	c->member = member;
 	c->paused = false;
 	c->answered = 0;
+	c->proof = 0;
 	c->user = user;
 	c->client.kind = CLIENT;
 	err = lrp_server_watch(epoll_of(server, c), EPOLL_CTL_ADD, fd, EPOLLIN, &c->client);
@@ -257,20 +258,39 @@ static void to_listing(struct lrp_server *server, const struct connection *c,
 	out_owned[0] = false;
 }
 
-/* Asked only where it matters: it looks into /proc. */
-static void ask_admin(struct connection *c, const struct lrp_request *request,
-		      const struct ucred *sender)
+/*
+ * /proc says what the process may do now. Since it sent the request, it may have executed a program
+ * that may do more. So /proc grants to root only; for others it finds the reason of the refusal.
+ */
+static void ask_admin(struct connection *c, const struct lrp_request *request, const int *in_fds,
+		      int in_count, const struct ucred *sender)
 {
+	bool root = !c->user && !sender->uid;
+	uint64_t proof = c->proof;
+
 	c->who.admin = false;
 	c->who.refusal = NULL;
 	if (request->type != LRP_REQ_ATTACH && request->type != LRP_REQ_DETACH &&
 	    request->type != LRP_REQ_STOP && request->type != LRP_REQ_AUDIT)
 		return;
-	if (c->member || !c->who.pid || sender->pid != c->who.pid)
+	c->proof = 0;
+	if (c->member || !c->who.pid || sender->pid != c->who.pid) {
 		c->who.refusal = "only on a connection that the process made itself";
-	else
+	} else if (in_count != 1 || !lrp_admission_proves(in_fds[0], proof)) {
 		c->who.refusal = lrp_admission_refuses(c->pidfd);
+		if (!c->who.refusal && !root)
+			c->who.refusal = LRP_ADMISSION_NEEDS;
+	}
 	c->who.admin = !c->who.refusal;
+}
+
+static void answer_prove(struct connection *c, const struct lrp_request *request, const int *in_fds,
+			 int in_count, struct lrp_reply *reply)
+{
+	int err = lrp_core_check_request(request, sizeof(*request), in_count);
+
+	c->proof = err ? 0 : lrp_admission_unproven(in_fds[0]);
+	error_reply(reply, request, err || c->proof ? err : -EINVAL, "");
 }
 
 static void answer(struct lrp_server *server, struct connection *c,
@@ -288,8 +308,10 @@ static void answer(struct lrp_server *server, struct connection *c,
 			"lrpd has no descriptors left but for root's: raise LimitNOFILE of lrpd");
 		lrp_server_refused(c->user, LRP_BUDGET_DESCRIPTORS, "request refused",
 				   reply.error_text);
+	} else if (request->type == LRP_REQ_PROVE) {
+		answer_prove(c, request, in_fds, in_count, &reply);
 	} else if (!from_listing(server, c, request, in_count, &reply, out_fds, &out_count)) {
-		ask_admin(c, request, sender);
+		ask_admin(c, request, in_fds, in_count, sender);
 		lrp_core_request(server->core, &c->who, request, in_fds, in_count, &reply, out_fds,
 				 out_owned, &out_count);
 		to_listing(server, c, request, &reply, out_fds, out_owned);

@@ -25,6 +25,7 @@ struct connection {
 	bool member; /* handed in by its family: nothing is believed about it but the family */
 	bool paused; /* not read before its user's budget has filled */
 	uint32_t answered; /* id of the last request that was */
+	uint64_t proof;	   /* cookie of the socket that the next proof is about; 0: none */
 	struct lrp_core_client who;
 	struct lrp_budget_user *user; /* NULL: root's */
 };

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* lrp_client.c - see lrp_client.h. */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -134,7 +136,29 @@ static bool wait_reply(int fd, unsigned int type)
 	return false;
 }
 
-int lrp_client_call(int fd, struct lrp_request *request, struct lrp_reply *reply, int *passed)
+static ssize_t send_request(int fd, const struct lrp_request *request, int proof)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct iovec iov = {(void *)request, sizeof(*request)};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (proof >= 0) {
+		control.header.cmsg_level = SOL_SOCKET;
+		control.header.cmsg_type = SCM_RIGHTS;
+		control.header.cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(&control.header), &proof, sizeof(int));
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof(control);
+	}
+	return sendmsg(fd, &msg, MSG_NOSIGNAL);
+}
+
+/* proof: a descriptor to pass, or -1. for_type: what it is all about, which says how long it may take. */
+static int exchange(int fd, struct lrp_request *request, int proof, unsigned int for_type,
+		    struct lrp_reply *reply, int *passed)
 {
 	union {
 		struct cmsghdr header;
@@ -149,16 +173,17 @@ int lrp_client_call(int fd, struct lrp_request *request, struct lrp_reply *reply
 	ssize_t n, sent;
 
 	*passed = -1;
+	memset(reply, 0, sizeof(*reply));
 	request->magic = LRP_ABI_MAGIC;
 	request->version = LRP_ABI_VERSION;
 	request->id = 1;
 	/* A connection that is not taken has a last word. The first look may only fetch the reset. */
-	sent = send(fd, request, sizeof(*request), MSG_NOSIGNAL);
+	sent = send_request(fd, request, proof);
 	if (sent < 0 && errno != EPIPE && errno != ECONNRESET) {
 		fprintf(stderr, "lrp: lrpd: %s\n", strerror(errno));
 		return -errno;
 	}
-	if (!wait_reply(fd, request->type))
+	if (!wait_reply(fd, for_type))
 		return -ETIMEDOUT;
 	n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
 	if (n < 0 && errno == ECONNRESET) {
@@ -179,6 +204,41 @@ int lrp_client_call(int fd, struct lrp_request *request, struct lrp_reply *reply
 	if (reply->error == -EPROTO)
 		fprintf(stderr, "lrp: lrpd is of another version than this command\n");
 	return reply->error;
+}
+
+static bool changes_host(unsigned int type)
+{
+	return type == LRP_REQ_ATTACH || type == LRP_REQ_DETACH || type == LRP_REQ_AUDIT ||
+	       type == LRP_REQ_STOP;
+}
+
+int lrp_client_call(int fd, struct lrp_request *request, struct lrp_reply *reply, int *passed)
+{
+	struct lrp_request prove = {.type = LRP_REQ_PROVE};
+	int proof = -1, on = 1, err;
+
+	if (changes_host(request->type))
+		proof = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (proof >= 0) {
+		err = exchange(fd, &prove, proof, request->type, reply, passed);
+		if (*passed >= 0)
+			close(*passed);
+		/* Refused as a connection, or nobody is there. */
+		if (err && (err == -EPROTO || !reply->id)) {
+			*passed = -1;
+			close(proof);
+			return err;
+		}
+		/* Without the capability lrpd says what is missing. */
+		if (err || setsockopt(proof, IPPROTO_TCP, TCP_REPAIR, &on, sizeof(on))) {
+			close(proof);
+			proof = -1;
+		}
+	}
+	err = exchange(fd, request, proof, request->type, reply, passed);
+	if (proof >= 0)
+		close(proof);
+	return err;
 }
 
 struct json_object *lrp_client_json(int fd, unsigned int type)

@@ -12,6 +12,10 @@
  * a request of that id there.
  * A client that is not admitted, or one too many, gets one reply with id 0, error and text, and the
  * connection ends.
+ * A request that changes the host is granted to a process with CAP_NET_ADMIN over the network namespace.
+ * Unless root sends it, it needs a proof that the capability was there: LRP_REQ_PROVE shows lrpd a TCP
+ * socket of this network namespace, the process then sets TCP_REPAIR on that socket, which takes the
+ * capability, and the request carries the socket. It is good for the next such request on its connection.
  * lrpd is never asked for anything per packet or per connection: the exact entries of
  * TCP connections are made by the processes themselves, through their family's program.
  *
@@ -51,15 +55,16 @@ enum lrp_request_type {
 	LRP_REQ_LIMIT,	 /* endpoint, limit -> reply.limit */
 	LRP_REQ_RELEASE, /* endpoint: this process closed its shadow */
 	/* for the command; the reply's text comes in a memfd as JSON */
-	LRP_REQ_ATTACH, /* CAP_NET_ADMIN over the network namespace */
-	LRP_REQ_DETACH, /* CAP_NET_ADMIN over the network namespace */
+	LRP_REQ_ATTACH, /* [fd: proof]. CAP_NET_ADMIN over the network namespace */
+	LRP_REQ_DETACH, /* the same */
 	LRP_REQ_STATUS,
 	LRP_REQ_CHANNELS,
-	LRP_REQ_AUDIT, /* CAP_NET_ADMIN over the network namespace */
+	LRP_REQ_AUDIT, /* the same */
 	LRP_REQ_STOP,  /* the same; detach everything, end lrpd and keeper */
 	LRP_REQ_TX,    /* ifindex of an attached device -> fd: a TAP queue to send through */
 	LRP_REQ_FLOWS, /* -> fd: the family's program, for the entries of TCP connections [abi.h: lrp_flow_call] */
 	LRP_REQ_CLAIM, /* fds: bound TCP sockets: the family may make entries of connections on their ports */
+	LRP_REQ_PROVE, /* fd: a TCP socket without TCP_REPAIR, for a proof */
 	LRP_REQ_MEMBER = 64, /* fd: one end of a SOCK_SEQPACKET pair, a connection of the family. No reply */
 	LRP_REQ_AGAIN = 0x8000, /* flag */
 };

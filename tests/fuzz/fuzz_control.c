@@ -30,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memcpy(&request, data + 2, sizeof(request));
 		request.magic = LRP_ABI_MAGIC;
 		request.version = LRP_ABI_VERSION;
-		request.type %= LRP_REQ_CLAIM + 2;
+		request.type %= LRP_REQ_PROVE + 2;
 		fds %= 2;
 		err = lrp_core_check_request(&request, sizeof(request), fds);
 	} else {
@@ -44,9 +44,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (err)
 		return 0;
 	must(request.magic == LRP_ABI_MAGIC && request.version == LRP_ABI_VERSION);
-	must(request.type >= LRP_REQ_HELLO && request.type <= LRP_REQ_CLAIM);
+	must(request.type >= LRP_REQ_HELLO && request.type <= LRP_REQ_PROVE);
 	if (request.type == LRP_REQ_CLAIM)
 		must(fds >= 1 && fds <= LRP_CONTROL_MAX_BATCH);
+	else if (request.type == LRP_REQ_PROVE)
+		must(fds == 1);
+	else if (request.type == LRP_REQ_ATTACH || request.type == LRP_REQ_DETACH ||
+		 request.type == LRP_REQ_AUDIT || request.type == LRP_REQ_STOP)
+		must(fds <= 1);
 	else
 		must(fds == (request.type == LRP_REQ_PUBLISH &&
 			     !(request.publish.flags & LRP_PUBLISH_WITHDRAW)));

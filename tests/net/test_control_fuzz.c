@@ -135,7 +135,7 @@ static void fill(struct lrp_request *request, unsigned int c, bool root)
 		LRP_REQ_PUBLISH,   LRP_REQ_PUBLISH,   LRP_REQ_LIMIT,	LRP_REQ_RELEASE,
 		LRP_REQ_RELEASE,   LRP_REQ_STATUS,    LRP_REQ_CHANNELS, LRP_REQ_TX,
 		LRP_REQ_FLOWS,	   LRP_REQ_CLAIM,     LRP_REQ_MEMBER,	LRP_REQ_ATTACH,
-		LRP_REQ_DETACH,	   LRP_REQ_AUDIT,     LRP_REQ_STOP,
+		LRP_REQ_DETACH,	   LRP_REQ_AUDIT,     LRP_REQ_STOP,	LRP_REQ_PROVE,
 	};
 
 	memset(request, 0, sizeof(*request));
@@ -221,8 +221,12 @@ static int fd_count(const struct lrp_request *request)
 		return (int)any(20);
 	if (type == LRP_REQ_PUBLISH)
 		return !(request->publish.flags & LRP_PUBLISH_WITHDRAW);
-	if (type == LRP_REQ_MEMBER)
+	if (type == LRP_REQ_MEMBER || type == LRP_REQ_PROVE)
 		return 1;
+	/* With a proof, mostly none. */
+	if (type == LRP_REQ_ATTACH || type == LRP_REQ_DETACH || type == LRP_REQ_AUDIT ||
+	    type == LRP_REQ_STOP)
+		return (int)any(2);
 	return type == LRP_REQ_CLAIM ? 1 + (int)any(8) : 0;
 }
 
@@ -397,7 +401,7 @@ int main(int argc, char **argv)
 	       (unsigned long long)longest);
 	CHECK(control_lrpd_pid() == lrpd, "lrpd has died");
 	/* Else it is the validator alone that was tested. */
-	for (unsigned int type = LRP_REQ_HELLO; type <= LRP_REQ_CLAIM; type++) {
+	for (unsigned int type = LRP_REQ_HELLO; type <= LRP_REQ_PROVE; type++) {
 		printf("%u ", granted[type]);
 		CHECK(granted[type] || type == LRP_REQ_STOP, "no request of type %u was granted",
 		      type);
