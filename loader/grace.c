@@ -24,6 +24,8 @@
 #include "grace.h"
 #include "internal.h"
 
+#define WAIT_NS 200000000 /* a grace period takes 10 to 30 ms; lrpd answers nobody meanwhile */
+
 struct lrp_core_grace {
 	pthread_t thread;
 	pthread_mutex_t lock;
@@ -159,13 +161,17 @@ int lrp_core_grace_open(struct lrp_core *core)
 	/* Edge-triggered: the event only wakes; nobody has to read it. */
 	struct epoll_event event = {.events = EPOLLIN | EPOLLET};
 	struct lrp_core_grace *grace = calloc(1, sizeof(*grace));
+	pthread_condattr_t monotonic;
 	int err = 0;
 
 	if (!grace)
 		return -ENOMEM;
 	pthread_mutex_init(&grace->lock, NULL);
 	pthread_cond_init(&grace->asked_more, NULL);
-	pthread_cond_init(&grace->over_more, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&grace->over_more, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	grace_maps_open(grace);
 	if (grace->outer_fd < 0 && !grace_membarrier_does())
 		err = -EOPNOTSUPP;
@@ -221,12 +227,23 @@ bool lrp_core_grace_over(const struct lrp_core *core, uint64_t ticket)
 	return __atomic_load_n(&core->grace->over, __ATOMIC_ACQUIRE) >= ticket;
 }
 
-void lrp_core_grace_wait(struct lrp_core *core, uint64_t ticket)
+bool lrp_core_grace_wait(struct lrp_core *core, uint64_t ticket)
 {
 	struct lrp_core_grace *grace = core->grace;
+	struct timespec until;
+	bool over;
 
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += WAIT_NS;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_nsec -= 1000000000;
+		until.tv_sec++;
+	}
 	pthread_mutex_lock(&grace->lock);
 	while (grace->over < ticket)
-		pthread_cond_wait(&grace->over_more, &grace->lock);
+		if (pthread_cond_timedwait(&grace->over_more, &grace->lock, &until))
+			break;
+	over = grace->over >= ticket;
 	pthread_mutex_unlock(&grace->lock);
+	return over;
 }

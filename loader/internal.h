@@ -465,7 +465,8 @@ void lrp_core_release(struct lrp_core *core, uint32_t endpoint);
  * need before the core's descriptor is readable. */
 uint64_t lrp_core_reclaim_run(struct lrp_core *core);
 /* For a request that lacks what closing endpoints still have: waits for their grace period, and
- * takes them back. False: nothing is closing, or another request has waited just now. */
+ * takes them back. False: nothing is closing, the grace period is not over soon, or another
+ * request has waited just now. */
 bool lrp_core_reclaim_now(struct lrp_core *core);
 void lrp_core_reclaim_forget(struct lrp_core *core); /* on the way out */
 bool lrp_core_in_batch(const struct lrp_core *core, uint32_t endpoint);

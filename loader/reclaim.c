@@ -37,7 +37,8 @@
 #define GATHER_MS 100u
 #define LOOK_NS	  200000000ull /* what a look at all rings may take */
 #define BATCH_MAX 2048u	       /* what is looked at in one go takes up to 100 ms */
-#define BLOCK_MS  100u /* between two requests that wait for frames or endpoints to come back */
+#define BLOCK_MS  100u	/* between two requests that wait for frames or endpoints to come back */
+#define LATE_MS	  2000u /* the same, after one that has waited in vain */
 
 /* ---- 1: shutting ------------------------------------------------------------------- */
 
@@ -325,7 +326,11 @@ bool lrp_core_reclaim_now(struct lrp_core *core)
 			gather(core);
 		if (!core->batch.endpoint)
 			return false;
-		lrp_core_grace_wait(core, core->batch.ticket);
+		/* The batch stays: lrp_core_reclaim_run() takes it back when the period is over. */
+		if (!lrp_core_grace_wait(core, core->batch.ticket)) {
+			core->next_block_ns = lrp_core_now_ns() + LATE_MS * 1000000ull;
+			return i > 0;
+		}
 		take_back(core);
 	}
 	core->next_block_ns = lrp_core_now_ns() + BLOCK_MS * 1000000ull;

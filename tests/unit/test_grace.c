@@ -67,7 +67,7 @@ static void nobody_asks_nothing_happens(void **state)
 	struct lrp_core *core = *state;
 	struct pollfd pfd = {.fd = core->epoll_fd, .events = POLLIN};
 
-	lrp_core_grace_wait(core, lrp_core_grace_ask(core));
+	assert_true(lrp_core_grace_wait(core, lrp_core_grace_ask(core)));
 	wait_for_event(core);
 	assert_int_equal(poll(&pfd, 1, 100), 0);
 }
@@ -81,7 +81,7 @@ static void questions_share_a_period(void **state)
 	for (int i = 0; i < 1000 && !lrp_core_grace_over(core, first); i++)
 		last = lrp_core_grace_ask(core);
 	assert_true(last <= first + 1);
-	lrp_core_grace_wait(core, last);
+	assert_true(lrp_core_grace_wait(core, last));
 	assert_true(lrp_core_grace_over(core, first));
 	assert_true(lrp_core_grace_over(core, last));
 	assert_int_equal(lrp_core_grace_ask(core), last + 1);
@@ -97,9 +97,9 @@ static void a_running_period_serves_nobody_new(void **state)
 		if (lrp_core_grace_over(core, first))
 			fail_msg("over, and its number is given out still");
 	assert_int_equal(second, first + 1);
-	lrp_core_grace_wait(core, first);
+	assert_true(lrp_core_grace_wait(core, first));
 	assert_true(lrp_core_grace_over(core, first));
-	lrp_core_grace_wait(core, second);
+	assert_true(lrp_core_grace_wait(core, second));
 	assert_true(lrp_core_grace_over(core, second));
 }
 
@@ -144,6 +144,16 @@ static void the_thread_takes_no_signals(void **state)
 	assert_int_equal(threads, 1);
 }
 
+/* A period that nobody has asked for does not end: the loop of lrpd goes on all the same. */
+static void waiting_ends_without_the_period(void **state)
+{
+	struct lrp_core *core = *state;
+	uint64_t ticket = lrp_core_grace_ask(core);
+
+	assert_false(lrp_core_grace_wait(core, ticket + 1000));
+	assert_true(lrp_core_grace_wait(core, ticket));
+}
+
 static void closing_does_not_wait_for_questions(void **state)
 {
 	struct lrp_core *core = *state;
@@ -162,6 +172,7 @@ int main(void)
 		T(a_ticket_is_over_after_an_event), T(nobody_asks_nothing_happens),
 		T(questions_share_a_period),	    T(a_running_period_serves_nobody_new),
 		T(the_thread_takes_no_signals),	    T(closing_does_not_wait_for_questions),
+		T(waiting_ends_without_the_period),
 #undef T
 	};
 

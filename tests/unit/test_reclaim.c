@@ -144,12 +144,30 @@ static void requests_wait_seldom(void **state)
 	assert_true(core->next_block_ns > 0);
 }
 
+/* A grace period that lasts delays the request, not lrpd; what was closed comes back afterwards. */
+static void a_late_grace_period_stops_no_request(void **state)
+{
+	struct lrp_core *core = *state;
+
+	lrp_core_release(core, 5);
+	run_until_gathered(core);
+	core->batch.ticket += 1000;
+	assert_false(lrp_core_reclaim_now(core));
+	assert_int_equal(use(core, 5), LRP_ENDPOINT_CLOSING);
+	assert_non_null(core->batch.endpoint);
+	assert_true(core->next_block_ns > 0);
+	core->batch.ticket -= 1000;
+	run_until_taken_back(core);
+	assert_int_equal(use(core, 5), LRP_ENDPOINT_FREE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, open_core, close_core)
 		T(an_endpoint_is_free_after_its_grace_period),
 		T(what_closes_later_is_not_in_the_batch),
+		T(a_late_grace_period_stops_no_request),
 		T(requests_wait_seldom),
 #undef T
 	};
