@@ -48,6 +48,9 @@ static int map_state(struct lrp_core *core)
 		core->state = NULL;
 		return -errno;
 	}
+	/* The families' tokens are in it: who has one is of the family. */
+	if (madvise(core->state, core->state_size, MADV_DONTDUMP))
+		lrp_log(LRP_LOG_WARN, "lrpd: core dumps will have tokens: %s", strerror(errno));
 	core->page = mmap(NULL, sizeof(*core->page), PROT_READ | PROT_WRITE, MAP_SHARED,
 			  core->page_fd, 0);
 	if (core->page == MAP_FAILED) {

@@ -349,6 +349,30 @@ static void silent(void)
 	close(other);
 }
 
+/* The state has the families' tokens: no core file of lrpd has it. */
+static void tokens_not_dumped(void)
+{
+	unsigned int mapped = 0, dumped = 0;
+	char path[64], line[512];
+	bool state = false;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)control_lrpd_pid());
+	file = fopen(path, "re");
+	must(file != NULL, path);
+	while (fgets(line, sizeof(line), file)) {
+		state |= strstr(line, "/memfd:lrp-state") != NULL;
+		if (strncmp(line, "VmFlags:", 8))
+			continue;
+		mapped += state;
+		dumped += state && !strstr(line, " dd");
+		state = false;
+	}
+	fclose(file);
+	CHECK(mapped && !dumped, "of %u mappings of the state %u are in a core file", mapped,
+	      dumped);
+}
+
 int main(int argc, char **argv)
 {
 	(void)argc;
@@ -358,6 +382,7 @@ int main(int argc, char **argv)
 	bed_sh(BED_NET);
 	bed_sh("$LRP_BUILD/bin/lrpd --quota 100 && $LRP_BUILD/bin/lrp attach s0 --frames 1024 "
 	       ">/dev/null");
+	tokens_not_dumped();
 	malformed();
 	versions();
 	publishing();
