@@ -123,36 +123,85 @@ int lrp_release(struct bpf_sock *sk)
 
 /* ---- who comes beside ------------------------------------------------------------------- */
 
-static __always_inline bool is_served(bool v6, __u16 port)
+/* Does the target belong to another user than the one who binds? */
+static __always_inline bool is_others(__u32 target)
 {
-	__u32 index = LRP_PORT_INDEX(v6, false, port);
-	struct lrp_port *word = bpf_map_lookup_elem(&lrp_ports, &index);
+	__u32 uid = (__u32)bpf_get_current_uid_gid(), *owner;
+	struct lrp_owner *record;
 
-	return word && word->flags;
+	if (target & LRP_TARGET_GROUP) {
+		__u32 index = target & ~LRP_TARGET_GROUP;
+		struct lrp_group *group = bpf_map_lookup_elem(&lrp_groups, &index);
+
+		if (!group)
+			return true;
+		target = group->endpoint[0]; /* a group is one user's */
+	}
+	owner = bpf_map_lookup_elem(&lrp_endpoint_owners, &target);
+	record = owner ? bpf_map_lookup_elem(&lrp_owners, owner) : 0;
+	return !record || record->uid != uid;
 }
 
-/* Somebody's socket on a port of ours: lrpd looks whose it is. Of TCP those that listen matter: see lrp_state. */
-static __always_inline int bound(struct bpf_sock *sk)
+/*
+ * A UDP socket is bound where a socket of LRP receives. Of the same user's lrpd looks; another user's may be there only
+ * because the first has moved out of its way, so the port is shut until lrpd has looked. `bind`: the target of its own address,
+ * if there is one. Of TCP those that listen matter: see lrp_state.
+ */
+static __always_inline void bound(struct bpf_sock *sk, bool v6, bool wildcard, const __u32 *bind)
 {
 	struct lrp_event event = {.kind = LRP_EVENT_BOUND, .index = sk->src_port};
+	__u32 index = LRP_PORT_INDEX(v6, false, event.index), flags;
+	struct lrp_port *port = bpf_map_lookup_elem(&lrp_ports, &index);
 
-	if (sk->protocol == IPPROTO_UDP &&
-	    (is_served(false, event.index) || is_served(true, event.index)) &&
-	    bpf_get_netns_cookie(sk) == lrp_netns)
-		bpf_ringbuf_output(&lrp_events, &event, sizeof(event), 0);
-	return 1;
+	if (!port || bpf_get_netns_cookie(sk) != lrp_netns)
+		return;
+	flags = *(volatile __u32 *)&port->flags;
+	if (!flags)
+		return;
+	if ((flags & LRP_PORT_ANY && is_others(port->target)) ||
+	    (flags & LRP_PORT_BINDS && (wildcard || (bind && is_others(*bind))))) {
+		port_shut(v6, false, event.index, LRP_PORT_ANY | LRP_PORT_BINDS);
+		count_left(LRP_LEFT_INDEX(false, event.index));
+	}
+	bpf_ringbuf_output(&lrp_events, &event, sizeof(event), 0);
+}
+
+static __always_inline void bound_to4(struct bpf_sock *sk, __be32 addr)
+{
+	struct lrp_bind4 key = {
+		.addr = addr, .port = bpf_htons((__u16)sk->src_port), .proto = IPPROTO_UDP};
+
+	bound(sk, false, !addr, bpf_map_lookup_elem(&lrp_binds4, &key));
 }
 
 SEC("cgroup/post_bind4")
 int lrp_bound4(struct bpf_sock *sk)
 {
-	return bound(sk);
+	if (sk->protocol == IPPROTO_UDP)
+		bound_to4(sk, sk->src_ip4);
+	return 1;
 }
 
 SEC("cgroup/post_bind6")
 int lrp_bound6(struct bpf_sock *sk)
 {
-	return bound(sk);
+	struct lrp_bind6 key = {.proto = IPPROTO_UDP};
+	__be32 *addr = (__be32 *)&key.addr;
+	bool wildcard;
+
+	if (sk->protocol != IPPROTO_UDP)
+		return 1;
+	addr[0] = sk->src_ip6[0];
+	addr[1] = sk->src_ip6[1];
+	addr[2] = sk->src_ip6[2];
+	addr[3] = sk->src_ip6[3];
+	wildcard = lrp_addr6_zero(&key.addr);
+	key.port = bpf_htons((__u16)sk->src_port);
+	if (wildcard || lrp_addr6_mapped(&key.addr))
+		bound_to4(sk, addr[3]);
+	if (!lrp_addr6_mapped(&key.addr))
+		bound(sk, true, wildcard, bpf_map_lookup_elem(&lrp_binds6, &key));
+	return 1;
 }
 
 /* ---- connections of the kernel's ------------------------------------------------------- */

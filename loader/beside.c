@@ -13,8 +13,9 @@
 #include "flow.h"
 #include "shadow.h"
 
-#define STATE_LISTEN 10		 /* include/net/tcp_states.h */
-#define LOOK_NS	     20000000ull /* between two looks: strangers bind as often as they like */
+#define STATE_LISTEN 10 /* include/net/tcp_states.h */
+/* sock_diag shows a socket's port when its bind() has returned, just after the watcher's hook. */
+#define BIND_NS 50000000ull
 
 struct beside {
 	const struct lrp_core *core;
@@ -123,9 +124,16 @@ int lrp_core_beside(const struct lrp_core *core, const struct lrp_published *pub
 
 void lrp_core_port_bound(struct lrp_core *core, uint32_t port)
 {
+	uint64_t at = lrp_core_now_ns() + BIND_NS;
+
 	core->bound[port % 65536 / 64] |= 1ull << port % 64;
 	if (!core->next_beside_ns)
-		core->next_beside_ns = core->beside_floor_ns ? core->beside_floor_ns : 1;
+		core->next_beside_ns = at > core->beside_floor_ns ? at : core->beside_floor_ns;
+}
+
+bool lrp_core_port_to_look(const struct lrp_core *core, uint32_t port)
+{
+	return core->bound[port / 64] >> port % 64 & 1;
 }
 
 static void look(struct lrp_core *core, uint32_t port)
@@ -144,6 +152,7 @@ static void look(struct lrp_core *core, uint32_t port)
 			port, uid);
 		lrp_core_withdraw(core, e);
 	}
+	lrp_core_port_left(core, LRP_LEFT_INDEX(false, port));
 }
 
 uint64_t lrp_core_beside_run(struct lrp_core *core)
@@ -152,15 +161,12 @@ uint64_t lrp_core_beside_run(struct lrp_core *core)
 
 	if (!core->next_beside_ns || start < core->next_beside_ns)
 		return core->next_beside_ns;
-	core->next_beside_ns = 0;
-	for (uint32_t word = 0; word < 65536 / 64; word++)
-		while (core->bound[word]) {
-			uint32_t bit = (uint32_t)__builtin_ctzll(core->bound[word]);
-
-			core->bound[word] &= core->bound[word] - 1;
-			look(core, word * 64 + bit);
-		}
+	for (uint32_t port = 1; port < 65536; port++)
+		if (lrp_core_port_to_look(core, port))
+			look(core, port);
+	memset(core->bound, 0, sizeof(core->bound));
 	/* Never more than a tenth of a CPU. */
-	core->beside_floor_ns = lrp_core_now_ns() + LOOK_NS + 10 * (lrp_core_now_ns() - start);
+	core->beside_floor_ns = lrp_core_now_ns() + 10 * (lrp_core_now_ns() - start);
+	core->next_beside_ns = 0;
 	return 0;
 }

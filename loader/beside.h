@@ -17,8 +17,11 @@
  * Of TCP one that listens. -EADDRINUSE: yes; 0: no; or -errno: sock_diag does not say. */
 int lrp_core_beside(const struct lrp_core *core, const struct lrp_published *pub, uint32_t uid);
 
-/* Somebody has bound a UDP socket to this port. Looked at soon, in lrp_core_beside_run(). */
+/* Somebody has bound a UDP socket to this port; the watcher has shut it if he is another user.
+ * Looked at soon, in lrp_core_beside_run(), and opened again if nobody is in the way. */
 void lrp_core_port_bound(struct lrp_core *core, uint32_t port);
+/* That is still to come. */
+bool lrp_core_port_to_look(const struct lrp_core *core, uint32_t port);
 /* Returns when to call again; 0: when somebody binds. */
 uint64_t lrp_core_beside_run(struct lrp_core *core);
 

@@ -540,7 +540,8 @@ void lrp_core_port_left(struct lrp_core *core, uint32_t index)
 void lrp_core_ports_left(struct lrp_core *core)
 {
 	for (uint32_t index = 0; core->left && index < LRP_LEFT_ENTRIES; index++)
-		if ((uint32_t)core->left[index] != core->left_seen[index])
+		if ((uint32_t)core->left[index] != core->left_seen[index] &&
+		    !(index < LRP_PORTS && lrp_core_port_to_look(core, index)))
 			lrp_core_port_left(core, index);
 }
 

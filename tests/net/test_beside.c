@@ -101,7 +101,7 @@ static int onto_device(void)
 	return 0;
 }
 
-/* From the moment that lrpd has looked; security.md, "What remains", says how long that takes. */
+/* From the first datagram on. */
 static void udp_device(void)
 {
 	struct sockaddr_in a = address(HOST, 33200);
@@ -113,7 +113,6 @@ static void udp_device(void)
 		     !bind(victim, (struct sockaddr *)&a, sizeof(a)),
 	     "victim's bind");
 	patience(victim, 2);
-	usleep(200000);
 	receives(victim, peer, 33200);
 	go_on(pid, true);
 	close(victim);
