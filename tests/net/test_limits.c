@@ -130,7 +130,8 @@ static void descriptors(void)
 	/* None at all is left: everybody is told, and nobody waits; nor does lrpd spin. */
 	while (n < 200 && (fd[n] = control_dial(), !control_hello(fd[n], &reply)))
 		n++;
-	CHECK(n > 20 && n < 200 && reply.error == -EMFILE, "%d connections of root's, then %d", n,
+	/* Two descriptors each; what lrpd has open above the lowest free one counts, too. */
+	CHECK(n >= 10 && n < 200 && reply.error == -EMFILE, "%d connections of root's, then %d", n,
 	      reply.error);
 	for (int i = 0; i < 20; i++) {
 		CHECK(last_word(&reply) == -EMFILE, "%d: %s", reply.error, reply.error_text);
