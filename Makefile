@@ -24,7 +24,8 @@ CLANG ?= clang
 BPFTOOL ?= $(shell command -v bpftool || echo /usr/sbin/bpftool)
 LLVM_STRIP ?= $(patsubst clang%,llvm-strip%,$(CLANG))
 # x86_64-linux-gnu and the like: where Debian keeps asm/types.h, natively and for cross compilers.
-MULTIARCH := $(or $(shell $(CC) -print-multiarch 2>/dev/null),$(shell $(CC) -dumpmachine 2>/dev/null))
+MULTIARCH := $(or $(shell $(CC) -print-multiarch 2>/dev/null),\
+	$(shell $(CC) -dumpmachine 2>/dev/null))
 
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 OPT ?= -O2 -g
@@ -45,12 +46,15 @@ BPF_CFLAGS := -target bpf -mcpu=v3 -g -O2 -Wall -Wextra -Werror -Wno-unused-para
 
 # Debian packages, and what shows that each is there [tools/deps.sh]. First what `make` needs.
 # A version of clang other than Debian's default: make CLANG=clang-16.
-DEPS := $(notdir $(CLANG))=x:$(CLANG) $(patsubst clang%,llvm%,$(notdir $(CLANG)))=x:$(LLVM_STRIP) bpftool=x:$(BPFTOOL) \
-	gcc=x:$(firstword $(CC)) libc6-dev=c:stdio.h libbpf-dev=c:bpf/libbpf.h libxdp-dev=c:xdp/xsk.h \
-	libmnl-dev=c:libmnl/libmnl.h libjson-c-dev=c:json-c/json.h libncurses-dev=c:ncurses.h \
-	libelf-dev=c:libelf.h zlib1g-dev=c:zlib.h libcap-dev=c:sys/capability.h
+DEPS := $(notdir $(CLANG))=x:$(CLANG) \
+	$(patsubst clang%,llvm%,$(notdir $(CLANG)))=x:$(LLVM_STRIP) bpftool=x:$(BPFTOOL) \
+	gcc=x:$(firstword $(CC)) libc6-dev=c:stdio.h libbpf-dev=c:bpf/libbpf.h \
+	libxdp-dev=c:xdp/xsk.h libmnl-dev=c:libmnl/libmnl.h libjson-c-dev=c:json-c/json.h \
+	libncurses-dev=c:ncurses.h libelf-dev=c:libelf.h zlib1g-dev=c:zlib.h \
+	libcap-dev=c:sys/capability.h
 # What demo and benches need besides, and what tests need.
-RUN_DEPS := iproute2=x:ip ethtool=x:ethtool util-linux=x:unshare procps=x:pgrep gnuplot-nox=x:gnuplot
+RUN_DEPS := iproute2=x:ip ethtool=x:ethtool util-linux=x:unshare procps=x:pgrep \
+	gnuplot-nox=x:gnuplot
 TEST_DEPS := $(RUN_DEPS) pkg-config=x:pkg-config iputils-ping=x:ping jq=x:jq tcpdump=x:tcpdump \
 	libcmocka-dev=c:cmocka.h
 
@@ -148,8 +152,8 @@ $(OBJ)/%.o: %.c | $(SKEL)
 $(LIB)/liblrp.so.$(SOVERSION): $(LIB_OBJ) runtime/lrp.map
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,liblrp.so.$(SOVERSION) -Wl,--version-script=runtime/lrp.map \
-		-Wl,-z,defs -o $@ $(LIB_OBJ) $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,liblrp.so.$(SOVERSION) \
+		-Wl,--version-script=runtime/lrp.map -Wl,-z,defs -o $@ $(LIB_OBJ) $(LDLIBS)
 
 $(LIB)/liblrp.so: $(LIB)/liblrp.so.$(SOVERSION)
 	@ln -sf liblrp.so.$(SOVERSION) $@
@@ -297,8 +301,9 @@ SYSTEMD := [ -z "$(DESTDIR)" ] && [ -d /run/systemd/system ] && command -v syste
 # Without DESTDIR what comes after copying is done, too: the group, the linker's cache, systemd.
 # lrp-bench stays in build/bin: it needs the servers that lie beside it there.
 install: all
-	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)/lrp \
-		$(patsubst %,$(DESTDIR)$(MANDIR)/man%,$(sort $(subst .,,$(suffix $(MAN))))) $(DESTDIR)$(UNITDIR)
+	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig \
+		$(DESTDIR)$(INCLUDEDIR)/lrp $(DESTDIR)$(UNITDIR) \
+		$(patsubst %,$(DESTDIR)$(MANDIR)/man%,$(sort $(subst .,,$(suffix $(MAN)))))
 	install -m 755 $(BIN)/lrp $(BIN)/lrpd $(BIN)/lrp-keeper $(DESTDIR)$(SBINDIR)
 	@# `lrp status` is for everybody, and not everybody has sbin in PATH.
 	ln -sf $(SBINDIR)/lrp $(DESTDIR)$(BINDIR)/lrp
@@ -306,14 +311,16 @@ install: all
 	install -m 755 $(LIB)/liblrp.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)
 	ln -sf liblrp.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/liblrp.so
 	install -m 644 $(LIB)/liblrp.a $(DESTDIR)$(LIBDIR)
-	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' runtime/lrp.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/lrp.pc
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' runtime/lrp.pc.in \
+		> $(DESTDIR)$(LIBDIR)/pkgconfig/lrp.pc
 	install -m 644 include/lrp/*.h $(DESTDIR)$(INCLUDEDIR)/lrp
 	for f in $(MAN); do install -m 644 $$f $(DESTDIR)$(MANDIR)/man$${f##*.} || exit 1; done
 	sed 's|@SBINDIR@|$(SBINDIR)|' loader/lrpd.service > $(DESTDIR)$(UNITDIR)/lrpd.service
 	@[ -n "$(DESTDIR)" ] || getent group $(GROUP) >/dev/null || groupadd --system $(GROUP)
 	@[ -n "$(DESTDIR)" ] || ldconfig
 	@[ -n "$(DESTDIR)" ] || ldconfig -p | grep -q 'liblrp\.so\.$(SOVERSION)' || \
-		echo "The linker does not look into $(LIBDIR): add it to /etc/ld.so.conf.d and run ldconfig."
+		echo "The linker does not look into $(LIBDIR):" \
+			"add it to /etc/ld.so.conf.d and run ldconfig."
 	@if $(SYSTEMD); then systemctl daemon-reload; fi
 
 uninstall:

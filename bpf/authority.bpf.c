@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * authority.bpf.c - the system call by which a process changes the exact entries of its TCP connections.
+ * authority.bpf.c - the system call by which a process changes the exact entries of its
+ * TCP connections.
  *
- * lrpd loads the program once for each family and passes its descriptor. The processes of the family run it
- * with BPF_PROG_RUN, which needs no privilege (Linux 5.19). They never have a descriptor of a map. The family's
- * number and generation are constants of its program, so there is no secret to be guessed or leaked, and
- * a program whose family is gone does nothing. What a client binds to the program with BPF_PROG_BIND_MAP goes with it.
+ * lrpd loads the program once for each family and passes its descriptor. The processes of the
+ * family run it with BPF_PROG_RUN, which needs no privilege (Linux 5.19). They never have a
+ * descriptor of a map. The family's number and generation are constants of its program, so there is
+ * no secret to be guessed or leaked, and a program whose family is gone does nothing. What a client
+ * binds to the program with BPF_PROG_BIND_MAP goes with it.
  *
  * Check and change stand in one RCU read-side section. These programs can be preempted: lrpd takes
  * an authority away, waits for a grace period, and purges the entries only then.
@@ -15,7 +17,8 @@
  *   lrp_netns                  cookie of the network namespace
  *   lrp_stall_step, lrp_stall  for tests: at this step the program spins for so many rounds
  *
- * Linux 6.2 has bpf_rcu_read_lock(). Before (embedded mode, where one process trusts itself) there is none.
+ * Linux 6.2 has bpf_rcu_read_lock(). Before (embedded mode, where one process trusts itself)
+ * there is none.
  */
 #include <asm/errno.h>
 #include <linux/bpf.h>
@@ -135,8 +138,8 @@ static __always_inline int end_find(struct call *call, __u32 *index)
 	return end && end->owner == lrp_owner ? 0 : -EADDRNOTAVAIL;
 }
 
-/* Its generation, 0: nobody of the family has the end at this moment. In this order: a generation of after its
- * death would count. */
+/* Its generation, 0: nobody of the family has the end at this moment. In this order: a generation
+ * of after its death would count. */
 static __always_inline __u32 end_generation(__u32 index)
 {
 	struct lrp_end *end = bpf_map_lookup_elem(&lrp_ends, &index);
@@ -222,8 +225,8 @@ static __always_inline bool is_bound_there(const struct sock *sk, const struct c
 }
 
 /*
- * The socket becomes one of those by which the family has the end. It is recorded first and looked at once more then:
- * from its record on it does not leave unseen.
+ * The socket becomes one of those by which the family has the end. It is recorded first and looked
+ * at once more then: from its record on it does not leave unseen.
  */
 static __always_inline int shadow_add(const struct call *call, __u32 index)
 {
@@ -294,8 +297,8 @@ static __always_inline int flow_delete(const struct call *call)
 }
 
 /*
- * An entry of the family's, of the same end. One that counts may be led elsewhere; one that does not, since it is reserved
- * or left from an earlier life of the end, is made to count.
+ * An entry of the family's, of the same end. One that counts may be led elsewhere; one that does
+ * not, since it is reserved or left from an earlier life of the end, is made to count.
  */
 static __always_inline int flow_change(struct call *call, struct lrp_flow *flow,
 				       const struct lrp_flow *new)
@@ -319,7 +322,8 @@ static __always_inline int flow_change(struct call *call, struct lrp_flow *flow,
 	return 0;
 }
 
-/* An entry that does not count, of another end or family, keeps nobody from the four-tuple. True: it is gone. */
+/* An entry that does not count, of another end or family, keeps nobody from the four-tuple.
+ * True: it is gone. */
 static __always_inline bool flow_evict(const struct call *call, struct lrp_flow *flow)
 {
 	__u64 second = *(volatile __u64 *)lrp_entry_second(flow);
@@ -328,7 +332,8 @@ static __always_inline bool flow_evict(const struct call *call, struct lrp_flow 
 	       lrp_entry_remove(&call->key, flow, second);
 }
 
-/* The kernel has more connections on ports of LRP than can be noted: who knows whose four-tuple it is. */
+/* The kernel has more connections on ports of LRP than can be noted: who knows whose
+ * four-tuple it is. */
 static __always_inline bool is_crowded(const struct call *call)
 {
 	__u32 index = LRP_PORT_INDEX(!call->key.v4, true, bpf_ntohs(call->end.port));

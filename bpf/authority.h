@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * authority.h - who may direct the segments of which local end. What the XDP program, the families' program
- * (authority.bpf.c), the watcher (watch.bpf.c) and lrpd share; no client has any of it.
+ * authority.h - who may direct the segments of which local end. What the XDP program, the families'
+ * program (authority.bpf.c), the watcher (watch.bpf.c) and lrpd share; no client has any of it.
  *
- * A local end is a TCP port on one address, or on all of a family. lrpd knows an end as a process family's when it has seen
- * a socket of theirs bound to it. The family has the end while such a socket lives: one that lrpd has seen, or
- * one that the family's program has found in the caller's descriptor table. The watcher counts these sockets down when they
- * leave the port. With the last one the end's generation changes, and with that every exact entry that was
- * made under it is without effect.
+ * A local end is a TCP port on one address, or on all of a family. lrpd knows an end as a process
+ * family's when it has seen a socket of theirs bound to it. The family has the end while such a
+ * socket lives: one that lrpd has seen, or one that the family's program has found in the caller's
+ * descriptor table. The watcher counts these sockets down when they leave the port. With the last
+ * one the end's generation changes, and with that every exact entry that was made under it is
+ * without effect.
  */
 #ifndef LRP_BPF_AUTHORITY_H
 #define LRP_BPF_AUTHORITY_H
@@ -46,8 +47,9 @@ struct lrp_end {
 };
 _Static_assert(sizeof(struct lrp_end) == 64, "abi");
 
-/* lrp_end_heads: ARRAY by TCP port in host order -> __u32 first end of the port; 0: the port is not watched.
- * lrpd makes no more ends on a port than LRP_ENDS_ON_PORT, so that programs see all of them. */
+/* lrp_end_heads: ARRAY by TCP port in host order -> __u32 first end of the port; 0: the port
+ * is not watched. lrpd makes no more ends on a port than LRP_ENDS_ON_PORT, so that programs
+ * see all of them. */
 #define LRP_PORTS	 65536u
 #define LRP_ENDS_ON_PORT 64u
 
@@ -70,7 +72,8 @@ struct lrp_quota {
 #define LRP_QUOTA_ALL  0u
 #define LRP_QUOTA_ROOT 1u
 
-/* lrp_shadows: HASH, SO_COOKIE of a bound socket that lrpd or a family's program has seen -> what it holds. */
+/* lrp_shadows: HASH, SO_COOKIE of a bound socket that lrpd or a family's program has seen ->
+ * what it holds. */
 enum lrp_shadow_reason {
 	LRP_SHADOW_PUBLISHED = 1 << 0,
 	LRP_SHADOW_CLAIMED = 1 << 1,
@@ -87,8 +90,8 @@ struct lrp_shadow {
 };
 _Static_assert(sizeof(struct lrp_shadow) == 16, "abi");
 
-/* lrp_kernel4, lrp_kernel6: HASH, four-tuple of a kernel connection on a watched port -> __u64, when it was seen
- * last (bpf_ktime_get_ns). Written by watcher and lrpd. */
+/* lrp_kernel4, lrp_kernel6: HASH, four-tuple of a kernel connection on a watched port -> __u64,
+ * when it was seen last (bpf_ktime_get_ns). Written by watcher and lrpd. */
 
 /* lrp_left: ARRAY -> __u32, how often a socket of lrp_shadows has left the port. */
 #define LRP_LEFT_INDEX(tcp, port_host) (((tcp) ? LRP_PORTS : 0u) + (__u32)(port_host))

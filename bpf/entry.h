@@ -2,10 +2,11 @@
 /*
  * entry.h - changing exact entries of TCP, for the families' program and lrpd's.
  *
- * Endpoint and owner of an entry are one word, end and generation another. They are changed by compare-and-swap alone. An
- * element that became another four-tuple's in the meantime has other words, or is an entry of the same end, that is of the
- * same family: a family can confuse its own entries by racing with itself, and nobody else's. An entry is deleted only
- * by whoever has put the tombstone into its second word. Without that, one who looked at an old entry could delete the new
+ * Endpoint and owner of an entry are one word, end and generation another. They are changed by
+ * compare-and-swap alone. An element that became another four-tuple's in the meantime has other
+ * words, or is an entry of the same end, that is of the same family: a family can confuse its own
+ * entries by racing with itself, and nobody else's. An entry is deleted only by whoever has put the
+ * tombstone into its second word. Without that, one who looked at an old entry could delete the new
  * one that has its key by then.
  */
 #ifndef LRP_BPF_ENTRY_H
@@ -82,7 +83,8 @@ static __always_inline void lrp_end_count(__u32 index, __u32 by)
 		__sync_fetch_and_add(&end->flows, by);
 }
 
-/* `second` is what the caller has seen of the entry. False: it is another's, or another deletes it. */
+/* `second` is what the caller has seen of the entry. False: it is another's, or
+ * another deletes it. */
 static __always_inline bool lrp_entry_remove(const struct lrp_entry_key *key, struct lrp_flow *flow,
 					     __u64 second)
 {

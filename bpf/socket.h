@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * socket.h - the kernel's sockets as far as programs read them. The types have only the members that are
- * used; libbpf relocates them when a program is loaded.
+ * socket.h - the kernel's sockets as far as programs read them. The types have only the members
+ * that are used; libbpf relocates them when a program is loaded.
  */
 #ifndef LRP_BPF_SOCKET_H
 #define LRP_BPF_SOCKET_H
@@ -112,8 +112,9 @@ struct task_struct {
 #pragma clang attribute pop
 
 /*
- * The socket that the calling task has open as `fd`, NULL: none. Nothing keeps it there: what is read from it must be
- * checked by asking again afterwards, and comparing the cookie, which no two sockets ever have in common.
+ * The socket that the calling task has open as `fd`, NULL: none. Nothing keeps it there: what is
+ * read from it must be checked by asking again afterwards, and comparing the cookie, which no two
+ * sockets ever have in common.
  */
 static __always_inline struct sock *lrp_socket_of(__u32 fd)
 {

@@ -97,8 +97,8 @@ static __always_inline enum verdict flow_verdict(const struct lrp_flow *flow, __
 }
 
 /*
- * In the order in which XDP looks: connections of the kernel and of other families are out of bounds, whatever
- * wildcard socket the sender has. No source but an address of this host passes.
+ * In the order in which XDP looks: connections of the kernel and of other families are out of
+ * bounds, whatever wildcard socket the sender has. No source but an address of this host passes.
  */
 static __always_inline bool source4(const struct lrp_tx_tap *tap, const struct iphdr *ip,
 				    const struct ports *ports)

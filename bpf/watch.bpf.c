@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * watch.bpf.c - follows, in the kernel and at once, what becomes of the sockets that stand behind LRP's entries.
+ * watch.bpf.c - follows, in the kernel and at once, what becomes of the sockets that stand behind
+ * LRP's entries.
  *
- * lrp_release (cgroup hook): the last descriptor of a socket that is known is closed, by its process or by its
- * death. From this moment on the port's packets are the kernel's: the port's entries are shut, and the ends that
- * nobody else of the family holds lose their generation. lrpd makes the maps agree later. A socket can leave its port
- * while it is open only if it has not bound it by number; such sockets are not taken (lrp_locks).
+ * lrp_release (cgroup hook): the last descriptor of a socket that is known is closed, by its
+ * process or by its death. From this moment on the port's packets are the kernel's: the port's
+ * entries are shut, and the ends that nobody else of the family holds lose their generation. lrpd
+ * makes the maps agree later. A socket can leave its port while it is open only if it has not bound
+ * it by number; such sockets are not taken (lrp_locks).
  *
- * lrp_state (tracepoint) follows the connections that the kernel has on ports of LRP. XDP passes them, and no process can
- * make an entry for them. Of a connection of LRP and one of the kernel with the same four-tuple the first wins, as in
- * Linux.
+ * lrp_state (tracepoint) follows the connections that the kernel has on ports of LRP. XDP passes
+ * them, and no process can make an entry for them. Of a connection of LRP and one of the kernel
+ * with the same four-tuple the first wins, as in Linux.
  *
- * fentry programs would do the same with fewer words. Some kernels and sandboxes refuse them; cgroup hooks and
- * tracepoints are there wherever BPF is.
+ * fentry programs would do the same with fewer words. Some kernels and sandboxes refuse them;
+ * cgroup hooks and tracepoints are there wherever BPF is.
  *
  * Parameters (rodata, to be set before loading):
  *   lrp_netns  cookie of the network namespace
@@ -143,9 +145,10 @@ static __always_inline bool is_others(__u32 target)
 }
 
 /*
- * A UDP socket is bound where a socket of LRP receives. Of the same user's lrpd looks; another user's may be there only
- * because the first has moved out of its way, so the port is shut until lrpd has looked. `bind`: the target of its own address,
- * if there is one. Of TCP those that listen matter: see lrp_state.
+ * A UDP socket is bound where a socket of LRP receives. Of the same user's lrpd looks; another
+ * user's may be there only because the first has moved out of its way, so the port is shut until
+ * lrpd has looked. `bind`: the target of its own address, if there is one. Of TCP those that listen
+ * matter: see lrp_state.
  */
 static __always_inline void bound(struct bpf_sock *sk, bool v6, bool wildcard, const __u32 *bind)
 {
@@ -286,9 +289,9 @@ static __always_inline void kernel_set(const struct sock *sk, bool there)
 }
 
 /*
- * A kernel socket begins to listen where families of other users have ends: with SO_REUSEADDR on both sides
- * that is possible while those do not listen. Their entries could catch its clients, so they lose
- * the ends. Root's stay.
+ * A kernel socket begins to listen where families of other users have ends: with SO_REUSEADDR on
+ * both sides that is possible while those do not listen. Their entries could catch its clients, so
+ * they lose the ends. Root's stay.
  */
 /* Would a socket that listens on `addr` get what is sent to the end? */
 static __always_inline bool overlaps(const struct sock *sk, const struct lrp_addr6 *addr,
@@ -365,8 +368,8 @@ int BPF_PROG(lrp_state, struct sock *sk, int before, int now)
 /* ---- what lrpd asks about a socket ------------------------------------------------------- */
 
 /*
- * Context of lrp_locks: a descriptor of the calling process. Returns the socket's sk_userlocks. The caller has
- * the descriptor open and knows that it is an INET socket's.
+ * Context of lrp_locks: a descriptor of the calling process. Returns the socket's sk_userlocks. The
+ * caller has the descriptor open and knows that it is an INET socket's.
  */
 struct lrp_locks_call {
 	__u32 fd;
@@ -395,11 +398,12 @@ static __always_inline bool entry_lives(const struct lrp_flow *flow, __u64 secon
 }
 
 /*
- * Context of lrp_purge: an exact entry of TCP. Deletes it if it lives no longer; then the result is 1.
+ * Context of lrp_purge: an exact entry of TCP. Deletes it if it lives no longer; then
+ * the result is 1.
  *
- * Whoever puts a tombstone into an entry deletes it, but two that race for entries of one family may leave one behind.
- * lrpd marks a tombstone that it meets, and deletes it when it meets it again: more than a grace period later, when
- * nobody is about to delete that key any more.
+ * Whoever puts a tombstone into an entry deletes it, but two that race for entries of one family
+ * may leave one behind. lrpd marks a tombstone that it meets, and deletes it when it meets it
+ * again: more than a grace period later, when nobody is about to delete that key any more.
  */
 struct lrp_purge_call {
 	__u32 v4;

@@ -140,8 +140,8 @@ void lrp_server_accept_later(struct lrp_server *server, bool later)
 	server->accept_at_ns = later ? lrp_server_clock(CLOCK_MONOTONIC) + PAUSE_NS : 0;
 }
 
-/* Out of descriptors: the one in reserve takes the caller off the queue, so that it does not wake us
- * for ever, and tells him. */
+/* Out of descriptors: the one in reserve takes the caller off the queue, so that it does not wake
+ * us for ever, and tells him. */
 static bool turn_away(struct lrp_server *server, int listen_fd)
 {
 	int fd;
@@ -181,8 +181,8 @@ void lrp_server_accept(struct lrp_server *server, int listen_fd)
 
 /*
  * LRP_REQ_MEMBER: a process that the family has forked. Its credentials are not taken from the
- * socket: a family could hand in one whose other end is a daemon of root's. It has what the connection
- * over which it came has, and less if the process has dropped root's uid.
+ * socket: a family could hand in one whose other end is a daemon of root's. It has what the
+ * connection over which it came has, and less if the process has dropped root's uid.
  */
 void lrp_server_take_member(struct lrp_server *server, const struct connection *by, int fd)
 {

@@ -191,7 +191,8 @@ static bool owns_netns(const struct stat *user)
 	return owns;
 }
 
-/* In this order: who enters a user namespace of his own in between has the few capabilities of before. */
+/* In this order: who enters a user namespace of his own in between has the few
+ * capabilities of before. */
 const char *lrp_admission_refuses(int pidfd)
 {
 	pid_t pid = pidfd < 0 ? 0 : number_of(pidfd);
@@ -232,8 +233,8 @@ static bool option_is(int fd, int level, int option, int is)
 	       value == is;
 }
 
-/* The cookie of a TCP socket of this network namespace in that mode, else 0. No two sockets have the same before
- * the next boot. */
+/* The cookie of a TCP socket of this network namespace in that mode, else 0. No two sockets have
+ * the same before the next boot. */
 static uint64_t socket_in_mode(int fd, int repair)
 {
 	uint64_t here, there, cookie;

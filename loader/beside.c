@@ -113,7 +113,8 @@ int lrp_core_beside(const struct lrp_core *core, const struct lrp_published *pub
 					 &beside);
 	if (err)
 		return err;
-	/* A socket that was passed on has the user's who made it, and so have those of its group. */
+	/* A socket that was passed on has the user's who made it, and so have those
+	 * of its group. */
 	return beside.other_seen &&
 			       (beside.more_users || !beside.own_seen || beside.other != beside.own)
 		       ? -EADDRINUSE

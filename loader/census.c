@@ -230,7 +230,8 @@ int lrp_core_census_take(struct lrp_core *core, struct lrp_core_pool *pool,
 
 	if (!err)
 		err = check_marks(core, pool, census);
-	/* The fill ring is poisoned: nothing is seen there. What a closed ring still names is free. */
+	/* The fill ring is poisoned: nothing is seen there. What a closed ring still
+	 * names is free. */
 	if (!err)
 		err = lrp_core_places(core, pool, place, LRP_RINGS_USED, until_ns);
 	if (!err) {

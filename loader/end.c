@@ -206,7 +206,8 @@ int lrp_core_ends_take(struct lrp_core *core, uint32_t owner, struct lrp_publish
 
 /* ---- giving up --------------------------------------------------------------------------- */
 
-/* A grace period that is awaited is awaited to its end. What was given up since is the next one's. */
+/* A grace period that is awaited is awaited to its end. What was given up since is
+ * the next one's. */
 static void purge_later(struct lrp_core *core)
 {
 	if (core->end_ticket)
@@ -266,8 +267,8 @@ bool lrp_core_end_counts(const struct lrp_core *core, const struct lrp_flow *flo
 		       flow->generation;
 }
 
-/* Ends whose last socket the watcher has seen leave, and those that it has taken away. Entries that were made under
- * one that is kept are purged like those of one that is not. */
+/* Ends whose last socket the watcher has seen leave, and those that it has taken away. Entries that
+ * were made under one that is kept are purged like those of one that is not. */
 static void retire_left(struct lrp_core *core)
 {
 	for (uint32_t e = 1; e < LRP_ENDS; e++) {
@@ -415,7 +416,8 @@ static int claim_ports(struct lrp_core *core, const int *fds, int count, __be16 
 	return 0;
 }
 
-/* What the kernel has on these ports stays the kernel's: it is known before an end is the owner's. */
+/* What the kernel has on these ports stays the kernel's: it is known before an end
+ * is the owner's. */
 int lrp_core_claim(struct lrp_core *core, uint32_t owner, const int *fds, int count, bool kept)
 {
 	__be16 ports[LRP_CONTROL_MAX_FDS] = {0};
@@ -477,7 +479,7 @@ static void kept_idle(struct lrp_core *core)
 	core->next_idle_ns = any ? now + IDLE_LOOK_NS : 0;
 }
 
-/* ---- from time to time -------------------------------------------------------------------------- */
+/* ---- from time to time ----------------------------------------------------------- */
 
 uint64_t lrp_core_ends_run(struct lrp_core *core)
 {

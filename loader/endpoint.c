@@ -4,10 +4,10 @@
  * 1), quotas of users.
  *
  * AF_XDP sockets are recycled with the endpoint, since closing waits for a grace period: a free
- * endpoint whose rings were the same user's and have the wanted size is preferred, then one that has
- * none, then any. They never go to another user: whoever had one may have its rings mapped still,
- * and has left in them what he liked. Large ones, and those of a user other than root of whom no
- * family is left, are closed.
+ * endpoint whose rings were the same user's and have the wanted size is preferred, then one that
+ * has none, then any. They never go to another user: whoever had one may have its rings mapped
+ * still, and has left in them what he liked. Large ones, and those of a user other than root of
+ * whom no family is left, are closed.
  */
 #include <errno.h>
 #include <string.h>

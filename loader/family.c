@@ -114,7 +114,7 @@ void lrp_core_family_endpoint(struct lrp_core *core, uint32_t endpoint, uint32_t
 		__atomic_store_n(&core->endpoint_owners[endpoint], owner, __ATOMIC_RELEASE);
 }
 
-/* ---- the program ------------------------------------------------------------------------------ */
+/* ---- the program ----------------------------------------------------------------- */
 
 static int silent(enum libbpf_print_level level, const char *format, va_list args)
 {

@@ -9,13 +9,13 @@
  * address, before one on the wildcard. Of several sockets on one address the
  * last that was bound receives, or, with SO_REUSEPORT, all of them in turn.
  *
- * The exact entries of TCP are not in the table: the processes that have the connections make them through
- * their family's program. Here they are only taken away when their owner, endpoint or local end
- * is gone, and the peers are told.
+ * The exact entries of TCP are not in the table: the processes that have the connections make them
+ * through their family's program. Here they are only taken away when their owner, endpoint or local
+ * end is gone, and the peers are told.
  *
- * A socket that has left its port is out at once: the watcher shuts the port's entries in the maps and counts in
- * lrp_left. Before an entry is computed, sockets that have left are looked for if the count has
- * changed; after it was written, the count is read again.
+ * A socket that has left its port is out at once: the watcher shuts the port's entries in the maps
+ * and counts in lrp_left. Before an entry is computed, sockets that have left are looked for if the
+ * count has changed; after it was written, the count is read again.
  */
 #include <bpf/bpf.h>
 #include <errno.h>
@@ -193,7 +193,8 @@ static bool left_look(struct lrp_core *core, uint32_t index)
 	return false;
 }
 
-/* One store: XDP reads target and flags as one word. LRP_PORT_KERNEL is kernel_tcp.c's and the watcher's. */
+/* One store: XDP reads target and flags as one word. LRP_PORT_KERNEL is kernel_tcp.c's and
+ * the watcher's. */
 static void port_store(struct lrp_core *core, uint32_t index, uint64_t word)
 {
 	const uint64_t kernel = (uint64_t)(LRP_PORT_KERNEL | LRP_PORT_CROWDED) << 32;
@@ -231,7 +232,8 @@ static uint64_t port_word(struct lrp_core *core, const struct port_key *key)
 	return entry.word;
 }
 
-/* Sockets that leave while we look are the rule under nobody: after so many rounds the kernel serves them. */
+/* Sockets that leave while we look are the rule under nobody: after so many rounds the
+ * kernel serves them. */
 #define ROUNDS 8
 
 static void sync_port(struct lrp_core *core, const struct port_key *key)

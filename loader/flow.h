@@ -18,8 +18,8 @@ void lrp_core_port_left(struct lrp_core *core, uint32_t index);
 /* The same for all ports of which we have not heard, should an event have been lost. */
 void lrp_core_ports_left(struct lrp_core *core);
 
-/* Entries of TCP whose endpoint, owner or end is gone; a grace period after that they go, and the peers are reset
- * [reset.h]. */
+/* Entries of TCP whose endpoint, owner or end is gone; a grace period after that they go, and the
+ * peers are reset [reset.h]. */
 void lrp_core_flows_purge(struct lrp_core *core);
 /* From time to time, for tombstones. Returns when to call again; 0: when there are entries. */
 uint64_t lrp_core_flows_run(struct lrp_core *core);

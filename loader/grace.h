@@ -34,8 +34,8 @@ void lrp_core_grace_close(struct lrp_core *core);
 uint64_t lrp_core_grace_ask(struct lrp_core *core);
 /* Have all read-side sections ended that ran when the ticket was asked for? True for ticket 0. */
 bool lrp_core_grace_over(const struct lrp_core *core, uint64_t ticket);
-/* Blocks until then, for 200 ms at most. Is it over? A task that is kept from running inside its section, or a
- * stopped virtual CPU, makes a grace period as long as it likes. */
+/* Blocks until then, for 200 ms at most. Is it over? A task that is kept from running inside its
+ * section, or a stopped virtual CPU, makes a grace period as long as it likes. */
 bool lrp_core_grace_wait(struct lrp_core *core, uint64_t ticket);
 
 #endif

@@ -142,7 +142,8 @@ struct lrp_group_state {
 enum lrp_end_use {
 	LRP_END_FREE,
 	LRP_END_USED,
-	LRP_END_RETIRING, /* nobody's; a grace period, then entries that were made under it are purged */
+	/* nobody's; a grace period, then entries that were made under it are purged */
+	LRP_END_RETIRING,
 	LRP_END_RETIRING_NEXT, /* the same, but of the grace period after the one that is awaited */
 	LRP_END_RETIRED,       /* they are; sockets that it was taken away from name it still */
 };

@@ -26,8 +26,8 @@
 #define STATE_LISTEN	10u
 
 /*
- * A connection in TIME_WAIT is not the kernel's any more: all that can come is the peer's last FIN once more, or a
- * new connection, which the listener of the port is to have.
+ * A connection in TIME_WAIT is not the kernel's any more: all that can come is the peer's last FIN
+ * once more, or a new connection, which the listener of the port is to have.
  */
 #define STATES (~(1u << STATE_TIME_WAIT | 1u << STATE_CLOSE | 1u << STATE_LISTEN))
 
@@ -148,8 +148,8 @@ static int on_connection(const struct nlmsghdr *nlh, void *data)
 }
 
 /*
- * A connection may have ended between our look and our entry, and the watcher, which takes entries out, found none.
- * So each is looked for once more. What ends after that the watcher sees.
+ * A connection may have ended between our look and our entry, and the watcher, which takes entries
+ * out, found none. So each is looked for once more. What ends after that the watcher sees.
  */
 static void look_again(struct sync *sync)
 {
@@ -211,7 +211,8 @@ static bool has(const struct survivors *s, __be16 port)
 	return s->port[port / 64] >> port % 64 & 1;
 }
 
-/* Deletes what was not seen since. False: not all was looked at. The local port lies at `port_at` of the key. */
+/* Deletes what was not seen since. False: not all was looked at. The local port lies at
+ * `port_at` of the key. */
 static bool prune(int fd, size_t key_size, size_t port_at, uint64_t since_ns, struct survivors *s)
 {
 	uint8_t *keys = malloc(BATCH * key_size);

@@ -218,8 +218,8 @@ static int find_keeper(struct lrpd *d, struct lrp_core_kept **kept, size_t *coun
 	return keeper_watch(d);
 }
 
-/* State that we do not understand stays as it is, for a lrpd that does. The keeper is told why, and starts
- * us no more. */
+/* State that we do not understand stays as it is, for a lrpd that does. The keeper is told why, and
+ * starts us no more. */
 static int accept_state(struct lrpd *d, const struct lrp_core_kept *kept, size_t count)
 {
 	char error[512];
@@ -433,7 +433,8 @@ static void stop(struct lrpd *d)
 		struct pollfd pfd = {.fd = d->keeper_fd, .events = POLLIN};
 
 		lrp_store_send(d->keeper_fd, LRP_KEEPER_BYE, NULL, -1);
-		/* The last close of an AF_XDP socket waits. We have threads for that, it has not. */
+		/* The last close of an AF_XDP socket waits. We have threads for
+		 * that, it has not. */
 		poll(&pfd, 1, KEEPER_END_MS);
 		close(d->keeper_fd);
 		d->keeper_fd = -1;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* message.h - one request in, one reply out, on a connection of the control socket. Never blocks. */
+/* message.h - one request in, one reply out, on a connection of the control socket.
+ * Never blocks. */
 #ifndef LRP_CORE_MESSAGE_H
 #define LRP_CORE_MESSAGE_H
 

@@ -20,8 +20,8 @@ int lrp_place_make(void);
 int lrp_place_lock(unsigned int patience_ms);
 
 /*
- * Listens there, non-blocking. A socket file that nobody serves any more, as kill -9 leaves it, is replaced.
- * -EADDRINUSE: somebody serves it, *pid. With the lock held.
+ * Listens there, non-blocking. A socket file that nobody serves any more, as kill -9 leaves it, is
+ * replaced. -EADDRINUSE: somebody serves it, *pid. With the lock held.
  */
 int lrp_place_listen(const char *file, mode_t mode, gid_t gid, int backlog, pid_t *pid);
 

@@ -25,8 +25,8 @@ void lrp_quota_use(const struct lrp_core *core, uint32_t uid, struct lrp_quota_u
 
 /*
  * How many of the `wanted` endpoints with such rings the user may have now. Fewer
- * than one: 0, -EDQUOT or -EPERM in *error and a line in text[LRP_ERROR_SIZE] that names the limit and
- * how to raise it.
+ * than one: 0, -EDQUOT or -EPERM in *error and a line in text[LRP_ERROR_SIZE] that names the limit
+ * and how to raise it.
  */
 uint32_t lrp_quota_room(const struct lrp_core *core, uint32_t uid, uint32_t wanted,
 			uint32_t ring_size, uint32_t guarantee, int *error, char *text);

@@ -139,7 +139,8 @@ static const char *check(struct lrp_core_pool *pool, uint64_t now)
 	return NULL;
 }
 
-/* With zero-copy the ring is not rebuilt: the driver reads it at any time. A slot is mended alone. */
+/* With zero-copy the ring is not rebuilt: the driver reads it at any time. A slot
+ * is mended alone. */
 static void mend_tags(const struct lrp_pool_view *view)
 {
 	uint32_t mask = lrp_fill_lap_mask(view), slots = view->fill_size - 1;
@@ -158,7 +159,7 @@ static void mend_tags(const struct lrp_pool_view *view)
 	}
 }
 
-/* ---- stopping and going on -------------------------------------------------------------------- */
+/* ---- stopping and going on ------------------------------------------------------- */
 
 static void each_channel(struct lrp_core *core, struct lrp_core_pool *pool,
 			 void (*what)(struct lrp_channel *channel,

@@ -8,9 +8,9 @@
 #include "internal.h"
 
 /*
- * Before loading: the object's maps that have the name of a shared map become that map. maps.h defines more than any
- * program but XDP's looks at: others are not made, except `own` (NULL: none) and the object's rodata, data and bss. 0 or
- * -errno.
+ * Before loading: the object's maps that have the name of a shared map become that map. maps.h
+ * defines more than any program but XDP's looks at: others are not made, except `own` (NULL: none)
+ * and the object's rodata, data and bss. 0 or -errno.
  */
 static inline int lrp_core_reuse_maps(const struct lrp_core *core, struct bpf_object *obj,
 				      const struct bpf_map *own)

@@ -147,7 +147,8 @@ static void end(struct lrp_server *server, struct connection *c)
 	int fd = c->fd;
 
 	forget(server, c, owner);
-	/* The keeper has it open until it has read that: said here so that no event comes from it. */
+	/* The keeper has it open until it has read that: said here so that no event
+	 * comes from it. */
 	epoll_ctl(epoll_of(server, c), EPOLL_CTL_DEL, fd, NULL);
 	release(server, c);
 	close(fd);

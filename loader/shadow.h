@@ -23,12 +23,13 @@ int lrp_core_shadow_read(struct lrp_core *core, int fd, struct lrp_published *pu
 int lrp_core_shadows_find(const struct lrp_published *const *pub, bool *alive, size_t count,
 			  __be16 port);
 
-/* Every socket of the family and protocol in one of the states (a bit each); `port` as above. 0 or -errno. */
+/* Every socket of the family and protocol in one of the states (a bit each); `port` as
+ * above. 0 or -errno. */
 int lrp_core_diag_dump(uint8_t family, uint8_t protocol, uint32_t states, __be16 port,
 		       int (*on_socket)(const struct nlmsghdr *nlh, void *data), void *data);
 
-/* The state of the TCP connection with this four-tuple (include/net/tcp_states.h), 0: there is none; LISTEN: a listener would
- * have its next segment. */
+/* The state of the TCP connection with this four-tuple (include/net/tcp_states.h), 0: there is
+ * none; LISTEN: a listener would have its next segment. */
 uint32_t lrp_core_diag_state(uint8_t family, const struct inet_diag_sockid *id);
 
 /* Is the socket a member of the group on that device, from any source? The kernel says so. */

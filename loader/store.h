@@ -3,11 +3,11 @@
  * store.h - lrpd's side of the keeper, and what the two say to each other.
  *
  * SOCK_SEQPACKET on LRP_KEEPER_FILE in the directory of the network
- * namespace [runtime/base/rundir.h], both ends uid 0. The keeper holds descriptors by name, serves one
- * lrpd at a time, and understands nothing else. When that lrpd's connection
- * closes without LRP_KEEPER_BYE and no other lrpd connects within the grace
- * time, it starts one. One that ends before it said LRP_KEEPER_READY has failed: the next comes later and
- * later, and after some the keeper only holds what it has and waits for somebody to start one.
+ * namespace [runtime/base/rundir.h], both ends uid 0. The keeper holds descriptors by name, serves
+ * one lrpd at a time, and understands nothing else. When that lrpd's connection closes without
+ * LRP_KEEPER_BYE and no other lrpd connects within the grace time, it starts one. One that ends
+ * before it said LRP_KEEPER_READY has failed: the next comes later and later, and after some the
+ * keeper only holds what it has and waits for somebody to start one.
  */
 #ifndef LRP_CORE_STORE_H
 #define LRP_CORE_STORE_H
@@ -30,7 +30,8 @@ enum lrp_keeper_op {
 	LRP_KEEPER_FAILED, /* text: why this lrpd cannot take over; it has touched nothing */
 	LRP_KEEPER_ASK,	   /* `lrp`, not lrpd -> TEXT: how it stands, a line */
 	LRP_KEEPER_TEXT,
-	LRP_KEEPER_STOP, /* `lrp` -> TEXT, and with value 0 the keeper drops all and ends. CAP_NET_ADMIN */
+	/* `lrp` -> TEXT, and with value 0 the keeper drops all and ends. CAP_NET_ADMIN */
+	LRP_KEEPER_STOP,
 };
 
 struct lrp_keeper_message {
@@ -60,8 +61,8 @@ int lrp_store_exec(int fd, char *const argv[]);
 int lrp_store_failed(int fd, const char *why);
 
 /*
- * For `lrp` while no lrpd is there: LRP_KEEPER_ASK or LRP_KEEPER_STOP. 0: text is the answer. -EBUSY:
- * there is a lrpd, *pid. -EPERM: text says why not. Else -errno: no keeper.
+ * For `lrp` while no lrpd is there: LRP_KEEPER_ASK or LRP_KEEPER_STOP. 0: text is the answer.
+ * -EBUSY: there is a lrpd, *pid. -EPERM: text says why not. Else -errno: no keeper.
  */
 int lrp_store_ask(enum lrp_keeper_op op, char *text, size_t size, pid_t *pid);
 

@@ -148,7 +148,8 @@ static void receive(struct lrp_stray_ring *ring, uint32_t at, uint64_t now_ns)
 		ring->counts->nonsense++;
 		return;
 	}
-	/* A frame on this ring is nobody's, or claimed. Another mark is nonsense, and in the way. */
+	/* A frame on this ring is nobody's, or claimed. Another mark is nonsense,
+	 * and in the way. */
 	holder = __atomic_load_n(holder_of(ring, stray), __ATOMIC_RELAXED);
 	if (!(holder & LRP_FRAME_CLAIM(0)))
 		__atomic_compare_exchange_n(holder_of(ring, stray), &holder, LRP_FRAME_FREE, false,
@@ -178,7 +179,7 @@ bool lrp_stray_kernels(struct lrp_stray_ring *ring, const struct lrp_fragment_ke
 	return found;
 }
 
-/* ---- the ring --------------------------------------------------------------------------------- */
+/* ---- the ring -------------------------------------------------------------------- */
 
 /* Is the head done with? A claim that is too old is taken over. */
 static bool head_done(struct lrp_stray_ring *ring, struct lrp_stray *stray, uint64_t now_ns)

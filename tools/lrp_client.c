@@ -156,7 +156,8 @@ static ssize_t send_request(int fd, const struct lrp_request *request, int proof
 	return sendmsg(fd, &msg, MSG_NOSIGNAL);
 }
 
-/* proof: a descriptor to pass, or -1. for_type: what it is all about, which says how long it may take. */
+/* proof: a descriptor to pass, or -1. for_type: what it is all about, which says how
+ * long it may take. */
 static int exchange(int fd, struct lrp_request *request, int proof, unsigned int for_type,
 		    struct lrp_reply *reply, int *passed)
 {
@@ -177,7 +178,8 @@ static int exchange(int fd, struct lrp_request *request, int proof, unsigned int
 	request->magic = LRP_ABI_MAGIC;
 	request->version = LRP_ABI_VERSION;
 	request->id = 1;
-	/* A connection that is not taken has a last word. The first look may only fetch the reset. */
+	/* A connection that is not taken has a last word. The first look may only
+	 * fetch the reset. */
 	sent = send_request(fd, request, proof);
 	if (sent < 0 && errno != EPIPE && errno != ECONNRESET) {
 		fprintf(stderr, "lrp: lrpd: %s\n", strerror(errno));

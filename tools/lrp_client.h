@@ -12,8 +12,8 @@
  * failure. */
 int lrp_client_connect(bool start, bool *started);
 
-/* Asks a keeper whose lrpd is gone how it stands, or ends it, and says so. 0: done. 1: refused. 2: there
- * is a lrpd, or no keeper. */
+/* Asks a keeper whose lrpd is gone how it stands, or ends it, and says so. 0: done. 1: refused. 2:
+ * there is a lrpd, or no keeper. */
 int lrp_client_keeper(bool stop);
 
 /* Sends and waits. 0, or -errno as lrpd answered or because it did not (then said on stderr). */

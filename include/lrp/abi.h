@@ -216,10 +216,10 @@ struct lrp_flow6 {
 _Static_assert(sizeof(struct lrp_flow6) == 40, "abi");
 
 /*
- * lrpd writes the entries of UDP. A process changes those of its own TCP connections by running its family's
- * program (struct lrp_flow_call), which checks the local end. No client has the maps. XDP looks for an
- * entry only on ports that have LRP_PORT_FLOWS. It refuses an entry whose owner does not own the channel,
- * and ignores one whose end has another generation by now.
+ * lrpd writes the entries of UDP. A process changes those of its own TCP connections by running its
+ * family's program (struct lrp_flow_call), which checks the local end. No client has the maps. XDP
+ * looks for an entry only on ports that have LRP_PORT_FLOWS. It refuses an entry whose owner does
+ * not own the channel, and ignores one whose end has another generation by now.
  */
 struct lrp_flow {
 	__u32 endpoint;
@@ -238,16 +238,17 @@ enum lrp_flow_op {
 };
 
 /*
- * Context of a family's program (LRP_REQ_FLOWS), for BPF_PROG_RUN. The program is the authority: it is made for one
- * family, and whoever has its descriptor is of the family. Its return value is 0 or -errno:
- * EADDRNOTAVAIL (no living socket of the family has the local end, or the address is not the host's), EACCES (another
- * family has the local address on this port), EPERM (the endpoint is not the family's), EEXIST (another connection, of
- * LRP or the kernel, has the four-tuple), EDQUOT (the user's entries), E2BIG (the map is full), ESTALE (the
- * family is gone), EBADF (fd), EINVAL.
+ * Context of a family's program (LRP_REQ_FLOWS), for BPF_PROG_RUN. The program is the authority: it
+ * is made for one family, and whoever has its descriptor is of the family. Its return value is 0 or
+ * -errno: EADDRNOTAVAIL (no living socket of the family has the local end, or the address is not
+ * the host's), EACCES (another family has the local address on this port), EPERM (the endpoint is
+ * not the family's), EEXIST (another connection, of LRP or the kernel, has the four-tuple), EDQUOT
+ * (the user's entries), E2BIG (the map is full), ESTALE (the family is gone), EBADF (fd), EINVAL.
  *
- * ADD, SET: with fd >= 0 that socket becomes one of those by which the family has the end, if lrpd knows the end as the
- * family's [LRP_REQ_CLAIM]: a TCP socket of the caller that is bound to laddr and lport and neither connected nor
- * listening, has bound the port by number, and whose SO_COOKIE has been read.
+ * ADD, SET: with fd >= 0 that socket becomes one of those by which the family has the end, if lrpd
+ * knows the end as the family's [LRP_REQ_CLAIM]: a TCP socket of the caller that is bound to laddr
+ * and lport and neither connected nor listening, has bound the port by number, and whose SO_COOKIE
+ * has been read.
  */
 struct lrp_flow_call {
 	__u32 op; /* enum lrp_flow_op */

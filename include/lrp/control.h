@@ -8,24 +8,23 @@
  * root out. One request, one reply, in order, on one connection per process. A
  * request is a struct lrp_request, descriptors in SCM_RIGHTS. Requests are
  * idempotent: after a timeout or a reconnect the client sends them again. On the connection that
- * it sent one on before, it adds LRP_REQ_AGAIN to the type: lrpd does not execute it if it has answered
- * a request of that id there.
- * A client that is not admitted, or one too many, gets one reply with id 0, error and text, and the
- * connection ends.
- * A request that changes the host is granted to a process with CAP_NET_ADMIN over the network namespace.
- * Unless root sends it, it needs a proof that the capability was there: LRP_REQ_PROVE shows lrpd a TCP
- * socket of this network namespace, the process then sets TCP_REPAIR on that socket, which takes the
- * capability, and the request carries the socket. It is good for the next such request on its connection.
- * lrpd is never asked for anything per packet or per connection: the exact entries of
- * TCP connections are made by the processes themselves, through their family's program.
+ * it sent one on before, it adds LRP_REQ_AGAIN to the type: lrpd does not execute it if it has
+ * answered a request of that id there. A client that is not admitted, or one too many, gets one
+ * reply with id 0, error and text, and the connection ends. A request that changes the host is
+ * granted to a process with CAP_NET_ADMIN over the network namespace. Unless root sends it, it
+ * needs a proof that the capability was there: LRP_REQ_PROVE shows lrpd a TCP socket of this
+ * network namespace, the process then sets TCP_REPAIR on that socket, which takes the capability,
+ * and the request carries the socket. It is good for the next such request on its connection. lrpd
+ * is never asked for anything per packet or per connection: the exact entries of TCP connections
+ * are made by the processes themselves, through their family's program.
  *
  * A process family: the process that said LRP_REQ_HELLO first and what it
  * forked. The first process's connection is inherited by the children; it is the
  * family's lifeline. A child makes a socket pair and hands lrpd one end of it in
- * LRP_REQ_MEMBER over the lifeline: that is its own connection, of the same family, wherever the child
- * is by then (chroot, another uid, other namespaces). A lifeline that is gone leaves the socket in
- * LRP_RUN_DIR: there a child passes the family's owner id in its hello, and lrpd checks it by the uid
- * and by `token`, 128 bits that lrpd made and that only the family's processes have.
+ * LRP_REQ_MEMBER over the lifeline: that is its own connection, of the same family, wherever the
+ * child is by then (chroot, another uid, other namespaces). A lifeline that is gone leaves the
+ * socket in LRP_RUN_DIR: there a child passes the family's owner id in its hello, and lrpd checks
+ * it by the uid and by `token`, 128 bits that lrpd made and that only the family's processes have.
  */
 #ifndef LRP_CONTROL_H
 #define LRP_CONTROL_H
@@ -62,10 +61,13 @@ enum lrp_request_type {
 	LRP_REQ_AUDIT, /* the same */
 	LRP_REQ_STOP,  /* the same; detach everything, end lrpd and keeper */
 	LRP_REQ_TX,    /* ifindex of an attached device -> fd: a TAP queue to send through */
-	LRP_REQ_FLOWS, /* -> fd: the family's program, for the entries of TCP connections [abi.h: lrp_flow_call] */
-	LRP_REQ_CLAIM, /* fds: bound TCP sockets: the family may make entries of connections on their ports */
+	/* -> fd: the family's program, for the entries of TCP connections [abi.h: lrp_flow_call] */
+	LRP_REQ_FLOWS,
+	/* fds: bound TCP sockets: the family may make entries of connections on their ports */
+	LRP_REQ_CLAIM,
 	LRP_REQ_PROVE, /* fd: a TCP socket without TCP_REPAIR, for a proof */
-	LRP_REQ_MEMBER = 64, /* fd: one end of a SOCK_SEQPACKET pair, a connection of the family. No reply */
+	/* fd: one end of a SOCK_SEQPACKET pair, a connection of the family. No reply */
+	LRP_REQ_MEMBER = 64,
 	LRP_REQ_AGAIN = 0x8000, /* flag */
 };
 
@@ -131,8 +133,8 @@ _Static_assert(sizeof(struct lrp_request) == 16 + 400, "control");
 /* PUBLISH: withdraw the endpoint from demultiplexing, without a descriptor. */
 #define LRP_PUBLISH_WITHDRAW 1u
 
-/* CLAIM: the client closes the sockets. lrpd knows the ends as the family's until a minute has passed without a socket
- * of theirs there. */
+/* CLAIM: the client closes the sockets. lrpd knows the ends as the family's until a minute has
+ * passed without a socket of theirs there. */
 #define LRP_CLAIM_KEEP 1u
 
 struct lrp_channel_info {

@@ -22,7 +22,8 @@
  * 0 or -errno. */
 int lrp_rundir_cookie(int fd, uint64_t *cookie);
 
-/* The path of `file` in the directory of this network namespace; NULL: of the directory. 0 or -errno. */
+/* The path of `file` in the directory of this network namespace; NULL: of the
+ * directory. 0 or -errno. */
 int lrp_rundir_path(char path[LRP_RUNDIR_PATH], const char *file);
 
 /*

@@ -79,18 +79,20 @@ int lrp_endpoint_limit(struct lrp_endpoint *ep, uint32_t limit); /* actual limit
  * of it. The last process that has it calls this, after it closed the shadow, so that the port is
  * nobody's when the call returns. */
 void lrp_endpoint_close(struct lrp_endpoint *ep, const struct lrp_allocator *allocator);
-/* The same of an endpoint that a process of the family had, which is dead: nothing of it is mapped here. */
+/* The same of an endpoint that a process of the family had, which is dead: nothing of it
+ * is mapped here. */
 void lrp_endpoint_abandon(struct lrp_endpoint *ep, const struct lrp_allocator *allocator);
 /* Tells lrpd only: this process has closed its shadow, others may still have theirs. */
 void lrp_endpoint_released(uint32_t id);
 
 /*
- * Exact entries of TCP connections [abi.h: struct lrp_flow_call], which the process changes through its family's
- * program.
+ * Exact entries of TCP connections [abi.h: struct lrp_flow_call], which the process changes through
+ * its family's program.
  *
- * lrp_flows_open() asks lrpd for the program; 0 or -errno. The others ask nobody and wait for nobody; any
- * thread, no lock. 0, or -errno of the program, or ENETDOWN: without the program, or the endpoint is not of the lrpd
- * that it is of; EPERM also: a filter of system calls forbids bpf(). Addresses: struct in_addr or in6_addr.
+ * lrp_flows_open() asks lrpd for the program; 0 or -errno. The others ask nobody and wait for
+ * nobody; any thread, no lock. 0, or -errno of the program, or ENETDOWN: without the program, or
+ * the endpoint is not of the lrpd that it is of; EPERM also: a filter of system calls forbids
+ * bpf(). Addresses: struct in_addr or in6_addr.
  */
 struct lrp_flow_name {
 	int family;
@@ -98,16 +100,19 @@ struct lrp_flow_name {
 	__be16 lport, rport;
 };
 int lrp_flows_open(void);
-/* The four-tuple is the family's; XDP does not look at the entry before lrp_flow_set_bound(). EEXIST: it is another's. */
+/* The four-tuple is the family's; XDP does not look at the entry before lrp_flow_set_bound().
+ * EEXIST: it is another's. */
 int lrp_flow_reserve(const struct lrp_flow_name *name, const struct lrp_endpoint *ep);
 /* XDP finds it. Also for an entry that the family has already. */
 int lrp_flow_set(const struct lrp_flow_name *name, const struct lrp_endpoint *ep);
-/* The same with a socket that is bound to the local end: the family has the end while that is open. */
+/* The same with a socket that is bound to the local end: the family has the end
+ * while that is open. */
 int lrp_flow_set_bound(const struct lrp_flow_name *name, const struct lrp_endpoint *ep, int shadow);
 void lrp_flow_clear(const struct lrp_flow_name *name);
 /*
- * These sockets are bound: the family may make exact entries on their ends while one of them lives. `keep`: they are
- * going to be closed, and the ends are the family's again with each socket that it binds there. 0 or -errno.
+ * These sockets are bound: the family may make exact entries on their ends while one of them lives.
+ * `keep`: they are going to be closed, and the ends are the family's again with each socket that it
+ * binds there. 0 or -errno.
  */
 int lrp_flows_claim(const int *shadow_fds, uint32_t count, bool keep);
 

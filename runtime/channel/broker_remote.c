@@ -8,8 +8,8 @@
  * old connection is closed only then, so that lrpd never sees the family without one.
  *
  * A forked child makes a socket pair and sends one end over the connection that it inherited. It
- * needs no path for that, so it may have called chroot(), setuid() or unshare() before, and no lock:
- * one message, no reply.
+ * needs no path for that, so it may have called chroot(), setuid() or unshare() before, and no
+ * lock: one message, no reply.
  *
  * The application may close descriptors that it does not know (daemons do) and
  * the number may be another file's by now: ours are recognised by their inode
@@ -48,8 +48,8 @@ static struct connection lifeline = {.fd = -1}; /* inherited: the parent's */
 static uint32_t last_id;
 
 /*
- * What proves that we are of the family, and the messages that hold it, lie in pages of their own, which
- * no core dump contains. fork() leaves them to the children, exec() does not.
+ * What proves that we are of the family, and the messages that hold it, lie in pages of their own,
+ * which no core dump contains. fork() leaves them to the children, exec() does not.
  */
 struct secret {
 	__u64 token[2];
@@ -388,7 +388,8 @@ int lrp_broker_remote_connect(void)
 
 void lrp_broker_remote_forked(void)
 {
-	/* Stays open, and the one that the parent may have inherited, too: the family's lifelines. */
+	/* Stays open, and the one that the parent may have inherited, too: the
+	 * family's lifelines. */
 	if (connection_ours(&current))
 		lifeline = current;
 	current.fd = -1;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * flows.c - the exact entries of TCP connections. This process changes them by running the program that lrpd has
- * made for its family [abi.h: struct lrp_flow_call]. BPF_PROG_RUN needs no privilege but the program's descriptor,
- * whatever kernel.unprivileged_bpf_disabled says (Linux 5.19).
+ * flows.c - the exact entries of TCP connections. This process changes them by running the program
+ * that lrpd has made for its family [abi.h: struct lrp_flow_call]. BPF_PROG_RUN needs no privilege
+ * but the program's descriptor, whatever kernel.unprivileged_bpf_disabled says (Linux 5.19).
  *
  * The descriptor is had once, and read without a lock: it changes only with another lrpd.
  */

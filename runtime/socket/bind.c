@@ -3,9 +3,9 @@
  * bind.c - giving a socket a port that it keeps.
  *
  * The kernel takes a port that it has chosen by itself away from an open socket, for example at
- * connect(AF_UNSPEC), and gives it to somebody else, whose packets XDP would go on to deliver here. lrpd does not
- * publish such UDP sockets. So a port that the kernel is to choose is found with a socket that is closed again, and then
- * bound by its number.
+ * connect(AF_UNSPEC), and gives it to somebody else, whose packets XDP would go on to deliver here.
+ * lrpd does not publish such UDP sockets. So a port that the kernel is to choose is found with a
+ * socket that is closed again, and then bound by its number.
  */
 #include <netinet/in.h>
 #include <unistd.h>
@@ -23,7 +23,8 @@ static void copy_option(int from, int to, int level, int name)
 		setsockopt(to, level, name, &value, sizeof(value));
 }
 
-/* A port of the address that nobody has at this moment, network order; 0: none, or not for us to say. */
+/* A port of the address that nobody has at this moment, network order; 0: none, or not
+ * for us to say. */
 static __be16 free_port(int fd, const struct sockaddr *addr, socklen_t len)
 {
 	struct sockaddr_storage local;
@@ -46,7 +47,8 @@ static __be16 free_port(int fd, const struct sockaddr *addr, socklen_t len)
 	return port;
 }
 
-/* Beside nobody: a socket with SO_REUSEADDR could share the port with who has taken it meanwhile. */
+/* Beside nobody: a socket with SO_REUSEADDR could share the port with who has taken
+ * it meanwhile. */
 static int bind_alone(int fd, const struct sockaddr *addr, socklen_t len)
 {
 	socklen_t size = sizeof(int);

@@ -2,11 +2,11 @@
 /*
  * cancel.h - pthread_cancel() acts where a thread sleeps and nowhere else in the library.
  *
- * System calls that the library makes under a lock are cancellation points of the C library. A thread
- * that ended there would keep the lock, and a listener's lock guards the connections of others. So each
- * call disables cancellation when it begins, and a sleep, which holds no lock, enables it again. A call
- * that is a cancellation point in POSIX also looks for a request when it begins, since it may never
- * sleep.
+ * System calls that the library makes under a lock are cancellation points of the C library. A
+ * thread that ended there would keep the lock, and a listener's lock guards the connections of
+ * others. So each call disables cancellation when it begins, and a sleep, which holds no lock,
+ * enables it again. A call that is a cancellation point in POSIX also looks for a request when it
+ * begins, since it may never sleep.
  *
  * Threads: any; the state is the calling thread's.
  */
@@ -52,7 +52,8 @@ static inline void lrp_cancel_restore(const int *before)
 	int lrp_cancel_before __attribute__((cleanup(lrp_cancel_restore), unused)) =               \
 		lrp_cancel_disable(true)
 
-/* The value of `call`, a cancellation point of the C library, made without a lock. errno is kept. */
+/* The value of `call`, a cancellation point of the C library, made without a lock.
+ * errno is kept. */
 #define LRP_SLEEP(call)                                                                            \
 	({                                                                                         \
 		bool lrp_on_ = lrp_cancelable;                                                     \

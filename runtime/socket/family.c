@@ -2,8 +2,8 @@
 /*
  * family.c - see family.h.
  *
- * The list of members lies in the arena and is changed by compare-and-swap alone, so a member may be
- * killed at any step. A slot is free again when its process has been seen to.
+ * The list of members lies in the arena and is changed by compare-and-swap alone, so a member may
+ * be killed at any step. A slot is free again when its process has been seen to.
  */
 #include <errno.h>
 #include <pthread.h>

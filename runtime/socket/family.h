@@ -2,14 +2,14 @@
 /*
  * family.h - the processes that share an arena, and what one of them does for another that is dead.
  *
- * A process that is killed, or that ends by _exit(), says nothing. The kernel closes its descriptors;
- * its connections lie in the arena, where nobody would look at them again. So one member of the family,
- * the guardian, has a pidfd of each of the others in the set of its APP thread. When a member dies, the
- * guardian closes what that one alone held (orphan.c). The others have a pidfd of the guardian: when
- * that one dies, one of them takes its place.
+ * A process that is killed, or that ends by _exit(), says nothing. The kernel closes its
+ * descriptors; its connections lie in the arena, where nobody would look at them again. So one
+ * member of the family, the guardian, has a pidfd of each of the others in the set of its APP
+ * thread. When a member dies, the guardian closes what that one alone held (orphan.c). The others
+ * have a pidfd of the guardian: when that one dies, one of them takes its place.
  *
- * The family begins with the first fork() of a process that has a TCP socket. A member need not have
- * talked to lrpd, nor have made a call of ours. Somebody must be left whose APP thread runs.
+ * The family begins with the first fork() of a process that has a TCP socket. A member need not
+ * have talked to lrpd, nor have made a call of ours. Somebody must be left whose APP thread runs.
  *
  * Threads: any. Only the APP thread calls lrp_family_event().
  */

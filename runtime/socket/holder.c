@@ -4,10 +4,10 @@
  * peer; and a process that was killed, or called exec() or _exit(), lets go without a word.
  *
  * The process that made the socket is noted in it, each that inherits it in a list in the
- * arena. The list only grows, also over the socket's reuse, and is read without a lock. Beside fork, close and
- * the death of a process [family.h] nobody looks at it. A process is known by its pid and the time at
- * which it started, since pids are used again; a zombie has let go already, unless it is the first thread
- * of a process that goes on.
+ * arena. The list only grows, also over the socket's reuse, and is read without a lock. Beside
+ * fork, close and the death of a process [family.h] nobody looks at it. A process is known by its
+ * pid and the time at which it started, since pids are used again; a zombie has let go already,
+ * unless it is the first thread of a process that goes on.
  */
 #include <signal.h>
 #include <stdio.h>

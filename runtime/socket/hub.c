@@ -67,8 +67,9 @@ static void lock_foreign(struct lrp_hub *hub)
 	hub->turn++;
 }
 
-/* Of a thread: false if it is stopped or traced, or if it is not to be known. The freezer's threads sleep, as those
- * do that wait for another lock: they are taken for stopped if they do so at two looks. */
+/* Of a thread: false if it is stopped or traced, or if it is not to be known. The freezer's
+ * threads sleep, as those do that wait for another lock: they are taken for stopped if they do
+ * so at two looks. */
 static bool runs(pid_t tid, bool *slept)
 {
 	char path[64], line[256], *at = NULL;
@@ -92,7 +93,8 @@ static bool runs(pid_t tid, bool *slept)
 /*
  * The listener's lock is with somebody who is stopped. SYNs go to the kernel's socket from now on.
  * Connections get exact entries, as far as they have none, since the port leads to us no more. The
- * holder may be in the midst of a change; the list is whole at each step, for whoever follows `next`.
+ * holder may be in the midst of a change; the list is whole at each step, for whoever
+ * follows `next`.
  */
 static void stall(struct lrp_hub *hub)
 {
@@ -417,9 +419,9 @@ static void ended(struct lrp_hub *hub, struct lrp_conn *c, int64_t now)
 }
 
 /*
- * A socket has the connection still, but it has ended: later segments of the same ends, and connections
- * between them, are not its own [RFC 9293 3.10.7.1]. In the table of the listener's hub it stays until a
- * segment meets it there, whose finder has the lock [yield()].
+ * A socket has the connection still, but it has ended: later segments of the same ends, and
+ * connections between them, are not its own [RFC 9293 3.10.7.1]. In the table of the listener's hub
+ * it stays until a segment meets it there, whose finder has the lock [yield()].
  */
 static void give_up(struct lrp_hub *hub, struct lrp_conn *c)
 {
@@ -506,9 +508,10 @@ void lrp_hub_mail(struct lrp_hub *hub)
 /* ---- input --------------------------------------------------------------------- */
 
 /*
- * The connection has moved to channels of its own since XDP sent us something of it. All that its hub
- * needs for that lies in the arena, so the process that has the segment processes it, whoever has the
- * hub; a post tells the other one. False: that one is stopped, and TCP sees to what is lost.
+ * The connection has moved to channels of its own since XDP sent us something of it. All that
+ * its hub needs for that lies in the arena, so the process that has the segment processes it,
+ * whoever has the hub; a post tells the other one. False: that one is stopped, and TCP sees
+ * to what is lost.
  */
 static bool moved_lock(struct lrp_conn *c)
 {
@@ -606,7 +609,8 @@ static int conn_input(struct lrp_conn *c, int64_t now, const struct lrp_tcp_segm
 	return dropped;
 }
 
-/* The listener's hub is locked, and the connection's. True: it has ended, and its four-tuple is the listener's. */
+/* The listener's hub is locked, and the connection's. True: it has ended, and its four-tuple is
+ * the listener's. */
 static bool yield(struct lrp_hub *hub, int64_t now, struct lrp_conn *c,
 		  const struct lrp_tcp_segment *s)
 {
@@ -614,7 +618,8 @@ static bool yield(struct lrp_hub *hub, int64_t now, struct lrp_conn *c,
 
 	if (c->tcp.state != LRP_TCP_CLOSED && !waits)
 		return false;
-	/* What a socket does not hold the listener remembers, too: a SYN may begin anew [RFC 6191]. */
+	/* What a socket does not hold the listener remembers, too: a SYN may begin
+	 * anew [RFC 6191]. */
 	if (waits && !c->over)
 		lrp_waits_add(hub, c, now);
 	if (c->exact)
@@ -626,8 +631,9 @@ static bool yield(struct lrp_hub *hub, int64_t now, struct lrp_conn *c,
 }
 
 /*
- * A SYN came on the channels of a connection that has ended: it was on its way when the entry went. The
- * listener's lock comes before ours, so it is not waited for. False: who sent the SYN tries again.
+ * A SYN came on the channels of a connection that has ended: it was on its way when the entry
+ * went. The listener's lock comes before ours, so it is not waited for. False: who sent the
+ * SYN tries again.
  */
 static bool pass_up(struct lrp_hub *hub, int64_t now, struct lrp_conn *c,
 		    const struct lrp_tcp_segment *s, enum lrp_context context)

@@ -2,14 +2,16 @@
 /*
  * ports.c - local ports of connections that are opened from here.
  *
- * The kernel gives free ports by the block, and lrpd is told of a block at once. It knows the ends as the family's while
- * connections use them, and a minute more. connect() takes one of those that the process knows and asks nobody. A port serves connections to different peers,
- * as with the kernel's own connect(): their shadows are bound to it side by side (SO_REUSEPORT, which
- * the kernel grants to sockets of one user).
+ * The kernel gives free ports by the block, and lrpd is told of a block at once. It knows the ends
+ * as the family's while connections use them, and a minute more. connect() takes one of those that
+ * the process knows and asks nobody. A port serves connections to different peers, as with the
+ * kernel's own connect(): their shadows are bound to it side by side (SO_REUSEPORT, which the
+ * kernel grants to sockets of one user).
  *
- * Two decide, and both know of other processes. The exact entry, reserved only where there is none, says whether the
- * four-tuple is free. bind() says whether the port is still to be had; the bound socket then gives the
- * entry its effect. So nothing is kept here but numbers, and a port that no connection uses is anybody's.
+ * Two decide, and both know of other processes. The exact entry, reserved only where there is none,
+ * says whether the four-tuple is free. bind() says whether the port is still to be had; the bound
+ * socket then gives the entry its effect. So nothing is kept here but numbers, and a port that no
+ * connection uses is anybody's.
  */
 #include <errno.h>
 #include <pthread.h>

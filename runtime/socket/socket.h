@@ -247,7 +247,8 @@ int lrp_table_dup(int newfd, struct lrp_view *l);
 bool lrp_table_remove(int fd, struct lrp_view **local);
 void lrp_view_free(struct lrp_view *l);
 void lrp_table_forget(struct lrp_view *l); /* of a local whose last descriptor is gone */
-/* A descriptor of this process for the listener whose hub that is; -1: none, or not to be had now. */
+/* A descriptor of this process for the listener whose hub that is; -1: none, or not
+ * to be had now. */
 int lrp_table_listener(const struct lrp_hub *hub);
 struct lrp_sock *lrp_sock_alloc(void);
 void lrp_sock_free(struct lrp_sock *s);
@@ -264,7 +265,8 @@ static inline int lrp_fail(int error)
 }
 
 struct lrp_sock *lrp_sock_new(int fd, int domain, bool is_stream);
-/* As bind(2), but a port that the kernel is to choose is bound by its number [bind.c]. 0 or -errno. */
+/* As bind(2), but a port that the kernel is to choose is bound by its number
+ * [bind.c]. 0 or -errno. */
 int lrp_bind_port(int fd, const struct sockaddr *addr, socklen_t len);
 /* The same to the wildcard address, if the socket has no port yet. */
 int lrp_bind_any(int fd, int domain);
@@ -401,10 +403,10 @@ void lrp_wait_remove(struct lrp_view *l, int chan_fd);
 /* Somebody put a datagram on the ready queue. */
 void lrp_wait_signal(struct lrp_view *l);
 /*
- * After EINTR: is the call to go on [signal(7)]? epoll_pwait2() also ends when the process was stopped
- * and goes on, which ends no call on a socket without a timeout.
- * restart: no handler is installed that would not restart it (SA_RESTART).
- * none: there is no handler at all; for lrp_poll(), which any handler ends.
+ * After EINTR: is the call to go on [signal(7)]? epoll_pwait2() also ends when the process was
+ * stopped and goes on, which ends no call on a socket without a timeout. restart: no handler is
+ * installed that would not restart it (SA_RESTART). none: there is no handler at all; for
+ * lrp_poll(), which any handler ends.
  */
 bool lrp_signals_restart(void);
 bool lrp_signals_none(void);

@@ -9,12 +9,12 @@
  *
  * An accepted connection that has to wait for something moves to a hub of its own (spare.c), by an
  * exact entry in XDP's map. Segments that were on their way meanwhile come to the listener's hub, whose table has the
- * connection until it ends. Whoever finds them there processes them, also if the connection is another
- * process's, and tells that one [family.h]. Without a spare hub it stays where it is. With a listener
- * that several processes have, a connection moves when it is accepted.
+ * connection until it ends. Whoever finds them there processes them, also if the connection is
+ * another process's, and tells that one [family.h]. Without a spare hub it stays where it is. With
+ * a listener that several processes have, a connection moves when it is accepted.
  *
- * A process may be stopped while it has the lock of a hub. Nobody waits for the lock of a listener's hub
- * for ever: after 20 ms the hub is stalled, and its SYNs are the kernel's.
+ * A process may be stopped while it has the lock of a hub. Nobody waits for the lock of a
+ * listener's hub for ever: after 20 ms the hub is stalled, and its SYNs are the kernel's.
  *
  * A socket is in one of three modes, which never go back but to KERNEL: when a connect() failed, and when
  * a listener was shut down or its hub is broken:
@@ -96,8 +96,8 @@ struct lrp_hub {
 	int hold; /* descriptor of the shadow when its owner has closed his; or -1 */
 	pid_t hold_pid;
 	bool broken; /* a holder of the lock died: all is reset */
-	/* A holder of the lock was stopped: a listener's SYNs are the kernel's from then on, and nobody waits
-	 * for the lock. Whoever gets it goes on as ever. */
+	/* A holder of the lock was stopped: a listener's SYNs are the kernel's from then on, and
+	 * nobody waits for the lock. Whoever gets it goes on as ever. */
 	_Atomic bool stalled;
 	_Atomic bool missed;		 /* somebody wanted the lock in vain */
 	_Atomic(struct lrp_conn *) left; /* closed meanwhile: for the next one that has the lock */
@@ -208,7 +208,8 @@ bool lrp_hub_move(struct lrp_hub *from, struct lrp_conn *c, struct lrp_hub *to, 
 bool lrp_hub_return(struct lrp_hub *hub, struct lrp_conn *c, int64_t now, bool mapped);
 /* Tells XDP where segments are to go: to this hub. 0 or -errno. */
 int lrp_flow_expose(const struct lrp_tcp_flow *flow, const struct lrp_hub *hub);
-/* The four-tuple is ours, but XDP does not look there yet; -EEXIST: another connection has it, of whatever process. */
+/* The four-tuple is ours, but XDP does not look there yet; -EEXIST: another connection has it, of
+ * whatever process. */
 int lrp_flow_claim(const struct lrp_tcp_flow *flow, const struct lrp_hub *hub);
 /* XDP does from now on, while the socket `shadow`, which is bound to the local end, is open. */
 int lrp_flow_expose_bound(const struct lrp_tcp_flow *flow, const struct lrp_hub *hub, int shadow);
@@ -241,8 +242,8 @@ void lrp_listen_timers(struct lrp_hub *hub, int64_t now);
 int64_t lrp_listen_deadline(const struct lrp_hub *hub);
 /* The hub is broken: the kernel's socket, which listens, too, takes over the port. Setup lock not held. */
 void lrp_listen_abandon(struct lrp_view *l, int fd);
-/* The listener was that of a process that is dead, its channels are not mapped here: the same, but for
- * what was accepted or waits for it. */
+/* The listener was that of a process that is dead, its channels are not mapped here: the same, but
+ * for what was accepted or waits for it. */
 void lrp_listen_orphaned(struct lrp_hub *hub);
 /* Resets what was not accepted; no more is taken. */
 void lrp_listen_stop(struct lrp_hub *hub, int64_t now);

@@ -134,8 +134,8 @@ void lrp_stream_options(struct lrp_view *l, int fd, struct lrp_tcp_options *o)
 	from_shadow(fd, o);
 	o->mss = (uint16_t)if_set(stream, fd, IPPROTO_TCP, TCP_MAXSEG, 0);
 	o->rcv_low = if_set(stream, fd, SOL_SOCKET, SO_RCVLOWAT, 0);
-	/* The kernel doubles what it is asked for, and counts its overhead in it: the window that it
-	 * offers is what was asked for. */
+	/* The kernel doubles what it is asked for, and counts its overhead in it: the window that
+	 * it offers is what was asked for. */
 	o->rcv_min = if_set(stream, fd, SOL_SOCKET, SO_RCVBUF, 0) / 2;
 	o->snd_min = if_set(stream, fd, SOL_SOCKET, SO_SNDBUF, 0);
 	if (o->rcv_min)

@@ -92,8 +92,8 @@ static bool ack_input(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segme
 			challenge(c, now);
 			return false;
 		}
-		/* Late; what it carries may be of use. It was overtaken by one that acknowledged more,
-		 * which may not have had its blocks. */
+		/* Late; what it carries may be of use. It was overtaken by one that acknowledged
+		 * more, which may not have had its blocks. */
 		if (s->sacks)
 			lrp_tcp_recovery_ack(r, &c->cc, now, s, false, false, &acked);
 		return true;

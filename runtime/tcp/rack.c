@@ -94,8 +94,9 @@ struct lrp_tcp_rack_losses lrp_tcp_rack_detect(const struct lrp_tcp_rack *k,
 
 	if (last == LRP_TCP_SENT_NONE)
 		return found;
-	/* What was lost once and found again is lost all together: or the peer could have it counted
-	 * again and again. It was overtaken already, so the timer below sees to it at the latest. */
+	/* What was lost once and found again is lost all together: or the peer could have it
+	 * counted again and again. It was overtaken already, so the timer below sees to it
+	 * at the latest. */
 	if (b->forgiven && !b->marked_bytes)
 		lrp_tcp_scoreboard_lose_marked(b);
 	if (b->forgiven && last_marked(b)->sent_ns <= late_ns) {

@@ -92,9 +92,9 @@ static uint32_t join_cost(const struct lrp_tcp_scoreboard *b, uint16_t i)
 	return (x->flags ^ y->flags) & LRP_TCP_SENT_AGAIN;
 }
 
-/* What is in flight stays so: it will be found lost again, or sacked, while what was sent again must
- * not be lost at once. So a run counts as of the latest time of sending, and what is sacked has
- * none. */
+/* What is in flight stays so: it will be found lost again, or sacked, while what was sent again
+ * must not be lost at once. So a run counts as of the latest time of sending, and what is
+ * sacked has none. */
 static void join_order(struct lrp_tcp_scoreboard *b, uint16_t i, uint16_t gone)
 {
 	struct lrp_tcp_sent_run *run = &b->run[i];

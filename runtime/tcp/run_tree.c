@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * run_tree.c - a balanced tree over the runs of a scoreboard, in the order of the sequence (Adelson-
- * Velsky and Landis 1962). The heights of two subtrees differ by one at most, whatever the peer
- * does: a search visits at most 1.45 log2(runs) records.
+ * run_tree.c - a balanced tree over the runs of a scoreboard, in the order of the sequence
+ * (Adelson- Velsky and Landis 1962). The heights of two subtrees differ by one at most, whatever
+ * the peer does: a search visits at most 1.45 log2(runs) records.
  *
  * The list in the same order says where a new run goes, so that an insertion does not search.
  */
@@ -151,8 +151,8 @@ void lrp_tcp_tree_remove(struct lrp_tcp_scoreboard *b, uint16_t i)
 	rebalance(b, from);
 }
 
-/* The last run that begins at `seq` or before it. The peer chooses where to look, so no branch can be
- * predicted: there is none but that of the loop. */
+/* The last run that begins at `seq` or before it. The peer chooses where to look, so no branch can
+ * be predicted: there is none but that of the loop. */
 uint16_t lrp_tcp_tree_find(struct lrp_tcp_scoreboard *b, uint32_t seq)
 {
 	const struct lrp_tcp_sent_run *runs = b->run;

@@ -202,8 +202,9 @@ static uint16_t run_sacked(struct lrp_tcp_scoreboard *b, uint16_t i, struct lrp_
 	return i;
 }
 
-/* The end of the segment of `run` that holds `seq`, or the beginning: data counts as sacked in whole
- * segments only, as in Linux. Without that, blocks of one byte would make a run of each byte. */
+/* The end of the segment of `run` that holds `seq`, or the beginning: data counts as
+ * sacked in whole segments only, as in Linux. Without that, blocks of one byte would make
+ * a run of each byte. */
 static uint32_t segment_end(const struct lrp_tcp_sent_run *run, uint32_t seq)
 {
 	uint32_t len = seq - run->seq, mss = run->mss ? run->mss : 1;
@@ -218,7 +219,8 @@ static uint32_t segment_begin(const struct lrp_tcp_sent_run *run, uint32_t seq)
 	return seq - (run->mss ? len % run->mss : 0);
 }
 
-/* `i` ends at `seq` afterwards. The last records are for what is sent: false if no other is free. */
+/* `i` ends at `seq` afterwards. The last records are for what is sent: false if no
+ * other is free. */
 static bool cut(struct lrp_tcp_scoreboard *b, uint16_t i, uint32_t seq)
 {
 	return b->runs - b->used > b->runs >> 4 && lrp_tcp_run_split(b, i, seq);
@@ -368,8 +370,8 @@ void lrp_tcp_scoreboard_lose_marked(struct lrp_tcp_scoreboard *b)
 	b->again_bytes -= b->marked_again;
 }
 
-/* The first run is lost, whenever it was sent: it becomes the first in the order of sending. Then its
- * time of sending is no sample. */
+/* The first run is lost, whenever it was sent: it becomes the first in the order of sending. Then
+ * its time of sending is no sample. */
 static void lose_head(struct lrp_tcp_scoreboard *b)
 {
 	uint16_t i = b->first;
@@ -428,8 +430,8 @@ void lrp_tcp_scoreboard_lose_all(struct lrp_tcp_scoreboard *b)
 {
 	lrp_tcp_mark_reset(b);
 	b->oldest = b->newest = b->beyond = b->overtaken = NONE;
-	/* What was sent again counts as sent with what follows it: the order of sending becomes that
-	 * of the sequence. */
+	/* What was sent again counts as sent with what follows it: the order of sending becomes
+	 * that of the sequence. */
 	for (uint16_t i = b->last; i != NONE; i = b->run[i].prev) {
 		struct lrp_tcp_sent_run *run = &b->run[i];
 		int64_t most = run->next == NONE ? b->stamp_ns : b->run[run->next].sent_ns;

@@ -127,8 +127,8 @@ void lrp_tcp_scoreboard_sacked(struct lrp_tcp_scoreboard *b, uint32_t ack,
 void lrp_tcp_scoreboard_acked(struct lrp_tcp_scoreboard *b, uint32_t ack,
 			      struct lrp_tcp_delivery *d);
 
-/* The run that is to be sent again next, or LRP_TCP_SENT_NONE: the first one if it is lost, since the
- * window waits for it; else the one that was sent first. */
+/* The run that is to be sent again next, or LRP_TCP_SENT_NONE: the first one if it is lost, since
+ * the window waits for it; else the one that was sent first. */
 uint16_t lrp_tcp_scoreboard_lost(const struct lrp_tcp_scoreboard *b);
 /* b->beyond, in flight, is lost. */
 void lrp_tcp_scoreboard_lose(struct lrp_tcp_scoreboard *b);
@@ -140,8 +140,8 @@ void lrp_tcp_scoreboard_lose_first(struct lrp_tcp_scoreboard *b, uint32_t len);
 void lrp_tcp_scoreboard_lose_sent(struct lrp_tcp_scoreboard *b, int64_t sent_ns);
 /* What was lost is in flight after all. O(1): the mark stays where it is. */
 void lrp_tcp_scoreboard_find_all(struct lrp_tcp_scoreboard *b);
-/* All that is out is lost, to be sent again in the order of the sequence. What was sacked is, too: the
- * receiver has thrown it away (RFC 2018 8). O(runs). */
+/* All that is out is lost, to be sent again in the order of the sequence. What was sacked is, too:
+ * the receiver has thrown it away (RFC 2018 8). O(runs). */
 void lrp_tcp_scoreboard_lose_all(struct lrp_tcp_scoreboard *b);
 
 /* The receiver acknowledged up to data that it had sacked, but not that data. */

@@ -70,9 +70,8 @@ struct lrp_tcp_options {
 	 * larger window is offered; no more than snd_max waits in the send buffer. */
 	uint32_t snd_max, rcv_max, snd_min, rcv_min;
 	uint32_t rcv_low; /* SO_RCVLOWAT: readable with so many bytes, 0: 1 */
-	uint32_t
-		notsent_low; /* TCP_NOTSENT_LOWAT: writable with less than half of it not sent; 0: no
-				 limit */
+	/* TCP_NOTSENT_LOWAT: writable with less than half of it not sent; 0: no limit */
+	uint32_t notsent_low;
 	/* For whoever sends the segments: of the IP header, [0] IPv4, [1] IPv6; ttl 0: the route's
 	 */
 	uint8_t tos[2], ttl[2];
@@ -286,10 +285,10 @@ struct lrp_tcp_into {
 int lrp_tcp_input(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *s,
 		  struct lrp_tcp_into *into);
 /*
- * True if `s` is a SYN that may open a new incarnation of the flow, though this connection still has
- * it: it is CLOSED, or in TIME_WAIT as timewait.h has it. Then the owner gives the flow up, and the
- * segment is the listener's, with *iss for lrp_tcp_listen_input(). lrp_tcp_input() answers no such
- * SYN in CLOSED, and everything else there with a reset (RFC 9293 3.10.7.1).
+ * True if `s` is a SYN that may open a new incarnation of the flow, though this connection still
+ * has it: it is CLOSED, or in TIME_WAIT as timewait.h has it. Then the owner gives the flow up, and
+ * the segment is the listener's, with *iss for lrp_tcp_listen_input(). lrp_tcp_input() answers no
+ * such SYN in CLOSED, and everything else there with a reset (RFC 9293 3.10.7.1).
  */
 bool lrp_tcp_reopens(const struct lrp_tcp *c, int64_t now, const struct lrp_tcp_segment *s,
 		     uint32_t *iss);
@@ -339,7 +338,8 @@ bool lrp_tcp_at_mark(const struct lrp_tcp *c);	  /* SIOCATMARK */
 /* Any time; what rules the handshake (timestamps, sack, wscale, ecn, mss, rcv_max) counts before it
  * opens only. */
 void lrp_tcp_options_set(struct lrp_tcp *c, int64_t now, const struct lrp_tcp_options *o);
-/* TCP_NODELAY was set, now or once more: what was written goes at once, though TCP_CORK holds it. */
+/* TCP_NODELAY was set, now or once more: what was written goes at once, though
+ * TCP_CORK holds it. */
 void lrp_tcp_push(struct lrp_tcp *c, int64_t now);
 /* TCP_QUICKACK: acknowledge at once until data is sent in reply; off: wait for a reply.
  * !c->pingpong reads it. */

@@ -34,9 +34,9 @@ static uint32_t append(struct lrp_tcp *c, const struct iovec *iov, uint32_t coun
 }
 
 /*
- * What a write may take. As in Linux, one that begins below its limits (SO_SNDBUF, TCP_NOTSENT_LOWAT)
- * may go beyond them by a run of segments: half of what the peer's window has been, 64 KiB at most.
- * A run that was begun and is not sent is filled up in any case.
+ * What a write may take. As in Linux, one that begins below its limits (SO_SNDBUF,
+ * TCP_NOTSENT_LOWAT) may go beyond them by a run of segments: half of what the peer's window has
+ * been, 64 KiB at most. A run that was begun and is not sent is filled up in any case.
  */
 static uint32_t writable(const struct lrp_tcp *c)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * test_authority.c - the program by which a family changes its exact entries [bpf/authority.bpf.c]: what it refuses,
- * to whom, and what is left when it is preempted between its check and its change.
+ * test_authority.c - the program by which a family changes its exact entries [bpf/authority.bpf.c]:
+ * what it refuses, to whom, and what is left when it is preempted between its check and its change.
  *
  * The maps are the program's own; this test plays lrpd.
  */
@@ -533,7 +533,7 @@ static void test_nobody(void **state)
 	assert_int_equal(as_nobody(misuse), 0);
 }
 
-/* ---- preempted ---------------------------------------------------------------------------------- */
+/* ---- preempted ------------------------------------------------------------------- */
 
 static _Atomic int result, started;
 
@@ -573,8 +573,8 @@ static void take_end(void)
 }
 
 /*
- * lrpd takes an authority away while the program stands at `step`. After a grace period it purges: from then on there is no
- * entry, however long the program had been standing there.
+ * lrpd takes an authority away while the program stands at `step`. After a grace period it purges:
+ * from then on there is no entry, however long the program had been standing there.
  */
 static void stall(uint32_t step, void (*take)(void), enum lrp_flow_op op)
 {

@@ -967,7 +967,8 @@ static void test_icmp(void **state)
 	}
 }
 
-/* An exact entry of TCP is good for as long as its end has the generation that it was made under. */
+/* An exact entry of TCP is good for as long as its end has the generation that it
+ * was made under. */
 static void test_end_generation(void **state)
 {
 	struct harness *h = begin(state);

@@ -120,7 +120,7 @@ static inline int peer_bound(int type, uint16_t port)
 	return fd;
 }
 
-/* ---- the attacker ------------------------------------------------------------------------------- */
+/* ---- the attacker ---------------------------------------------------------------- */
 
 /* In a process of uid 65534: what it says is its exit code. */
 static inline int attack(int (*body)(void))

@@ -13,7 +13,8 @@
 
 /* -1: nobody listens. */
 int hostile_dial(void);
-/* The reply's error; fds[LRP_CONTROL_MAX_FDS], *count of them. 1: no reply within 10 s, or closed. */
+/* The reply's error; fds[LRP_CONTROL_MAX_FDS], *count of them. 1: no reply within
+ * 10 s, or closed. */
 int hostile_ask(int control, struct lrp_request *request, struct lrp_reply *reply, int *fds,
 		int *count);
 

@@ -2,8 +2,8 @@
 /*
  * test_admission.c - who may use LRP and who may change it: abstract addresses that somebody
  * holds, groups, users who are refused, user namespaces; AF_XDP sockets that stay
- * with their user; processes that left for a chroot, another uid and other namespaces while lrpd was
- * replaced.
+ * with their user; processes that left for a chroot, another uid and other namespaces while
+ * lrpd was replaced.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -130,7 +130,8 @@ static void squatted(void)
 	close(ready[1]);
 }
 
-/* A directory that somebody else has, or can write, is not used: neither by lrpd nor by a client. */
+/* A directory that somebody else has, or can write, is not used: neither by lrpd
+ * nor by a client. */
 static void not_roots(void)
 {
 	char dir[LRP_RUNDIR_PATH];

@@ -99,7 +99,8 @@ for _ in $(seq 100); do
 	sleep 0.1
 done
 out=$(timeout 5 example-embedded s0 2>&1) && fail "embedded twice"
-grep -q "s0 is LRP's already: example-embedde (pid $embedded) has it" <<<"$out" || fail "second embedding: $out"
+grep -q "s0 is LRP's already: example-embedde (pid $embedded) has it" <<<"$out" ||
+	fail "second embedding: $out"
 expect 1 "s0 is LRP's already: example-embedde \(pid $embedded\) has it" lrp attach s0
 kill -9 $embedded
 wait $embedded 2>/dev/null
@@ -175,8 +176,10 @@ lrp status --audit --json | jq -e '.audit.ok and (.audit.pools | length == 7) an
 	([.audit.pools[] | .free + .queued + .held + .quarantined + .kernel == .frames] | all)' \
 	>/dev/null || fail "audit: $(lrp status --audit --json | jq -c .audit)"
 expect 0 'every frame is accounted for' lrp status --audit
-out=$(setpriv --reuid 65534 --clear-groups $build/bin/lrp detach s0 2>&1) && fail "detached without root"
-grep -q 'detach: needs CAP_NET_ADMIN over this network namespace' <<<"$out" || fail "unprivileged detach: $out"
+out=$(setpriv --reuid 65534 --clear-groups $build/bin/lrp detach s0 2>&1) &&
+	fail "detached without root"
+grep -q 'detach: needs CAP_NET_ADMIN over this network namespace' <<<"$out" ||
+	fail "unprivileged detach: $out"
 setpriv --reuid 65534 --clear-groups $build/bin/lrp status >/dev/null || fail "status needs root"
 
 # ---- an interface that goes away

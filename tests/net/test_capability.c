@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * test_capability.c - who changes what LRP does had CAP_NET_ADMIN when he asked: processes that
- * get it afterwards by executing a setuid program, and proofs that are old, another connection's, of
- * another network namespace, or made without the capability.
+ * get it afterwards by executing a setuid program, and proofs that are old, another connection's,
+ * of another network namespace, or made without the capability.
  */
 #include <errno.h>
 #include <fcntl.h>

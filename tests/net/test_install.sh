@@ -31,7 +31,9 @@ until_true() # COMMAND...: within ten seconds
 
 nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; }
 
-has_channel() { lrp channels --json | jq -e ".channels[] | select(.local // \"\" | endswith(\":$1\"))"; }
+has_channel() {
+	lrp channels --json | jq -e ".channels[] | select(.local // \"\" | endswith(\":$1\"))"
+}
 
 files() { (cd "$1" && find . ! -type d | sort); }
 
@@ -46,7 +48,8 @@ echo_works()
 	got=$(timeout 20 ip netns exec client bash -c \
 		'exec 3<>/dev/udp/198.18.1.1/7007; echo over the wire >&3; head -n 1 <&3')
 	[ "$got" = "over the wire" ] || fail "$1: echo: '$got'"
-	lrp channels --json | jq -e '[.channels[] | select(.local // "" | endswith(":7007")) | .packets] | add > 0' \
+	lrp channels --json |
+		jq -e '[.channels[] | select(.local // "" | endswith(":7007")) | .packets] | add > 0' \
 		>/dev/null || fail "$1: not by a channel"
 	kill $pid
 	wait $pid 2>/dev/null
@@ -58,10 +61,13 @@ mount -t tmpfs tmpfs /mnt # what this test makes goes with it
 mkdir -p /mnt/tree/tools
 cp Makefile /mnt/tree
 cp tools/deps.sh /mnt/tree/tools
-out=$(nobody /mnt/tree/tools/deps.sh no-such-package=x:no-such-program 2>&1) && fail "deps.sh finds no-such-program"
+out=$(nobody /mnt/tree/tools/deps.sh no-such-package=x:no-such-program 2>&1) &&
+	fail "deps.sh finds no-such-program"
 grep -q 'sudo apt-get install no-such-package$' <<<"$out" || fail "deps.sh: $out"
-out=$(nobody make --no-print-directory -s -C /mnt/tree deps 2>&1) || fail "make deps as nobody: $out"
-out=$(nobody make --no-print-directory -s -C /mnt/tree deps CLANG=clang-99 2>&1) && fail "make finds clang-99"
+out=$(nobody make --no-print-directory -s -C /mnt/tree deps 2>&1) ||
+	fail "make deps as nobody: $out"
+out=$(nobody make --no-print-directory -s -C /mnt/tree deps CLANG=clang-99 2>&1) &&
+	fail "make finds clang-99"
 grep -q 'clang-99' <<<"$out" || fail "make CLANG=clang-99: $out"
 
 # ---- into a DESTDIR: nothing outside
@@ -73,14 +79,17 @@ mkdir -p /var/cache/ldconfig
 mount -t tmpfs tmpfs /var/cache/ldconfig
 mkdir -p /usr/local/lib
 groups=$(cat /etc/group)
-out=$(make --no-print-directory -s install DESTDIR=/mnt/dest PREFIX=/usr 2>&1) || fail "make install DESTDIR: $out"
-for f in usr/sbin/lrp usr/sbin/lrpd usr/sbin/lrp-keeper usr/lib/liblrp.so.0 usr/lib/pkgconfig/lrp.pc \
+out=$(make --no-print-directory -s install DESTDIR=/mnt/dest PREFIX=/usr 2>&1) ||
+	fail "make install DESTDIR: $out"
+for f in usr/sbin/lrp usr/sbin/lrpd usr/sbin/lrp-keeper usr/lib/liblrp.so.0 \
+	usr/lib/pkgconfig/lrp.pc \
 	usr/include/lrp/lrp.h usr/lib/systemd/system/lrpd.service; do
 	[ -e /mnt/dest/$f ] || fail "DESTDIR: no $f"
 done
 [ "$(cat /etc/group)" = "$groups" ] || fail "DESTDIR: a group was made"
 [ -z "$(files /usr/local)" ] || fail "DESTDIR: files in /usr/local"
-make --no-print-directory -s uninstall DESTDIR=/mnt/dest PREFIX=/usr >/dev/null || fail "uninstall DESTDIR"
+make --no-print-directory -s uninstall DESTDIR=/mnt/dest PREFIX=/usr >/dev/null ||
+	fail "uninstall DESTDIR"
 [ -z "$(files /mnt/dest)" ] || fail "uninstall DESTDIR leaves $(files /mnt/dest)"
 
 # ---- into /usr/local
@@ -88,7 +97,8 @@ out=$(make --no-print-directory -s install 2>&1) || fail "make install: $out"
 getent group lrp >/dev/null || fail "no group lrp"
 ldconfig -p | grep -q liblrp.so.0 || fail "the linker does not know liblrp.so.0"
 for program in /usr/local/sbin/* /usr/local/bin/*; do
-	ls /usr/local/share/man/man*/"$(basename "$program")".[1-8] >/dev/null 2>&1 || fail "no manual page of $program"
+	ls /usr/local/share/man/man*/"$(basename "$program")".[1-8] >/dev/null 2>&1 ||
+		fail "no manual page of $program"
 done
 for f in /usr/local/sbin/lrpd /usr/local/sbin/lrp-keeper /usr/local/lib/liblrp.so.0; do
 	readelf -Wd "$f" | grep -Eq 'BIND_NOW|FLAGS.* NOW' || fail "$f is not linked with -z now"
@@ -102,19 +112,22 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 out=$(gcc -Wall -Werror -o /mnt/echo docs/examples/echo.c $(pkg-config --cflags --libs lrp) 2>&1) ||
 	fail "building against it: $out"
 for example in docs/examples/*.c; do
-	out=$(gcc -Wall -Werror -c -o /dev/null "$example" $(pkg-config --cflags lrp) 2>&1) || fail "$example: $out"
+	out=$(gcc -Wall -Werror -c -o /dev/null "$example" $(pkg-config --cflags lrp) 2>&1) ||
+		fail "$example: $out"
 done
 ldd /mnt/echo | grep -q '/usr/local/lib/liblrp.so.0' || fail "echo: $(ldd /mnt/echo)"
 lrp attach s0 --frames 4096 >/dev/null || fail "lrp attach s0"
 # An ordinary user has no sbin in PATH.
-nobody env PATH=/usr/local/bin:/usr/bin:/bin lrp status >/dev/null || fail "lrp status of an ordinary user"
+nobody env PATH=/usr/local/bin:/usr/bin:/bin lrp status >/dev/null ||
+	fail "lrp status of an ordinary user"
 echo_works "started by lrp attach"
 lrp stop >/dev/null || fail "lrp stop"
 
 # ---- as the unit starts it: with its capabilities, and no new privileges
 caps=$(sed -n 's/^CapabilityBoundingSet=//p' /usr/local/lib/systemd/system/lrpd.service |
 	tr 'A-Z' 'a-z' | sed 's/cap_/+/g; s/ /,/g')
-grep -q 'ExecStart=/usr/local/sbin/lrpd --foreground' /usr/local/lib/systemd/system/lrpd.service || fail "ExecStart"
+grep -q 'ExecStart=/usr/local/sbin/lrpd --foreground' /usr/local/lib/systemd/system/lrpd.service ||
+	fail "ExecStart"
 setpriv --bounding-set "-all,$caps" --inh-caps=-all --no-new-privs lrpd --foreground &
 daemon=$!
 until_true lrp status
@@ -123,7 +136,8 @@ echo_works "with the unit's capabilities"
 lrp stop >/dev/null || fail "lrp stop"
 wait $daemon
 if command -v systemd-analyze >/dev/null; then
-	out=$(systemd-analyze verify --man=no /usr/local/lib/systemd/system/lrpd.service 2>&1 | grep lrpd.service)
+	out=$(systemd-analyze verify --man=no /usr/local/lib/systemd/system/lrpd.service 2>&1 |
+		grep lrpd.service)
 	[ -z "$out" ] || fail "systemd-analyze verify: $out"
 fi
 

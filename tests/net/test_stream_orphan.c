@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * test_stream_orphan.c - a process ends by a signal or by _exit() while its parent or its siblings live:
- * the peers of the connections that it alone had hear of it, and those of others notice nothing. On
- * kernel sockets and on ours.
+ * test_stream_orphan.c - a process ends by a signal or by _exit() while its parent or its siblings
+ * live: the peers of the connections that it alone had hear of it, and those of others notice
+ * nothing. On kernel sockets and on ours.
  */
 #include <errno.h>
 #include <signal.h>
@@ -168,8 +168,8 @@ static bool ended(int peer)
 	return recv(peer, &(char){0}, 1, MSG_DONTWAIT) == 0 || errno == ECONNRESET;
 }
 
-/* The parent of all is killed first: its children see to each other. First of all cases, since the process
- * that runs them begins a family in the others. */
+/* The parent of all is killed first: its children see to each other. First of all cases, since the
+ * process that runs them begins a family in the others. */
 static void parent_killed(struct run *r)
 {
 	pid_t *pid = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * test_stream_stopped.c - a worker is stopped while it has the lock of the listener's hub: the others go
- * on serving, and when it is continued so does what it had.
+ * test_stream_stopped.c - a worker is stopped while it has the lock of the listener's hub: the
+ * others go on serving, and when it is continued so does what it had.
  *
  * It is stopped at a given step: a tracer puts a breakpoint on a function that is called inside the
  * lock, and leaves the worker there. So the steps need no hook in the library.
@@ -278,8 +278,8 @@ static void others_go_on(struct shared *s, const struct step *step)
 	CHECK(FAULT_WAIT(s->tracer.state == 4, 2000), "%s: it is not let go", step->name);
 }
 
-/* False: the worker did not come to the step, and nothing was tested. To attach a tracer stops the worker for a
- * moment, too: on a busy machine that may be too long a moment already. */
+/* False: the worker did not come to the step, and nothing was tested. To attach a tracer stops the
+ * worker for a moment, too: on a busy machine that may be too long a moment already. */
 static bool at_step(const struct run *r, const struct step *step)
 {
 	struct shared *s =

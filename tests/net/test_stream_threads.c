@@ -276,8 +276,8 @@ static void cancel(struct run *r, int fd, void *(*body)(void *), const char *wha
 }
 
 /*
- * A thread is cancelled in a call on one connection of a listener. Its connection, another one and the
- * listener are what they were. All are on the listener's hub: nobody has waited for them.
+ * A thread is cancelled in a call on one connection of a listener. Its connection, another one and
+ * the listener are what they were. All are on the listener's hub: nobody has waited for them.
  */
 static void cancelled_in_a_call(struct run *r)
 {

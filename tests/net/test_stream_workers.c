@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * test_stream_workers.c - processes that serve one listener and have channels of their own for what they
- * accepted: what comes to the listener's channels all the same is delivered, whoever finds it there.
- * On a kernel socket and on ours.
+ * test_stream_workers.c - processes that serve one listener and have channels of their own for what
+ * they accepted: what comes to the listener's channels all the same is delivered, whoever finds it
+ * there. On a kernel socket and on ours.
  */
 #include <errno.h>
 #include <lrp/lrp.h>
@@ -46,7 +46,8 @@ static _Noreturn void echo(struct run *r, int lfd)
 	char byte;
 	int fd;
 
-	/* Who waits for the first time asks for channels; the next one has its own when it waits. */
+	/* Who waits for the first time asks for channels; the next one has its own
+	 * when it waits. */
 	r->ops->poll(&p, 1, 10);
 	usleep(200000);
 	p.fd = fd = r->ops->accept(lfd, NULL, NULL);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * test_trust.c - what a local user without any privilege must not get: others' connections, their ports, their source
- * addresses, their maps. The attacker speaks the control protocol by himself, in a process of uid 65534. The victim is
- * root, on sockets of the kernel.
+ * test_trust.c - what a local user without any privilege must not get: others' connections, their
+ * ports, their source addresses, their maps. The attacker speaks the control protocol by himself,
+ * in a process of uid 65534. The victim is root, on sockets of the kernel.
  *
  *    client ns                      this namespace
  *   [peer] c0 198.18.1.2 ═════════ s0 198.18.1.1   [victim] [attacker] lrpd
@@ -31,7 +31,7 @@
 
 #define ROUNDS 100
 
-/* ---- others' connections ---------------------------------------------------------------------------- */
+/* ---- others' connections --------------------------------------------------------- */
 
 static uint16_t victim_port;
 
@@ -163,7 +163,7 @@ static void clients_of_listener(void)
 	close(listener);
 }
 
-/* ---- others' source addresses --------------------------------------------------------------------- */
+/* ---- others' source addresses ---------------------------------------------------- */
 
 #define VNET 10
 
@@ -259,7 +259,7 @@ static void sources(void)
 	close(listener);
 }
 
-/* ---- maps ------------------------------------------------------------------------------------------- */
+/* ---- maps ------------------------------------------------------------------------ */
 
 static int freeze(void)
 {
@@ -338,7 +338,7 @@ static void quotas(void)
 	CHECK(FAULT_WAIT(!attack(fill_up), 1), "see above");
 }
 
-/* ---- ports that have been left -------------------------------------------------------------------- */
+/* ---- ports that have been left --------------------------------------------------- */
 
 /* A socket that can leave its port while it is open is not published. */
 static int move(void)
@@ -447,7 +447,7 @@ static void left_tcp(void)
 	}
 }
 
-/* ---- connections that the kernel has beside a listener of LRP -------------------------------------- */
+/* ---- connections that the kernel has beside a listener of LRP -------------------- */
 
 static int ready[2];
 

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #
-# A lrpd that cannot go on where the last one was: it leaves everything as it is, the keeper does not
-# start it for ever, `lrp status` and `lrp stop` are answered without it, packets go on, and one that
-# can goes on as if nothing had been.
+# A lrpd that cannot go on where the last one was: it leaves everything as it is, the keeper does
+# not start it for ever, `lrp status` and `lrp stop` are answered without it, packets go on, and one
+# that can goes on as if nothing had been.
 #
 #    client ns ── c0 ════ s0 ── here (7000: a receiver)
 set -u
@@ -36,7 +36,10 @@ wait_for() # SECONDS/10 COMMAND...
 	done
 }
 
-channel() { lrp channels --json | jq "[.channels[] | select(.local // \"\" | endswith(\":$1\"))][0].$2"; }
+channel() {
+	lrp channels --json |
+		jq "[.channels[] | select(.local // \"\" | endswith(\":$1\"))][0].$2"
+}
 keeper() { pgrep -x lrp-keeper; }
 kept() { ls -l "/proc/$(keeper)/fd" | sed -n "s/.* \([0-9]*\) -> \/memfd:$1.*/\1/p" | head -n 1; }
 state() { echo "/proc/$(keeper)/fd/$(kept lrp-state)"; }
@@ -130,7 +133,8 @@ kill -9 "$(pgrep -x lrpd)"
 sleep 1
 answered 5 lrp stop || fail "lrp stop: $out"
 wait_for 50 eval '! keeper' || fail "the keeper is there after lrp stop"
-wait_for 50 eval '! ip -d link show s0 | grep -q prog/xdp' || fail "the program is there after lrp stop"
+wait_for 50 eval '! ip -d link show s0 | grep -q prog/xdp' ||
+	fail "the program is there after lrp stop"
 kill $load $receiver
 wait $load $receiver 2>/dev/null
 wait_for 50 lrp attach s0 || fail "attach afterwards: $(lrp attach s0 2>&1)"

@@ -429,7 +429,8 @@ __attribute__((unused)) static void test_killed_anywhere(void **state)
 #define LARGE 70000 /* a run that is split off, and merges when it is freed */
 
 /* The same for large blocks: the run before, the one behind, or both are free when the victim
- * frees its block, or it splits a run. Afterwards the arena is sound and lacks one block at most. */
+ * frees its block, or it splits a run. Afterwards the arena is sound and lacks one
+ * block at most. */
 static bool large_round(int steps, int what, uint64_t *lost)
 {
 	volatile int *done =

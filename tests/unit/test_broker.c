@@ -788,7 +788,8 @@ static void test_restarted(void **state)
 	in_child(run_restarted);
 }
 
-/* Half tokens in the process's memory from start to end, as /proc/self/mem says; -1: not readable. */
+/* Half tokens in the process's memory from start to end, as /proc/self/mem says;
+ * -1: not readable. */
 static int tokens_in(uintptr_t start, uintptr_t end)
 {
 	static uint64_t words[512];

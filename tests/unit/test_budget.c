@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* test_budget.c - the token buckets: nobody gets more than his share over time, and nobody waits for ever. */
+/* test_budget.c - the token buckets: nobody gets more than his share over time, and nobody
+ * waits for ever. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

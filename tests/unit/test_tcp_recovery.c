@@ -178,8 +178,8 @@ static void recovery_after_recovery(void **state)
 	assert_int_equal(again(&s), 10);
 }
 
-/* RFC 6582 3.2: the hole that a partial acknowledgement shows goes at once, though the new data that
- * duplicates let out has used up the window. */
+/* RFC 6582 3.2: the hole that a partial acknowledgement shows goes at once, though the new data
+ * that duplicates let out has used up the window. */
 static void partial_acknowledgement(void **state)
 {
 	(void)state;

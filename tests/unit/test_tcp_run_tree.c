@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The scoreboard against a model that has a record of every segment and searches all of them: after
- * any sequence of sendings, SACK blocks, losses, losses taken back and acknowledgements both say the
- * same. And the depth of the tree.
+ * any sequence of sendings, SACK blocks, losses, losses taken back and acknowledgements both say
+ * the same. And the depth of the tree.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The work that a peer can cause by one segment, counted in records visited: no history of
- * acknowledgements makes a later one dear. What is sent, sacked, lost or acknowledged may cost a visit
- * or a few each time; everything else is bounded by the depth of the tree.
+ * acknowledgements makes a later one dear. What is sent, sacked, lost or acknowledged may cost a
+ * visit or a few each time; everything else is bounded by the depth of the tree.
  */
 #include <setjmp.h>
 #include <stdarg.h>

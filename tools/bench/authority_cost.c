@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * authority_cost.c - what it costs to make and delete an exact entry through a family's program [bpf/authority.bpf.c],
- * and directly in the map, as privileged programs could. Alternating rounds; medians.
+ * authority_cost.c - what it costs to make and delete an exact entry through a family's program
+ * [bpf/authority.bpf.c], and directly in the map, as privileged programs could. Alternating
+ * rounds; medians.
  *
  *   authority_cost [ROUNDS]   as root; needs no interface
  */

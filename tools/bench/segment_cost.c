@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * segment_cost - what a segment costs that a stranger may send, in cycles of the time stamp counter:
- * from the frame (IP and TCP input with checksums) to the headers of what is sent in answer.
+ * segment_cost - what a segment costs that a stranger may send, in cycles of the time
+ * stamp counter: from the frame (IP and TCP input with checksums) to the headers of what
+ * is sent in answer.
  *
- * Each kind is measured after the history that makes it dearest, one segment at a time; what is done
- * between segments (the application reads, data is sent again) is not counted. The last column
- * compares with the dearer of the two ordinary segments: data in order, and an acknowledgement for
- * two segments.
+ * Each kind is measured after the history that makes it dearest, one segment at a time; what is
+ * done between segments (the application reads, data is sent again) is not counted. The last
+ * column compares with the dearer of the two ordinary segments: data in order, and an
+ * acknowledgement for two segments.
  *
  *   segment_cost [SEGMENTS]        how many of each kind; 20,000
  */

@@ -8,7 +8,8 @@
 #
 # CMD runs as process 1 of its own pid, mount and network namespaces, so that
 # whatever it starts, attaches or pins is gone when it ends, kill -9 included:
-# /run/netns, /run/lrp, /etc/lrp and /sys/fs/bpf are private, and no name outlives the mount namespace.
+# /run/netns, /run/lrp, /etc/lrp and /sys/fs/bpf are private, and no name outlives the mount
+# namespace.
 #
 #    client ns           this namespace ("server")          blaster ns
 #   198.18.1.2 c0 ────── s0 198.18.1.1
