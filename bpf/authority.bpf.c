@@ -5,20 +5,20 @@
  *
  * lrpd loads the program once for each family and passes its descriptor. The processes of the
  * family run it with BPF_PROG_RUN, which needs no privilege (Linux 5.19). They never have a
- * descriptor of a map. The family's number and generation are constants of its program, so there is
- * no secret to be guessed or leaked, and a program whose family is gone does nothing. What a client
- * binds to the program with BPF_PROG_BIND_MAP goes with it.
+ * descriptor of a map. The family's number and generation are constants of its program. So there is
+ * no secret to be guessed or leaked, and a program whose family is gone does nothing. A map that a
+ * client binds to the program with BPF_PROG_BIND_MAP is freed together with the program.
  *
- * Check and change stand in one RCU read-side section. These programs can be preempted: lrpd takes
- * an authority away, waits for a grace period, and purges the entries only then.
+ * These programs can be preempted. So check and change stand in one RCU read-side section. lrpd
+ * takes an authority away, waits for a grace period, and purges the entries only then.
  *
  * Parameters (rodata, to be set before loading):
  *   lrp_owner, lrp_generation  the family, as in lrp_families
  *   lrp_netns                  cookie of the network namespace
  *   lrp_stall_step, lrp_stall  for tests: at this step the program spins for so many rounds
  *
- * Linux 6.2 has bpf_rcu_read_lock(). Before (embedded mode, where one process trusts itself)
- * there is none.
+ * bpf_rcu_read_lock() exists since Linux 6.2. On older kernels the program runs without it. Only
+ * the embedded mode runs there, where one process trusts itself.
  */
 #include <asm/errno.h>
 #include <linux/bpf.h>
@@ -96,7 +96,8 @@ static __always_inline bool is_local(const struct call *call)
 	return local && local->kind == LRP_LOCAL_UNICAST;
 }
 
-/* Another family has the address on this port, and a wildcard of ours does not count. */
+/* True: another family has this address on this port. Then a wildcard end of ours
+ * does not count. */
 static __always_inline bool is_others(const struct call *call)
 {
 	__u32 port = bpf_ntohs(call->end.port), *head = bpf_map_lookup_elem(&lrp_end_heads, &port);
@@ -138,8 +139,8 @@ static __always_inline int end_find(struct call *call, __u32 *index)
 	return end && end->owner == lrp_owner ? 0 : -EADDRNOTAVAIL;
 }
 
-/* Its generation, 0: nobody of the family has the end at this moment. In this order: a generation
- * of after its death would count. */
+/* The end's generation; 0: nobody of the family has the end at this moment. The generation is read
+ * before the number of sockets. Otherwise it could be the one after the end's death, and count. */
 static __always_inline __u32 end_generation(__u32 index)
 {
 	struct lrp_end *end = bpf_map_lookup_elem(&lrp_ends, &index);
@@ -225,8 +226,8 @@ static __always_inline bool is_bound_there(const struct sock *sk, const struct c
 }
 
 /*
- * The socket becomes one of those by which the family has the end. It is recorded first and looked
- * at once more then: from its record on it does not leave unseen.
+ * The socket becomes one of those by which the family has the end. The program records the socket
+ * first and then looks at it once more: after the record is made the watcher sees the socket leave.
  */
 static __always_inline int shadow_add(const struct call *call, __u32 index)
 {
@@ -257,7 +258,7 @@ static __always_inline int shadow_add(const struct call *call, __u32 index)
 		     (__u64)BPF_CORE_READ(sk, __sk_common.skc_cookie.counter) != cookie ||
 		     !is_bound_there(sk, call))) {
 		err = -EBADF;
-		/* If the watcher was faster it has counted down. */
+		/* If the record is gone already, the watcher has counted down. */
 		if (bpf_map_delete_elem(&lrp_shadows, &cookie))
 			return err;
 	}
@@ -266,7 +267,7 @@ static __always_inline int shadow_add(const struct call *call, __u32 index)
 	if (__sync_fetch_and_add(&end->sockets, -1) == 1)
 		__sync_fetch_and_add(&end->generation, 1);
 	shadows_give(call->quota);
-	/* lrpd or an earlier call knows it: its end is that by which it is known. */
+	/* lrpd or an earlier call has recorded the socket, with the end that it has. */
 	return err == -EEXIST ? 0 : err;
 }
 
@@ -297,8 +298,9 @@ static __always_inline int flow_delete(const struct call *call)
 }
 
 /*
- * An entry of the family's, of the same end. One that counts may be led elsewhere; one that does
- * not, since it is reserved or left from an earlier life of the end, is made to count.
+ * Changes an entry of the same family and end. If the entry counts, it may lead to another
+ * endpoint. If it does not count, it is made to count: it was reserved, or is left from an
+ * earlier generation.
  */
 static __always_inline int flow_change(struct call *call, struct lrp_flow *flow,
 				       const struct lrp_flow *new)
@@ -322,7 +324,7 @@ static __always_inline int flow_change(struct call *call, struct lrp_flow *flow,
 	return 0;
 }
 
-/* An entry that does not count, of another end or family, keeps nobody from the four-tuple.
+/* An entry of another end or family that does not count blocks nobody: it is removed.
  * True: it is gone. */
 static __always_inline bool flow_evict(const struct call *call, struct lrp_flow *flow)
 {
@@ -332,8 +334,8 @@ static __always_inline bool flow_evict(const struct call *call, struct lrp_flow 
 	       lrp_entry_remove(&call->key, flow, second);
 }
 
-/* The kernel has more connections on ports of LRP than can be noted: who knows whose
- * four-tuple it is. */
+/* True: the kernel has more connections on ports of LRP than the maps can hold. Then the
+ * four-tuple may be one of these. */
 static __always_inline bool is_crowded(const struct call *call)
 {
 	__u32 index = LRP_PORT_INDEX(!call->key.v4, true, bpf_ntohs(call->end.port));
@@ -413,7 +415,7 @@ static __always_inline void call_read(struct call *call, const struct lrp_flow_c
 		call->key.key4.lport = lport;
 		call->key.key4.rport = rport;
 		call->key.key4.proto = IPPROTO_TCP;
-		/* An IPv4 peer of an IPv6 address there is not. */
+		/* An IPv4 peer needs an IPv4 local address. */
 		if (laddr[0] || laddr[1] || laddr[2] != V4_MAPPED)
 			call->op = 0;
 	} else {

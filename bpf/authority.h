@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * authority.h - who may direct the segments of which local end. What the XDP program, the families'
- * program (authority.bpf.c), the watcher (watch.bpf.c) and lrpd share; no client has any of it.
+ * authority.h - who may direct the segments of which local end.
  *
- * A local end is a TCP port on one address, or on all of a family. lrpd knows an end as a process
- * family's when it has seen a socket of theirs bound to it. The family has the end while such a
- * socket lives: one that lrpd has seen, or one that the family's program has found in the caller's
- * descriptor table. The watcher counts these sockets down when they leave the port. With the last
- * one the end's generation changes, and with that every exact entry that was made under it is
- * without effect.
+ * The maps here are shared by the XDP program, the families' program (authority.bpf.c), the watcher
+ * (watch.bpf.c) and lrpd. No client has any of them.
+ *
+ * A local end is a TCP port on one address, or on all addresses of an IP family. lrpd knows an end
+ * as a process family's when it has seen a socket of that family bound to it. The family has the
+ * end while such a socket lives. Either lrpd has seen the socket, or the family's program has found
+ * it in the caller's descriptor table. The watcher counts these sockets down when they leave the
+ * port. With the last one the end's generation changes. Then no exact entry that was made under the
+ * old generation has any effect.
  */
 #ifndef LRP_BPF_AUTHORITY_H
 #define LRP_BPF_AUTHORITY_H
@@ -32,12 +34,13 @@ struct lrp_end_key {
 };
 _Static_assert(sizeof(struct lrp_end_key) == 24, "abi");
 
-/* lrp_ends: ARRAY. Entry 0 stays zero: it is the end of what lrpd itself has written. */
+/* lrp_ends: ARRAY. Entry 0 stays zero: entries that lrpd itself has written name it
+ * as their end. */
 struct lrp_end {
-	__u32 owner;	  /* written by lrpd; 0 by the watcher when the family loses it */
-	__u32 generation; /* from 1; counts up when nobody has the end any more: watcher, lrpd */
-	__u32 sockets;	  /* bound to it; up: lrpd, program; down: watcher, lrpd */
-	__u32 flows;	  /* exact entries: the families' program, lrpd */
+	__u32 owner;	  /* written by lrpd; the watcher writes 0 when the family loses it */
+	__u32 generation; /* from 1; watcher and lrpd count up when nobody has the end any more */
+	__u32 sockets;	  /* bound to it; lrpd and program count up, all three count down */
+	__u32 flows;	  /* exact entries; counted by the families' program and lrpd */
 	__u32 uid;	  /* written by lrpd, as is the rest */
 	__u32 next;	  /* on the same port, see lrp_end_heads; 0: none */
 	__u32 v6;
@@ -64,9 +67,9 @@ struct lrp_family {
 
 /* lrp_quotas: ARRAY, one per user; the first is the sum of all but root. */
 struct lrp_quota {
-	__u32 flows;   /* exact entries: the families' program, lrpd */
-	__u32 limit;   /* of each of the two; written by lrpd */
-	__u32 shadows; /* sockets that the program has found: program, watcher */
+	__u32 flows;   /* exact entries; counted by the families' program and lrpd */
+	__u32 limit;   /* of flows, and of shadows; written by lrpd */
+	__u32 shadows; /* sockets that the program has found; counted by program and watcher */
 	__u32 pad;
 };
 #define LRP_QUOTA_ALL  0u

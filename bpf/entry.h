@@ -2,12 +2,13 @@
 /*
  * entry.h - changing exact entries of TCP, for the families' program and lrpd's.
  *
- * Endpoint and owner of an entry are one word, end and generation another. They are changed by
- * compare-and-swap alone. An element that became another four-tuple's in the meantime has other
- * words, or is an entry of the same end, that is of the same family: a family can confuse its own
- * entries by racing with itself, and nobody else's. An entry is deleted only by whoever has put the
- * tombstone into its second word. Without that, one who looked at an old entry could delete the new
- * one that has its key by then.
+ * An entry has two words: endpoint and owner, end and generation. Programs change them by
+ * compare-and-swap only. A map element may become the entry of another four-tuple in the meantime.
+ * Then its words differ, or it is an entry of the same end, and so of the same family. So a family
+ * that races with itself can confuse its own entries only.
+ *
+ * Only the program that has put the tombstone into the second word deletes an entry. Otherwise a
+ * program that looked at an old entry could delete the new entry that has its key by then.
  */
 #ifndef LRP_BPF_ENTRY_H
 #define LRP_BPF_ENTRY_H
@@ -18,7 +19,7 @@
 #include "maps.h"
 
 #define LRP_FLOW_TOMBSTONE	0xffffffffu /* as a generation */
-#define LRP_FLOW_TOMBSTONE_SEEN 0xfffffffeu /* by lrpd, which collects them [watch.bpf.c] */
+#define LRP_FLOW_TOMBSTONE_SEEN 0xfffffffeu /* lrpd has met it once [watch.bpf.c: lrp_purge] */
 
 struct lrp_entry_key {
 	bool v4;
@@ -54,7 +55,7 @@ static __always_inline bool lrp_entry_swap(__u64 *word, __u64 from, __u64 to)
 	return __sync_val_compare_and_swap(word, from, to) == from;
 }
 
-/* Its end has the generation that it was made under. */
+/* True: the entry's end still has the generation under which the entry was made. */
 static __always_inline bool lrp_entry_counts(__u64 second)
 {
 	__u32 index = (__u32)second;
@@ -83,8 +84,8 @@ static __always_inline void lrp_end_count(__u32 index, __u32 by)
 		__sync_fetch_and_add(&end->flows, by);
 }
 
-/* `second` is what the caller has seen of the entry. False: it is another's, or
- * another deletes it. */
+/* Deletes the entry. `second`: its second word as the caller has read it. False: the entry has
+ * become another, or another program deletes it. */
 static __always_inline bool lrp_entry_remove(const struct lrp_entry_key *key, struct lrp_flow *flow,
 					     __u64 second)
 {
@@ -95,7 +96,7 @@ static __always_inline bool lrp_entry_remove(const struct lrp_entry_key *key, st
 	    !lrp_entry_swap(lrp_entry_second(flow), second,
 			    lrp_entry_word(end, LRP_FLOW_TOMBSTONE)))
 		return false;
-	/* Nobody else deletes it from now on, so its key stays what it is. Is it ours? */
+	/* No other program deletes it from now on, so its key does not change. Is it `key`? */
 	if (lrp_entry_find(key) != flow) {
 		lrp_entry_swap(lrp_entry_second(flow), lrp_entry_word(end, LRP_FLOW_TOMBSTONE),
 			       second);

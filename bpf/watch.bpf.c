@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * watch.bpf.c - follows, in the kernel and at once, what becomes of the sockets that stand behind
- * LRP's entries.
+ * watch.bpf.c - the watcher: follows the sockets behind LRP's entries, in the kernel and at once.
  *
- * lrp_release (cgroup hook): the last descriptor of a socket that is known is closed, by its
- * process or by its death. From this moment on the port's packets are the kernel's: the port's
- * entries are shut, and the ends that nobody else of the family holds lose their generation. lrpd
- * makes the maps agree later. A socket can leave its port while it is open only if it has not bound
- * it by number; such sockets are not taken (lrp_locks).
+ * lrp_release (cgroup hook) runs when the last descriptor of a known socket is closed, also by the
+ * death of its process. It shuts the port's entries: from this moment on the port's packets are the
+ * kernel's. Ends that nobody else of the family holds change their generation. lrpd makes the maps
+ * agree later. A socket that has not bound its port by number can leave the port while it is open.
+ * lrpd does not take such sockets (lrp_locks).
+ *
+ * lrp_bound4 and lrp_bound6 (cgroup hooks) run when a UDP socket is bound. They shut a port of LRP
+ * that another user binds.
  *
  * lrp_state (tracepoint) follows the connections that the kernel has on ports of LRP. XDP passes
- * them, and no process can make an entry for them. Of a connection of LRP and one of the kernel
- * with the same four-tuple the first wins, as in Linux.
+ * their segments, and no process can make an entry for them. If a connection of LRP and one of the
+ * kernel have the same four-tuple, the first wins, as in Linux.
  *
- * fentry programs would do the same with fewer words. Some kernels and sandboxes refuse them;
- * cgroup hooks and tracepoints are there wherever BPF is.
+ * fentry programs would do the same in less code. Some kernels and sandboxes refuse them; cgroup
+ * hooks and tracepoints are there wherever BPF is.
  *
  * Parameters (rodata, to be set before loading):
  *   lrp_netns  cookie of the network namespace
@@ -48,7 +50,7 @@ static __always_inline void port_shut(bool v6, bool tcp, __u16 port, __u32 flags
 		__sync_fetch_and_and(word, ~((__u64)flags << 32));
 }
 
-/* True if nobody has the end any more, and entries are left. */
+/* Counts one socket fewer on the end. True: nobody has the end any more, and entries are left. */
 static __always_inline bool end_leave(__u32 index)
 {
 	struct lrp_end *end;
@@ -93,13 +95,13 @@ static __always_inline void left(__u64 cookie)
 	if (!found)
 		return;
 	shadow = *found;
-	/* Once only: lrpd may be taking it away at the same time. */
+	/* lrpd may be taking the record away at the same time: only one of both goes on. */
 	if (bpf_map_delete_elem(&lrp_shadows, &cookie))
 		return;
 	event.index = LRP_LEFT_INDEX(shadow.tcp, shadow.port);
 	if (shadow.reasons != LRP_SHADOW_FOUND)
 		count_left(event.index);
-	/* Of TCP others go on by their exact entries. */
+	/* Connections of TCP go on by their exact entries. */
 	flags = shadow.tcp ? LRP_PORT_ANY | LRP_PORT_BINDS
 			   : LRP_PORT_ANY | LRP_PORT_BINDS | LRP_PORT_FLOWS | LRP_PORT_MULTICAST;
 	if (!shadow.tcp || shadow.listens) {
@@ -123,9 +125,9 @@ int lrp_release(struct bpf_sock *sk)
 	return 1;
 }
 
-/* ---- who comes beside ------------------------------------------------------------------- */
+/* ---- sockets that are bound beside ours ------------------------------------------ */
 
-/* Does the target belong to another user than the one who binds? */
+/* True: the target belongs to another user than the one who calls bind(). */
 static __always_inline bool is_others(__u32 target)
 {
 	__u32 uid = (__u32)bpf_get_current_uid_gid(), *owner;
@@ -145,10 +147,10 @@ static __always_inline bool is_others(__u32 target)
 }
 
 /*
- * A UDP socket is bound where a socket of LRP receives. Of the same user's lrpd looks; another
- * user's may be there only because the first has moved out of its way, so the port is shut until
- * lrpd has looked. `bind`: the target of its own address, if there is one. Of TCP those that listen
- * matter: see lrp_state.
+ * A UDP socket is bound to a port on which a socket of LRP receives. lrpd is told, and looks
+ * whether the new socket is in the way. If another user binds, the port is also shut until lrpd has
+ * looked: the LRP socket may have been moved out of the way of this bind(). `bind`: the target of
+ * the new socket's address, NULL: none. For TCP only listeners matter: see lrp_state.
  */
 static __always_inline void bound(struct bpf_sock *sk, bool v6, bool wildcard, const __u32 *bind)
 {
@@ -207,9 +209,9 @@ int lrp_bound6(struct bpf_sock *sk)
 	return 1;
 }
 
-/* ---- connections of the kernel's ------------------------------------------------------- */
+/* ---- connections of the kernel ------------------------------------------------------- */
 
-/* skc_num is 0 by the time that a socket which has not bound its port by number says CLOSE. */
+/* skc_num is 0 already when a socket that has not bound its port by number goes to CLOSE. */
 static __always_inline __u16 port_of(const struct sock *sk)
 {
 	return bpf_ntohs(BPF_CORE_READ((const struct inet_sock *)sk, inet_sport));
@@ -289,9 +291,9 @@ static __always_inline void kernel_set(const struct sock *sk, bool there)
 }
 
 /*
- * A kernel socket begins to listen where families of other users have ends: with SO_REUSEADDR on
- * both sides that is possible while those do not listen. Their entries could catch its clients, so
- * they lose the ends. Root's stay.
+ * A kernel socket begins to listen on a port on which families of other users have ends. This is
+ * possible with SO_REUSEADDR on both sides, if the others do not listen. The entries of these
+ * families could catch the listener's clients. So the families lose the ends. Root's stay.
  */
 /* Would a socket that listens on `addr` get what is sent to the end? */
 static __always_inline bool overlaps(const struct sock *sk, const struct lrp_addr6 *addr,
@@ -347,7 +349,7 @@ int BPF_PROG(lrp_state, struct sock *sk, int before, int now)
 		return 0;
 	if (now == STATE_LISTEN) {
 		if (evict(sk, *head)) {
-			/* A listener of theirs goes too. */
+			/* A listener of these families loses the port, too. */
 			port_shut(false, true, port, LRP_PORT_ANY | LRP_PORT_BINDS);
 			port_shut(true, true, port, LRP_PORT_ANY | LRP_PORT_BINDS);
 			count_left(LRP_LEFT_INDEX(true, port));
@@ -357,7 +359,8 @@ int BPF_PROG(lrp_state, struct sock *sk, int before, int now)
 		if (sk->__sk_common.skc_dport) /* else it has no peer yet */
 			kernel_set(sk, true);
 	} else if (now == STATE_CLOSE && before != STATE_LISTEN) {
-		/* Also if it goes on in TIME_WAIT, without this socket: see kernel_tcp.c. */
+		/* Also if the connection goes on in TIME_WAIT, without this socket: see
+		 * kernel_tcp.c. */
 		kernel_set(sk, false);
 	}
 	if (event.index)
@@ -385,7 +388,7 @@ int lrp_locks(struct lrp_locks_call *ctx)
 
 /* ---- what lrpd takes away ------------------------------------------------------------------ */
 
-/* Is it the family's still, or reserved by it? */
+/* True: the entry's family, endpoint and end are still as when the family made or reserved it. */
 static __always_inline bool entry_lives(const struct lrp_flow *flow, __u64 second)
 {
 	__u32 owner = flow->owner, endpoint = flow->endpoint, index = (__u32)second;
@@ -398,12 +401,13 @@ static __always_inline bool entry_lives(const struct lrp_flow *flow, __u64 secon
 }
 
 /*
- * Context of lrp_purge: an exact entry of TCP. Deletes it if it lives no longer; then
- * the result is 1.
+ * Context of lrp_purge: the key of an exact entry of TCP. lrp_purge deletes the entry if it no
+ * longer lives. Then the result is 1.
  *
- * Whoever puts a tombstone into an entry deletes it, but two that race for entries of one family
- * may leave one behind. lrpd marks a tombstone that it meets, and deletes it when it meets it
- * again: more than a grace period later, when nobody is about to delete that key any more.
+ * Normally the program that puts a tombstone into an entry deletes it. Two programs that race for
+ * entries of one family may leave a tombstone behind. lrp_purge marks a tombstone that it meets. It
+ * deletes the tombstone when it meets it again. That is more than a grace period later, so no
+ * program is about to delete that key any more.
  */
 struct lrp_purge_call {
 	__u32 v4;

@@ -14,14 +14,15 @@
 #include "shadow.h"
 
 #define STATE_LISTEN 10 /* include/net/tcp_states.h */
-/* sock_diag shows a socket's port when its bind() has returned, just after the watcher's hook. */
+/* The watcher's hook runs before bind() returns, and sock_diag shows the port only afterwards. So
+ * lrpd looks after this time. */
 #define BIND_NS 50000000ull
 
 struct beside {
 	const struct lrp_core *core;
 	const struct lrp_published *pub;
 	uint32_t uid;	     /* of the family */
-	uint32_t own, other; /* of the socket, of one beside it that is not `uid`'s */
+	uint32_t own, other; /* uid of the socket; of one beside it that is not `uid`'s */
 	bool own_seen, other_seen, more_users;
 };
 
@@ -65,7 +66,7 @@ static bool overlaps(const struct lrp_published *pub, const struct place *place)
 		!memcmp(&pub->laddr, &place->addr, sizeof(place->addr)));
 }
 
-/* One on a device that is not ours receives nothing that comes in on ours. */
+/* A socket that is bound to a device which is not attached receives nothing from attached ones. */
 static bool on_our_device(const struct lrp_core *core, uint32_t ifindex)
 {
 	for (uint32_t i = 0; ifindex && i < LRP_MAX_DEVICES; i++)
@@ -104,7 +105,8 @@ int lrp_core_beside(const struct lrp_core *core, const struct lrp_published *pub
 	uint32_t states = pub->proto == IPPROTO_TCP ? 1u << STATE_LISTEN : ~0u;
 	int err;
 
-	/* The kernel gives a connected socket what its peer sends, whoever else is there. */
+	/* The kernel gives a connected socket what its peer sends, whatever other
+	 * sockets are there. */
 	if (pub->proto == IPPROTO_UDP && pub->connected)
 		return 0;
 	err = lrp_core_diag_dump(AF_INET, pub->proto, states, pub->lport, on_socket, &beside);
@@ -113,15 +115,15 @@ int lrp_core_beside(const struct lrp_core *core, const struct lrp_published *pub
 					 &beside);
 	if (err)
 		return err;
-	/* A socket that was passed on has the user's who made it, and so have those
-	 * of its group. */
+	/* A socket keeps the uid of the user who made it, also when it was passed to another
+	 * process. The same is true of the sockets of its group. */
 	return beside.other_seen &&
 			       (beside.more_users || !beside.own_seen || beside.other != beside.own)
 		       ? -EADDRINUSE
 		       : 0;
 }
 
-/* ---- who binds later ------------------------------------------------------------------- */
+/* ---- sockets that are bound later ------------------------------------------------ */
 
 void lrp_core_port_bound(struct lrp_core *core, uint32_t port)
 {

@@ -56,8 +56,9 @@ bool lrp_core_port_watched(const struct lrp_core *core, __be16 port)
 }
 
 /*
- * Stands on ports that are watched before anybody has an end there: the watcher follows the
- * kernel's connections from then on. Nobody's, and the last of its chain.
+ * An end that belongs to nobody. It stands on ports that are watched before anybody has an end
+ * there, so that the watcher follows the kernel's connections from then on. It is the last of its
+ * chain.
  */
 #define NOBODYS_END (LRP_ENDS - 1)
 
@@ -99,7 +100,7 @@ int lrp_core_ports_begin(struct lrp_core *core, const __be16 *ports, int count)
 	if (!fresh)
 		return 0;
 	err = lrp_core_kernel_sync(core);
-	/* Without room for all their ports are marked. */
+	/* Without room for all connections the ports are marked, and that is enough. */
 	return err == -ENOSPC ? 0 : err;
 }
 
@@ -136,7 +137,7 @@ static bool may_have_more(const struct lrp_core *core, uint32_t uid, __be16 port
 	       here < ENDS_OF_USERS_PORT;
 }
 
-/* One more socket on an end; not on one that the family has lost. */
+/* Counts one more socket on an end. False: the family has lost the end. */
 static bool socket_add(struct lrp_end *end)
 {
 	__atomic_fetch_add(&end->sockets, 1, __ATOMIC_ACQ_REL);
@@ -206,8 +207,8 @@ int lrp_core_ends_take(struct lrp_core *core, uint32_t owner, struct lrp_publish
 
 /* ---- giving up --------------------------------------------------------------------------- */
 
-/* A grace period that is awaited is awaited to its end. What was given up since is
- * the next one's. */
+/* The grace period that is awaited goes on. Ends that were given up since it began wait
+ * for the next one. */
 static void purge_later(struct lrp_core *core)
 {
 	if (core->end_ticket)
@@ -234,7 +235,7 @@ static void retire(struct lrp_core *core, uint32_t e)
 	lrp_core_sync_tcp_port(core, state->port);
 }
 
-/* Its last socket has gone; lrpd was the one who counted down. */
+/* lrpd has counted the end's last socket down. */
 static void nobody_has(struct lrp_core *core, uint32_t e)
 {
 	if (!core->state->end[e].kept)
@@ -267,8 +268,9 @@ bool lrp_core_end_counts(const struct lrp_core *core, const struct lrp_flow *flo
 		       flow->generation;
 }
 
-/* Ends whose last socket the watcher has seen leave, and those that it has taken away. Entries that
- * were made under one that is kept are purged like those of one that is not. */
+/* Retires two kinds of ends: those whose last socket the watcher has seen leave, and those that the
+ * watcher has taken away from their family. An end that is kept is not retired, but its entries are
+ * purged, too. */
 static void retire_left(struct lrp_core *core)
 {
 	for (uint32_t e = 1; e < LRP_ENDS; e++) {
@@ -284,7 +286,8 @@ static void retire_left(struct lrp_core *core)
 	}
 }
 
-/* The grace period is over: nobody makes an entry under the ends that were given up before it. */
+/* The grace period is over: no program makes an entry any more under an end that was
+ * given up before it. */
 static void retiring_over(struct lrp_core *core)
 {
 	bool next = core->end_again;
@@ -304,7 +307,7 @@ static void retiring_over(struct lrp_core *core)
 		purge_later(core);
 }
 
-/* Records in lrp_shadows may name the end still: then its number is not used again. */
+/* A record in lrp_shadows may still name the end. Then its number is not used again yet. */
 static void retired_free(struct lrp_core *core)
 {
 	if (core->end_ticket && lrp_core_grace_over(core, core->end_ticket))
@@ -333,7 +336,8 @@ static void claim_end(struct lrp_core *core, struct lrp_claim_state *claim)
 	lrp_core_unwatch(core, cookie, LRP_SHADOW_CLAIMED);
 }
 
-/* The ends are the owner's from now on, with each socket that its program finds there. */
+/* lrpd keeps the ends as the owner's. The owner has them with each socket that its program finds
+ * there. */
 static int keep(struct lrp_core *core, uint32_t owner, struct lrp_published *pub)
 {
 	int err = lrp_core_ends_take(core, owner, pub);
@@ -366,7 +370,7 @@ static bool may_claim_more(const struct lrp_core *core, uint32_t uid)
 	return mine < CLAIMS_PER_UID && users < CLAIMS_OF_USERS;
 }
 
-/* The socket's claim from now on; at most one each. */
+/* Makes a claim for the socket. A socket has at most one. */
 static int claim_make(struct lrp_core *core, uint32_t owner, int fd, struct lrp_published *pub)
 {
 	struct lrp_claim_state *claim = claim_find(core, pub->cookie);
@@ -416,8 +420,8 @@ static int claim_ports(struct lrp_core *core, const int *fds, int count, __be16 
 	return 0;
 }
 
-/* What the kernel has on these ports stays the kernel's: it is known before an end
- * is the owner's. */
+/* Connections that the kernel has on these ports stay the kernel's: lrpd knows them before an end
+ * becomes the owner's. */
 int lrp_core_claim(struct lrp_core *core, uint32_t owner, const int *fds, int count, bool kept)
 {
 	__be16 ports[LRP_CONTROL_MAX_FDS] = {0};
@@ -440,7 +444,8 @@ void lrp_core_claims_owner_gone(struct lrp_core *core, uint32_t owner)
 	for (uint32_t c = 0; c < LRP_CLAIMS; c++)
 		if (core->state->claim[c].cookie && core->state->claim[c].owner == owner)
 			claim_end(core, &core->state->claim[c]);
-	/* Those that are kept, and those of sockets that its program has found. */
+	/* Ends without a claim: those that are kept, and those whose sockets the
+	 * program has found. */
 	for (uint32_t e = 1; e < LRP_ENDS; e++)
 		if (core->state->end[e].use == LRP_END_USED && core->state->end[e].owner == owner)
 			retire(core, e);
@@ -507,7 +512,7 @@ void lrp_core_ends_adopt(struct lrp_core *core)
 {
 	bool retiring = false, kept = false;
 
-	/* Of an lrpd that died meanwhile. */
+	/* An lrpd may have died between lrp_core_ports_begin() and lrp_core_ports_done(). */
 	for (uint32_t port = 1; port < LRP_PORTS; port++)
 		if (core->end_heads[port])
 			chain_remove(core, htons((uint16_t)port), NOBODYS_END);

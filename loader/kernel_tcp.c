@@ -26,8 +26,8 @@
 #define STATE_LISTEN	10u
 
 /*
- * A connection in TIME_WAIT is not the kernel's any more: all that can come is the peer's last FIN
- * once more, or a new connection, which the listener of the port is to have.
+ * A connection in TIME_WAIT does not count as the kernel's. Only two things can still come: the
+ * peer's last FIN once more, or a new connection, which the port's listener is to have.
  */
 #define STATES (~(1u << STATE_TIME_WAIT | 1u << STATE_CLOSE | 1u << STATE_LISTEN))
 
@@ -46,7 +46,7 @@ static bool is_mapped(const __be32 addr[4])
 	return !addr[0] && !addr[1] && addr[2] == htonl(0xffff);
 }
 
-/* So that XDP asks. The watcher sets the same flag. */
+/* XDP looks into the map only if the port has the flag. The watcher sets the same flag. */
 static void flag(struct lrp_core *core, bool v6, __be16 port, uint32_t which, bool on)
 {
 	uint64_t *word = (uint64_t *)&core->ports[LRP_PORT_INDEX(v6, true, ntohs(port))];
@@ -106,7 +106,7 @@ static void key6_of(const struct inet_diag_sockid *id, struct lrp_flow6 *key)
 	memcpy(&key->raddr, id->idiag_dst, 16);
 }
 
-/* The watcher's entries are marked as seen; what it has not is put there. */
+/* Marks an entry as seen if the watcher has made it, else makes it. */
 static void put(struct sync *sync, const struct inet_diag_msg *msg, bool v6, const void *key)
 {
 	struct lrp_core *core = sync->core;
@@ -117,7 +117,8 @@ static void put(struct sync *sync, const struct inet_diag_msg *msg, bool v6, con
 		return;
 	if (!bpf_map_update_elem(fd, key, &sync->now_ns, BPF_NOEXIST)) {
 		flag(core, v6, msg->id.idiag_sport, LRP_PORT_KERNEL, true);
-		/* Should it have ended by now, it stays until it is pruned. */
+		/* If there is no memory, an entry of one that has ended stays until
+		 * it is pruned. */
 		remember(sync, msg->idiag_family, &msg->id);
 	} else if (errno != EEXIST) {
 		flag(core, v6, msg->id.idiag_sport, LRP_PORT_CROWDED, true);
@@ -148,8 +149,9 @@ static int on_connection(const struct nlmsghdr *nlh, void *data)
 }
 
 /*
- * A connection may have ended between our look and our entry, and the watcher, which takes entries
- * out, found none. So each is looked for once more. What ends after that the watcher sees.
+ * A connection may have ended after sock_diag showed it and before lrpd made its entry. The watcher
+ * found no entry to take out then. So lrpd looks for each of these connections once more. The
+ * watcher sees those that end later.
  */
 static void look_again(struct sync *sync)
 {
@@ -211,8 +213,8 @@ static bool has(const struct survivors *s, __be16 port)
 	return s->port[port / 64] >> port % 64 & 1;
 }
 
-/* Deletes what was not seen since. False: not all was looked at. The local port lies at
- * `port_at` of the key. */
+/* Deletes entries that were not seen since `since_ns`. False: not all were looked at. `port_at`:
+ * offset of the local port in the key. */
 static bool prune(int fd, size_t key_size, size_t port_at, uint64_t since_ns, struct survivors *s)
 {
 	uint8_t *keys = malloc(BATCH * key_size);
@@ -268,10 +270,11 @@ static uint32_t look(struct lrp_core *core, bool v6, uint64_t since_ns)
 	struct survivors *s = calloc(2, sizeof(*s));
 	uint32_t count = 1;
 
-	/* No flag is taken away but by a whole look. */
+	/* Flags are taken away only if all entries were looked at. */
 	if (s && prune(fd, size, at, since_ns, &s[0])) {
 		unflag(core, v6, &s[0]);
-		/* One that the watcher has put there meanwhile may have lost its port's flag. */
+		/* The watcher may have added a connection meanwhile, whose port has
+		 * lost its flag. */
 		prune(fd, size, at, 0, &s[1]);
 		reflag(core, v6, &s[1]);
 		count = s[1].count;
@@ -280,7 +283,7 @@ static uint32_t look(struct lrp_core *core, bool v6, uint64_t since_ns)
 	return count;
 }
 
-/* There is room again, and all that the kernel has was seen. */
+/* There is room again, and all connections of the kernel are in the maps. */
 static void uncrowd(struct lrp_core *core)
 {
 	for (uint32_t index = 0; index < LRP_PORT_ENTRIES; index++)
@@ -298,7 +301,7 @@ uint64_t lrp_core_kernel_run(struct lrp_core *core)
 	    core->map_fd[LRP_MAP_KERNEL4] < 0)
 		return core->next_kernel_ns;
 	err = lrp_core_kernel_sync(core);
-	/* What was not seen by half a look may be there. */
+	/* If sock_diag did not show all, there may be more: look again soon. */
 	count = err && err != -ENOSPC ? 1 : look(core, false, start) + look(core, true, start);
 	if (!err)
 		uncrowd(core);

@@ -132,7 +132,7 @@ int lrp_core_watch_open(struct lrp_core *core, char *text)
 		if (watch->locks_fd < 0 || watch->purge_fd < 0)
 			err = lrp_core_error(text, -errno, "watcher: %s", strerror(errno));
 	}
-	/* The programs of an lrpd before us go only now: nothing goes unseen. */
+	/* The programs of an lrpd before this one go only now, so no event is missed. */
 	for (int i = 0; i < LINKS && !err; i++) {
 		close_fd(&watch->link[i]);
 		watch->link[i] = link[i];
@@ -214,7 +214,7 @@ static bool same_place(const struct lrp_published *a, const struct lrp_published
 	       a->v4 == b->v4 && a->v6 == b->v6;
 }
 
-/* Already watched for another reason. */
+/* The socket is watched already, for another reason. */
 static int watch_more(struct lrp_core *core, uint32_t owner, struct lrp_published *pub,
 		      struct lrp_shadow *shadow, enum lrp_shadow_reason reason)
 {
@@ -258,7 +258,7 @@ int lrp_core_watch(struct lrp_core *core, int fd, uint32_t owner, struct lrp_pub
 		lrp_core_ends_give(core, pub->end);
 		return err == -E2BIG ? -ENOSPC : err;
 	}
-	/* From now on it does not leave unseen. Is it still where it was? */
+	/* From now on the watcher sees it leave. Is it still where it was? */
 	err = lrp_core_shadow_read(core, fd, &again);
 	if (!err && same_place(pub, &again))
 		return 0;

@@ -6,25 +6,34 @@
  * directory that only root can write; the client checks that [runtime/base/rundir.h].
  * LRP_ADMIN_FILE beside it is the same for root alone, so that nobody else's connections keep
  * root out. One request, one reply, in order, on one connection per process. A
- * request is a struct lrp_request, descriptors in SCM_RIGHTS. Requests are
- * idempotent: after a timeout or a reconnect the client sends them again. On the connection that
- * it sent one on before, it adds LRP_REQ_AGAIN to the type: lrpd does not execute it if it has
- * answered a request of that id there. A client that is not admitted, or one too many, gets one
- * reply with id 0, error and text, and the connection ends. A request that changes the host is
- * granted to a process with CAP_NET_ADMIN over the network namespace. Unless root sends it, it
- * needs a proof that the capability was there: LRP_REQ_PROVE shows lrpd a TCP socket of this
- * network namespace, the process then sets TCP_REPAIR on that socket, which takes the capability,
- * and the request carries the socket. It is good for the next such request on its connection. lrpd
- * is never asked for anything per packet or per connection: the exact entries of TCP connections
- * are made by the processes themselves, through their family's program.
+ * request is a struct lrp_request, descriptors in SCM_RIGHTS.
+ *
+ * Requests are idempotent: after a timeout or a reconnect the client sends them again. If it sends
+ * a request again on the same connection, it adds LRP_REQ_AGAIN to the type. lrpd does not execute
+ * such a request if it has answered that id on that connection.
+ *
+ * A client that is not admitted gets one reply with id 0, error and text. Then lrpd closes the
+ * connection. A client beyond the limit of connections gets the same.
+ *
+ * Requests that change the host (attach, detach, stop, audit) need CAP_NET_ADMIN over the network
+ * namespace. A process that is not root proves that it has the capability:
+ *   1. LRP_REQ_PROVE shows lrpd a TCP socket of this network namespace.
+ *   2. The process sets TCP_REPAIR on that socket. The kernel checks the capability in this call.
+ *   3. The request carries the socket.
+ * A proof is good for the next such request on its connection.
+ *
+ * lrpd is never asked for anything per packet or per connection. The processes make the exact
+ * entries of TCP connections themselves, through their family's program.
  *
  * A process family: the process that said LRP_REQ_HELLO first and what it
  * forked. The first process's connection is inherited by the children; it is the
  * family's lifeline. A child makes a socket pair and hands lrpd one end of it in
- * LRP_REQ_MEMBER over the lifeline: that is its own connection, of the same family, wherever the
- * child is by then (chroot, another uid, other namespaces). A lifeline that is gone leaves the
- * socket in LRP_RUN_DIR: there a child passes the family's owner id in its hello, and lrpd checks
- * it by the uid and by `token`, 128 bits that lrpd made and that only the family's processes have.
+ * LRP_REQ_MEMBER over the lifeline. The pair is the child's own connection, of the same family.
+ * This works wherever the child is by then (chroot, another uid, other namespaces).
+ *
+ * If the lifeline is gone, the child connects to the socket in LRP_RUN_DIR. Its hello carries the
+ * family's owner id. lrpd checks the uid and `token`: 128 bits that lrpd made and that only the
+ * family's processes have.
  */
 #ifndef LRP_CONTROL_H
 #define LRP_CONTROL_H
@@ -55,11 +64,11 @@ enum lrp_request_type {
 	LRP_REQ_RELEASE, /* endpoint: this process closed its shadow */
 	/* for the command; the reply's text comes in a memfd as JSON */
 	LRP_REQ_ATTACH, /* [fd: proof]. CAP_NET_ADMIN over the network namespace */
-	LRP_REQ_DETACH, /* the same */
+	LRP_REQ_DETACH, /* as ATTACH */
 	LRP_REQ_STATUS,
 	LRP_REQ_CHANNELS,
-	LRP_REQ_AUDIT, /* the same */
-	LRP_REQ_STOP,  /* the same; detach everything, end lrpd and keeper */
+	LRP_REQ_AUDIT, /* as ATTACH */
+	LRP_REQ_STOP,  /* as ATTACH; detaches everything, ends lrpd and keeper */
 	LRP_REQ_TX,    /* ifindex of an attached device -> fd: a TAP queue to send through */
 	/* -> fd: the family's program, for the entries of TCP connections [abi.h: lrp_flow_call] */
 	LRP_REQ_FLOWS,
@@ -133,8 +142,8 @@ _Static_assert(sizeof(struct lrp_request) == 16 + 400, "control");
 /* PUBLISH: withdraw the endpoint from demultiplexing, without a descriptor. */
 #define LRP_PUBLISH_WITHDRAW 1u
 
-/* CLAIM: the client closes the sockets. lrpd knows the ends as the family's until a minute has
- * passed without a socket of theirs there. */
+/* CLAIM: the client is going to close the sockets. The ends stay the family's until a minute has
+ * passed without a socket of the family there. */
 #define LRP_CLAIM_KEEP 1u
 
 struct lrp_channel_info {
