@@ -303,7 +303,7 @@ static void answer(struct lrp_server *server, struct connection *c,
 	uint32_t owner = c->who.owner;
 	struct lrp_reply reply;
 
-	if (c->user && lrp_server_descriptors_short(server, LRP_CONTROL_MAX_FDS)) {
+	if (c->user && lrp_server_descriptors_short(LRP_CONTROL_MAX_FDS)) {
 		error_reply(
 			&reply, request, -EMFILE,
 			"lrpd has no descriptors left but for root's: raise LimitNOFILE of lrpd");

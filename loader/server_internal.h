@@ -65,7 +65,7 @@ void lrp_server_accept(struct lrp_server *server, int listen_fd);
 void lrp_server_accept_later(struct lrp_server *server, bool later); /* false: now again */
 void lrp_server_take_member(struct lrp_server *server, const struct connection *by, int fd);
 /* Would so many descriptors more leave root less than his share? */
-bool lrp_server_descriptors_short(const struct lrp_server *server, unsigned int more);
+bool lrp_server_descriptors_short(unsigned int more);
 /* In the log, once for each user and limit. */
 void lrp_server_refused(struct lrp_budget_user *user, enum lrp_budget_limit limit, const char *what,
 			const char *why);
