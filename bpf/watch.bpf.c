@@ -15,8 +15,8 @@
  * their segments, and no process can make an entry for them. If a connection of LRP and one of the
  * kernel have the same four-tuple, the first wins, as in Linux.
  *
- * fentry programs would do the same in less code. Some kernels and sandboxes refuse them; cgroup
- * hooks and tracepoints are there wherever BPF is.
+ * fentry programs would do the same in less code. Some kernels and sandboxes refuse them. Cgroup
+ * hooks and tracepoints need BTF and CAP_SYS_ADMIN.
  *
  * Parameters (rodata, to be set before loading):
  *   lrp_netns  cookie of the network namespace

@@ -32,8 +32,8 @@
  * This works wherever the child is by then (chroot, another uid, other namespaces).
  *
  * If the lifeline is gone, the child connects to the socket in LRP_RUN_DIR. Its hello carries the
- * family's owner id. lrpd checks the uid and `token`: 128 bits that lrpd made and that only the
- * family's processes have.
+ * family's owner id. lrpd checks `token`: 128 bits that lrpd made and that only the family's
+ * processes have. It checks the uid, too, unless the family is root's: its members may drop root.
  */
 #ifndef LRP_CONTROL_H
 #define LRP_CONTROL_H
