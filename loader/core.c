@@ -15,6 +15,7 @@
 #include "../runtime/base/log.h"
 #include "closer.h"
 #include "beside.h"
+#include "exact.h"
 #include "end.h"
 #include "flow.h"
 #include "fragment.h"

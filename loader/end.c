@@ -7,6 +7,7 @@
 
 #include "../runtime/base/log.h"
 #include "beside.h"
+#include "exact.h"
 #include "end.h"
 #include "flow.h"
 #include "grace.h"

@@ -10,6 +10,7 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "exact.h"
 #include "end.h"
 #include "family.h"
 #include "flow.h"

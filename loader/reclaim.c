@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "../runtime/base/log.h"
+#include "exact.h"
 #include "family.h"
 #include "flow.h"
 #include "umem.h"

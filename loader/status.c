@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "exact.h"
 #include "flow.h"
 #include "fragment.h"
 #include "umem.h"

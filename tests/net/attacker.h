@@ -233,4 +233,24 @@ static inline void go_on(pid_t pid, bool to_its_end)
 		CHECK(WIFSTOPPED(status), "the attacker has ended: %x", status);
 }
 
+struct attacker_test {
+	const char *name;
+	void (*run)(void);
+};
+
+/* All of them, or the one that the command line names; then the bed's end. The exit code. */
+static inline int attacker_run(const struct attacker_test *test, size_t count, int argc,
+			       char **argv)
+{
+	for (size_t i = 0; i < count; i++) {
+		int before = check_failures;
+
+		if (argc > 1 && strcmp(argv[1], test[i].name))
+			continue;
+		test[i].run();
+		printf("%s: %s\n", test[i].name, check_failures > before ? "FAILED" : "ok");
+	}
+	return fault_end();
+}
+
 #endif

@@ -237,23 +237,12 @@ static void claim_race(void)
 
 int main(int argc, char **argv)
 {
-	static const struct {
-		const char *name;
-		void (*run)(void);
-	} test[] = {
+	static const struct attacker_test test[] = {
 		{"udp_back", udp_back},		  {"udp_device", udp_device},
 		{"udp_same_user", udp_same_user}, {"tcp_wander", tcp_wander},
 		{"claim_race", claim_race},
 	};
 
 	fault_begin(argv, "");
-	for (size_t i = 0; i < sizeof(test) / sizeof(test[0]); i++) {
-		int before = check_failures;
-
-		if (argc > 1 && strcmp(argv[1], test[i].name))
-			continue;
-		test[i].run();
-		printf("%s: %s\n", test[i].name, check_failures > before ? "FAILED" : "ok");
-	}
-	return fault_end();
+	return attacker_run(test, sizeof(test) / sizeof(test[0]), argc, argv);
 }

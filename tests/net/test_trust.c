@@ -509,10 +509,7 @@ static void beside_listener(void)
 
 int main(int argc, char **argv)
 {
-	static const struct {
-		const char *name;
-		void (*run)(void);
-	} test[] = {
+	static const struct attacker_test test[] = {
 		{"connections", connections}, {"clients_of_listener", clients_of_listener},
 		{"sources", sources},	      {"maps", maps},
 		{"quotas", quotas},	      {"left_udp", left_udp},
@@ -521,13 +518,5 @@ int main(int argc, char **argv)
 
 	fault_begin(argv, "");
 	CHECK(!attack(move), "see above");
-	for (size_t i = 0; i < sizeof(test) / sizeof(test[0]); i++) {
-		int before = check_failures;
-
-		if (argc > 1 && strcmp(argv[1], test[i].name))
-			continue;
-		test[i].run();
-		printf("%s: %s\n", test[i].name, check_failures > before ? "FAILED" : "ok");
-	}
-	return fault_end();
+	return attacker_run(test, sizeof(test) / sizeof(test[0]), argc, argv);
 }
