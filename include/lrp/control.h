@@ -204,9 +204,9 @@ struct lrp_reply {
 struct lrp_status_page {
 	__u32 magic;
 	__u32 version;
-	__u32 pools_epoch;  /* changes when a pool comes or goes */
-	__u32 routes_epoch; /* changes when a route, address, link or neighbour does */
-	__u32 lrpd_pid;	    /* 0 while none runs */
+	__u32 pools_epoch;	 /* changes when a pool comes or goes */
+	__u32 routes_epoch;	 /* changes when a route, address, link or neighbour does */
+	__u32 lrpd_pid;		 /* 0 while none runs */
 	__u32 family_memory_kib; /* what buffers of TCP of one family may take; 0: not known */
 	__u32 pad[10];
 	struct {

@@ -38,7 +38,7 @@ struct lrp_endpoint {
 
 bool lrp_broker_ready(void);	    /* connects on first use */
 bool lrp_broker_ready_or_say(void); /* the same; if not, a line on stderr, once */
-bool lrp_broker_has_fd(int fd); /* is it a connection to lrpd? Mutex or a single thread */
+bool lrp_broker_has_fd(int fd);	    /* is it a connection to lrpd? Mutex or a single thread */
 const volatile struct lrp_status_page *lrp_broker_status(void); /* zeros while there is none */
 
 /*
