@@ -147,8 +147,8 @@ static __always_inline bool is_others(__u32 target)
 }
 
 /*
- * A UDP socket is bound to a port on which a socket of LRP receives. lrpd is told, and looks
- * whether the new socket is in the way. If another user binds, the port is also shut until lrpd has
+ * A UDP socket is bound to an address where a socket of LRP receives. lrpd is told, and looks
+ * whether the new socket is in the way. If another user binds, the port is shut until lrpd has
  * looked: the LRP socket may have been moved out of the way of this bind(). `bind`: the target of
  * the new socket's address, NULL: none. For TCP only listeners matter: see lrp_state.
  */
@@ -156,17 +156,22 @@ static __always_inline void bound(struct bpf_sock *sk, bool v6, bool wildcard, c
 {
 	struct lrp_event event = {.kind = LRP_EVENT_BOUND, .index = sk->src_port};
 	__u32 index = LRP_PORT_INDEX(v6, false, event.index), flags;
-	struct lrp_port *port = bpf_map_lookup_elem(&lrp_ports, &index);
+	__u64 *word = bpf_map_lookup_elem(&lrp_ports, &index);
+	struct lrp_port *port = (struct lrp_port *)word;
+	bool any, own;
 
-	if (!port || bpf_get_netns_cookie(sk) != lrp_netns)
+	if (!word || bpf_get_netns_cookie(sk) != lrp_netns)
 		return;
 	flags = *(volatile __u32 *)&port->flags;
-	if (!flags)
+	any = flags & LRP_PORT_ANY;
+	own = flags & LRP_PORT_BINDS && (wildcard || bind);
+	if (!any && !own)
 		return;
-	if ((flags & LRP_PORT_ANY && is_others(port->target)) ||
-	    (flags & LRP_PORT_BINDS && (wildcard || (bind && is_others(*bind))))) {
+	/* The owners of all addresses of a port are not known here. */
+	if ((any && is_others(port->target)) || (own && (!bind || is_others(*bind)))) {
+		/* In this order: lrpd opens no port that has the flag. */
+		__sync_fetch_and_or(word, (__u64)LRP_PORT_SHUT << 32);
 		port_shut(v6, false, event.index, LRP_PORT_ANY | LRP_PORT_BINDS);
-		count_left(LRP_LEFT_INDEX(false, event.index));
 	}
 	bpf_ringbuf_output(&lrp_events, &event, sizeof(event), 0);
 }

@@ -16,7 +16,8 @@
 #define STATE_LISTEN 10 /* include/net/tcp_states.h */
 /* The watcher's hook runs before bind() returns, and sock_diag shows the port only afterwards. So
  * lrpd looks after this time. */
-#define BIND_NS 50000000ull
+#define BIND_NS	 25000000ull
+#define SLICE_NS 10000000ull /* of looks in a row */
 
 struct beside {
 	const struct lrp_core *core;
@@ -125,51 +126,90 @@ int lrp_core_beside(const struct lrp_core *core, const struct lrp_published *pub
 
 /* ---- sockets that are bound later ------------------------------------------------ */
 
-void lrp_core_port_bound(struct lrp_core *core, uint32_t port)
+static uint64_t *word_of(const struct lrp_core *core, bool v6, uint32_t port)
 {
-	uint64_t at = lrp_core_now_ns() + BIND_NS;
-
-	core->bound[port % 65536 / 64] |= 1ull << port % 64;
-	if (!core->next_beside_ns)
-		core->next_beside_ns = at > core->beside_floor_ns ? at : core->beside_floor_ns;
+	return (uint64_t *)&core->ports[LRP_PORT_INDEX(v6, false, port)];
 }
 
-bool lrp_core_port_to_look(const struct lrp_core *core, uint32_t port)
+bool lrp_core_port_shut(const struct lrp_core *core, uint32_t port)
 {
-	return core->bound[port / 64] >> port % 64 & 1;
+	const uint64_t shut = (uint64_t)LRP_PORT_SHUT << 32;
+
+	return (__atomic_load_n(word_of(core, false, port), __ATOMIC_ACQUIRE) |
+		__atomic_load_n(word_of(core, true, port), __ATOMIC_ACQUIRE)) &
+	       shut;
+}
+
+static bool port_take(uint64_t *ports, uint32_t port)
+{
+	bool has = ports[port / 64] >> port % 64 & 1;
+
+	ports[port / 64] &= ~(1ull << port % 64);
+	return has;
+}
+
+void lrp_core_port_bound(struct lrp_core *core, uint32_t port)
+{
+	core->bound[port % 65536 / 64] |= 1ull << port % 64;
+	if (!core->next_beside_ns)
+		core->next_beside_ns = lrp_core_now_ns() + BIND_NS;
 }
 
 static void look(struct lrp_core *core, uint32_t port)
 {
-	for (uint32_t e = LRP_ENDPOINT_FIRST; e < core->state->endpoints; e++) {
-		const struct lrp_endpoint_state *ep = &core->state->endpoint[e];
-		uint32_t uid = core->state->owner[ep->owner].uid;
+	uint32_t next;
 
-		if (ep->use != LRP_ENDPOINT_USED || !ep->pub.on || ep->pub.proto != IPPROTO_UDP ||
-		    ep->pub.lport != htons((uint16_t)port) ||
-		    lrp_core_beside(core, &ep->pub, uid) != -EADDRINUSE)
+	/* First: who binds while we look shuts the port again. It stays empty until the end. */
+	for (int v6 = 0; v6 <= 1; v6++)
+		__atomic_fetch_and(word_of(core, v6, port), ~((uint64_t)LRP_PORT_SHUT << 32),
+				   __ATOMIC_ACQ_REL);
+	for (uint32_t e = core->by_port[htons((uint16_t)port)]; e; e = core->next_on_port[e]) {
+		struct lrp_published *pub = &core->state->endpoint[e].pub;
+		uint32_t uid = core->state->owner[core->state->endpoint[e].owner].uid;
+
+		if (!pub->on || pub->proto != IPPROTO_UDP ||
+		    lrp_core_beside(core, pub, uid) != -EADDRINUSE)
 			continue;
+		pub->left = 1;
 		lrp_log(LRP_LOG_INFO,
 			"lrpd: UDP port %u of uid %u: another user's socket is beside it: the "
 			"kernel's from now on",
 			port, uid);
-		lrp_core_withdraw(core, e);
 	}
-	lrp_core_port_left(core, LRP_LEFT_INDEX(false, port));
+	for (uint32_t e = core->by_port[htons((uint16_t)port)]; e; e = next) {
+		next = core->next_on_port[e];
+		if (core->state->endpoint[e].pub.proto == IPPROTO_UDP &&
+		    core->state->endpoint[e].pub.left)
+			lrp_core_withdraw(core, e);
+	}
+	for (int v6 = 0; v6 <= 1; v6++)
+		lrp_core_sync_udp_port(core, htons((uint16_t)port), v6);
 }
 
+/* A port that is marked waits for the second round from then on: BIND_NS at least. */
 uint64_t lrp_core_beside_run(struct lrp_core *core)
 {
-	uint64_t start = lrp_core_now_ns();
+	uint64_t start = lrp_core_now_ns(), now = start;
+	bool more = false, marked = false;
 
 	if (!core->next_beside_ns || start < core->next_beside_ns)
 		return core->next_beside_ns;
-	for (uint32_t port = 1; port < 65536; port++)
-		if (lrp_core_port_to_look(core, port))
+	for (uint32_t port = 1; port < 65536; port++) {
+		if (!core->bound_before[port / 64])
+			port |= 63; /* none of these */
+		else if (now - start > SLICE_NS)
+			more |= core->bound_before[port / 64] >> port % 64 & 1;
+		else if (port_take(core->bound_before, port)) {
 			look(core, port);
-	memset(core->bound, 0, sizeof(core->bound));
+			now = lrp_core_now_ns();
+		}
+	}
+	for (uint32_t i = 0; i < 65536 / 64 && !more; i++) {
+		marked |= core->bound[i] != 0;
+		core->bound_before[i] = core->bound[i];
+		core->bound[i] = 0;
+	}
 	/* Never more than a tenth of a CPU. */
-	core->beside_floor_ns = lrp_core_now_ns() + 10 * (lrp_core_now_ns() - start);
-	core->next_beside_ns = 0;
-	return 0;
+	core->next_beside_ns = more || marked ? now + (more ? 0 : BIND_NS) + 10 * (now - start) : 0;
+	return core->next_beside_ns;
 }

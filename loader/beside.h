@@ -21,11 +21,11 @@
 int lrp_core_beside(const struct lrp_core *core, const struct lrp_published *pub, uint32_t uid);
 
 /* Somebody has bound a UDP socket to this port. If he is another user, the watcher has shut the
- * port. lrp_core_beside_run() looks soon, and opens the port again if nobody is in the way. */
+ * port. lrp_core_beside_run() looks soon, and opens the port for whom nobody else is in the way. */
 void lrp_core_port_bound(struct lrp_core *core, uint32_t port);
-/* lrp_core_port_bound() was called, and lrp_core_beside_run() has not looked yet. */
-bool lrp_core_port_to_look(const struct lrp_core *core, uint32_t port);
-/* Looks at these ports. Returns when to call again; 0: not before somebody binds. */
+/* Has the watcher shut it? */
+bool lrp_core_port_shut(const struct lrp_core *core, uint32_t port);
+/* Returns when to call again; 0: when somebody binds. */
 uint64_t lrp_core_beside_run(struct lrp_core *core);
 
 #endif

@@ -180,6 +180,10 @@ void lrp_core_pool_short(struct lrp_core *core, struct lrp_core_pool *pool)
 
 uint64_t lrp_core_rest_run(struct lrp_core *core)
 {
+	/* An event may have been lost. */
+	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++)
+		if (lrp_core_pool_on(&core->pool[i]))
+			lrp_core_pool_short(core, &core->pool[i]);
 	if (core->next_rest_ns && lrp_core_now_ns() >= core->next_rest_ns) {
 		core->next_rest_ns = 0;
 		for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++)

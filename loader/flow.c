@@ -194,16 +194,21 @@ static bool left_look(struct lrp_core *core, uint32_t index)
 	return false;
 }
 
-/* One store: XDP reads target and flags as one word. LRP_PORT_KERNEL is kernel_tcp.c's and
- * the watcher's. */
+/* One store: XDP reads target and flags as one word. Some flags are set by the watcher and taken
+ * away by kernel_tcp.c and beside.c. */
 static void port_store(struct lrp_core *core, uint32_t index, uint64_t word)
 {
-	const uint64_t kernel = (uint64_t)(LRP_PORT_KERNEL | LRP_PORT_CROWDED) << 32;
+	const uint64_t kept = (uint64_t)(LRP_PORT_KERNEL | LRP_PORT_CROWDED | LRP_PORT_SHUT) << 32;
+	const uint64_t open = (uint64_t)(LRP_PORT_ANY | LRP_PORT_BINDS) << 32;
 	uint64_t *at = (uint64_t *)&core->ports[index], was = __atomic_load_n(at, __ATOMIC_ACQUIRE);
+	uint64_t next;
 
-	while (!__atomic_compare_exchange_n(at, &was, word | (was & kernel), false,
-					    __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-		;
+	do {
+		next = word | (was & kept);
+		if (was & (uint64_t)LRP_PORT_SHUT << 32)
+			next &= ~open;
+	} while (!__atomic_compare_exchange_n(at, &was, next, false, __ATOMIC_ACQ_REL,
+					      __ATOMIC_ACQUIRE));
 }
 
 static uint64_t port_word(struct lrp_core *core, const struct port_key *key)
@@ -539,13 +544,17 @@ void lrp_core_port_left(struct lrp_core *core, uint32_t index)
 	lrp_core_sweep_in(core, 0);
 }
 
-/* Events may be lost; the counts are not. */
+/* Events may be lost; the counts and the flags are not. */
 void lrp_core_ports_left(struct lrp_core *core)
 {
-	for (uint32_t index = 0; core->left && index < LRP_LEFT_ENTRIES; index++)
-		if ((uint32_t)core->left[index] != core->left_seen[index] &&
-		    !(index < LRP_PORTS && lrp_core_port_to_look(core, index)))
+	if (!core->left)
+		return;
+	for (uint32_t index = 0; index < LRP_LEFT_ENTRIES; index++)
+		if ((uint32_t)core->left[index] != core->left_seen[index])
 			lrp_core_port_left(core, index);
+	for (uint32_t port = 1; port < LRP_PORTS; port++)
+		if (lrp_core_port_shut(core, port))
+			lrp_core_port_bound(core, port);
 }
 
 /* ---- the whole -------------------------------------------------------- */
@@ -627,6 +636,11 @@ static void from_flow6(struct lrp_core *core, const void *data)
 }
 
 /* ---- the whole, again --------------------------------------------------------------- */
+
+void lrp_core_sync_udp_port(struct lrp_core *core, __be16 port, bool v6)
+{
+	sync_port(core, &(struct port_key){.v6 = v6, .proto = IPPROTO_UDP, .port = port});
+}
 
 void lrp_core_sync_tcp_port(struct lrp_core *core, __be16 port)
 {

@@ -19,6 +19,7 @@ void lrp_core_ports_left(struct lrp_core *core);
 
 /* A TCP port has been watched, or is no longer. */
 void lrp_core_sync_tcp_port(struct lrp_core *core, __be16 port);
+void lrp_core_sync_udp_port(struct lrp_core *core, __be16 port, bool v6);
 
 int lrp_core_flows_index(struct lrp_core *core); /* once, when the state is there */
 void lrp_core_flows_rebuild(

@@ -316,8 +316,9 @@ struct lrp_core {
 	uint64_t sweep_floor_ns;     /* no sweep before */
 	uint64_t owner_ticket[LRP_OWNERS]; /* gone: until its program has run its last */
 	uint32_t owners_gone;
-	uint64_t bound[65536 / 64]; /* UDP ports that somebody has bound: see beside.h */
-	uint64_t next_beside_ns, beside_floor_ns;
+	/* UDP ports that somebody has bound, and those that were bound a round before: beside.c */
+	uint64_t bound[65536 / 64], bound_before[65536 / 64];
+	uint64_t next_beside_ns;
 	uint64_t next_walk_ns;	      /* through the exact entries */
 	uint32_t flow_walks;	      /* that are to come */
 	uint64_t next_kernel_ns;      /* 0: the kernel has no connection on our ports */

@@ -265,10 +265,10 @@ void lrp_core_client_gone(struct lrp_core *core, __u32 owner, bool family_gone)
 		lrp_core_sweep_in(core, 0);
 		return;
 	}
-	if (core->state->owner[owner].gone)
-		return;
+	/* An lrpd that took over may go on where another one ended. */
+	if (!core->state->owner[owner].gone)
+		core->owners_gone++;
 	core->state->owner[owner].gone = 1;
-	core->owners_gone++;
 	lrp_core_family_shut(core, owner);
 	lrp_core_claims_owner_gone(core, owner);
 	for (uint32_t i = 0; i < LRP_MAX_DEVICES; i++)

@@ -161,6 +161,7 @@ enum lrp_port_flags {
 	LRP_PORT_MULTICAST = 1 << 3, /* memberships on this port: see lrp_memberships */
 	LRP_PORT_KERNEL = 1 << 4,    /* TCP: the kernel has connections, too: see lrp_kernel4 */
 	LRP_PORT_CROWDED = 1 << 5,   /* TCP: and some for which lrp_kernel4 had no room */
+	LRP_PORT_SHUT = 1 << 6,	     /* UDP: no ANY, no BINDS until lrpd has looked who is there */
 };
 
 /*
