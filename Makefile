@@ -63,14 +63,15 @@ BPF_OBJ := $(BPF_SRC:bpf/%.bpf.c=$(BPF)/%.bpf.o)
 SKEL := $(BPF_SRC:bpf/%.bpf.c=$(BPF)/%.skel.h)
 BPF_HDR := $(wildcard bpf/*.h) include/lrp/abi.h
 
-LIB_SRC := $(wildcard runtime/*/*.c) $(filter-out loader/lrpd.c loader/keeper.c,$(wildcard loader/*.c))
+LIB_SRC := $(wildcard runtime/*/*.c) \
+	$(filter-out %/lrpd.c %/keeper.c,$(wildcard loader/*.c loader/*/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(OBJ)/%.o)
 
 # Programs: one main each. Further sources of a program lie beside it.
 PROGRAMS := lrp lrpd lrp-keeper
 lrp_SRC := $(wildcard tools/lrp.c tools/lrp_*.c)
-lrpd_SRC := loader/lrpd.c
-lrp-keeper_SRC := loader/keeper.c
+lrpd_SRC := $(wildcard loader/lrpd.c loader/*/lrpd.c)
+lrp-keeper_SRC := $(wildcard loader/keeper.c loader/*/keeper.c)
 
 COST_SRC := $(wildcard tools/bench/*_cost.c tools/bench/*_rate.c)
 LOAD_SRC := $(wildcard tools/load/lrp-load.c)
@@ -100,8 +101,8 @@ export LRP_SOAK_SECONDS ?= 30
 # For tests/mutants/run.sh.
 export LRP_TEST_LIBS := $(LDLIBS) -lm
 
-.PHONY: all deps demo check mutants check-unit check-bpf check-net check-long bench san fuzz lint format \
-	install uninstall clean help build-all check-build
+.PHONY: all deps demo check mutants check-unit check-bpf check-net check-long bench san fuzz lint layers \
+	format install uninstall clean help build-all check-build
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -117,6 +118,7 @@ help:
 	@echo 'make mutants    is there a test that fails for each mechanism of TCP that is switched off'
 	@echo 'make san        unit tests under address and undefined-behaviour sanitizers, then thread sanitizer'
 	@echo 'make fuzz       fuzz every parser, LRP_FUZZ_SECONDS each'
+	@echo 'make layers     do the folders keep their order, are files and functions short (part of lint)'
 	@echo 'make lint format install uninstall clean'
 
 deps:
@@ -286,11 +288,17 @@ C_FILES = $(shell git ls-files '*.c' '*.h')
 
 lint format: DEPS += cppcheck=x:cppcheck clang-format=x:clang-format
 lint: deps
+	@$(MAKE) --no-print-directory -j2 layers
 	@cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr \
 		--suppress=missingIncludeSystem --suppress=nullPointerRedundantCheck \
 		-D'LIBBPF_OPTS(type,name,...)=struct type name={0}' -D'__has_include(x)=0' \
 		-Iinclude -I. $(LIB_SRC) $(wildcard tools/*.c)
 	@clang-format --dry-run --Werror $(C_FILES)
+
+# Do the folders keep their order, by includes and by calls; and are files and functions short?
+layers: $(LIB_OBJ)
+	@tools/lint/layers $(OBJ) $(LIB_OBJ)
+	@tools/lint/sizes
 
 format: deps
 	@clang-format -i $(C_FILES)
