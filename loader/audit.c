@@ -14,7 +14,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "../runtime/channel/ring_map.h"
+#include "../runtime/ring/ring_map.h"
 #include "census.h"
 
 #define LOOKS	      24

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 
 #include "../runtime/base/log.h"
-#include "../runtime/channel/fill.h"
+#include "../runtime/ring/fill.h"
 #include "umem.h"
 
 #define LOANS_FEW   512u /* frames for loans, at least */

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "../runtime/base/log.h"
-#include "../runtime/channel/ring_map.h"
+#include "../runtime/ring/ring_map.h"
 #include "family.h"
 #include "beside.h"
 #include "flow.h"

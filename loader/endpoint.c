@@ -17,7 +17,7 @@
 #include <bpf/bpf.h>
 
 #include "../runtime/base/log.h"
-#include "../runtime/channel/fill.h"
+#include "../runtime/ring/fill.h"
 #include "family.h"
 #include "quota.h"
 #include "umem.h"

@@ -18,7 +18,7 @@
 #include <stdio.h>
 
 #include "../bpf/authority.h"
-#include "../runtime/channel/fill.h"
+#include "../runtime/ring/fill.h"
 #include "core.h"
 #include "grace.h"
 #include "stray.h"

@@ -29,7 +29,7 @@
 #include <sys/socket.h>
 
 #include "../runtime/base/log.h"
-#include "../runtime/channel/ring_map.h"
+#include "../runtime/ring/ring_map.h"
 #include "census.h"
 
 #define CHECK_MS	250u

@@ -19,7 +19,7 @@
 #ifndef LRP_CORE_STRAY_H
 #define LRP_CORE_STRAY_H
 
-#include "../runtime/channel/fill.h"
+#include "../runtime/ring/fill.h"
 
 #define LRP_FRAGMENT_RING  1024u
 #define LRP_STRAY_LIFE_NS  1000000000ull /* an orphan waits so long for its first fragment */

@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 #include "../runtime/base/log.h"
-#include "../runtime/channel/pool.h"
-#include "../runtime/channel/ring_map.h"
+#include "../runtime/ring/pool.h"
+#include "../runtime/ring/ring_map.h"
 #include "closer.h"
 #include "umem.h"
 

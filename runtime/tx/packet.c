@@ -19,7 +19,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "../channel/broker.h"
+#include "../broker/broker.h"
 #include "../udp/udp_output.h"
 #include "../wire/checksum.h"
 #include "device.h"

@@ -8,7 +8,7 @@
 #include <sys/random.h>
 
 #include "../base/clock.h"
-#include "../channel/broker.h"
+#include "../broker/broker.h"
 #include "device.h"
 #include "netlink.h"
 

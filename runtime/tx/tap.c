@@ -8,7 +8,7 @@
 #include <sys/uio.h>
 
 #include "../base/clock.h"
-#include "../channel/broker.h"
+#include "../broker/broker.h"
 
 /* lrpd is not to be asked per datagram: after a refusal, not before this. */
 #define REFUSED_NS (10 * LRP_NS_PER_S)

@@ -14,7 +14,7 @@
 
 #include "../lib/bed.h"
 
-#define FRAME_COST 832u /* runtime/socket/options.c: of SO_RCVBUF */
+#define FRAME_COST 832u /* runtime/dgram/options.c: of SO_RCVBUF */
 
 static uint64_t seed;
 

@@ -9,8 +9,8 @@
 #include <sys/ptrace.h>
 #include <sys/user.h>
 
-#include "../../runtime/channel/channel.h"
-#include "../../runtime/channel/fill.h"
+#include "../../runtime/ring/channel.h"
+#include "../../runtime/ring/fill.h"
 #include "fault_bed.h"
 
 #define RATE	100000u

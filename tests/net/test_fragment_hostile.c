@@ -19,7 +19,7 @@
 
 #include <lrp/lrp.h>
 
-#include "../../runtime/channel/broker.h"
+#include "../../runtime/broker/broker.h"
 #include "../lib/bed.h"
 
 #define KERNEL	 5000

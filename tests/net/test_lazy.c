@@ -36,7 +36,7 @@
 #define WARM	40	/* packets at most until the helper knows that its CPU is busy */
 #define TRIES	10	/* to get an undisturbed CPU */
 #define WAIT_MS 20000	/* for what takes some ms */
-#define BUSY_NS 500000u /* runtime/sched/helper.c: waited so long, the CPU is busy */
+#define BUSY_NS 500000u /* runtime/drive/helper.c: waited so long, the CPU is busy */
 
 static struct run sender = {.family = AF_INET};
 

@@ -18,7 +18,7 @@
 
 #include <lrp/lrp.h>
 
-#include "../../runtime/socket/socket.h"
+#include "../../runtime/sock/socket.h"
 #include "../lib/bed.h"
 #include "../lib/check.h"
 #include "socket_harness.h"

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../runtime/socket/stream.h"
+#include "../../runtime/stream/stream.h"
 #include "../lib/check.h"
 #include "stream_peer.h"
 

@@ -15,8 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../../runtime/channel/broker.h"
-#include "../../runtime/socket/stream.h"
+#include "../../runtime/broker/broker.h"
+#include "../../runtime/stream/stream.h"
 #include "../lib/check.h"
 #include "stream_peer.h"
 

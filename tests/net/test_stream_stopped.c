@@ -15,8 +15,8 @@
 #include <sys/syscall.h>
 #include <sys/user.h>
 
-#include "../../runtime/sched/app.h"
-#include "../../runtime/socket/stream.h"
+#include "../../runtime/drive/app.h"
+#include "../../runtime/stream/stream.h"
 #include "fault_bed.h"
 #include "socket_harness.h"
 

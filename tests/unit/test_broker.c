@@ -35,8 +35,8 @@
 #include "runtime/base/clock.h"
 #include "runtime/base/log.h"
 #include "runtime/base/rundir.h"
-#include "runtime/channel/broker.h"
-#include "runtime/channel/pool.h"
+#include "runtime/broker/broker.h"
+#include "runtime/ring/pool.h"
 
 #define CLIENTS	      16
 #define FRAMES	      64u

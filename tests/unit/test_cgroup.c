@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "runtime/sched/cgroup.h"
+#include "runtime/drive/cgroup.h"
 
 static char path[LRP_CGROUP_PATH];
 

@@ -22,9 +22,9 @@
 
 #include <cmocka.h>
 
-#include "runtime/channel/channel.h"
-#include "runtime/channel/fill.h"
-#include "runtime/channel/ring_map.h"
+#include "runtime/ring/channel.h"
+#include "runtime/ring/fill.h"
+#include "runtime/ring/ring_map.h"
 
 #define FRAMES	    16u
 #define FRAME_SHIFT 11

@@ -17,7 +17,7 @@
 #include <cmocka.h>
 
 #include "runtime/base/clock.h"
-#include "runtime/channel/fill.h"
+#include "runtime/ring/fill.h"
 
 #define FRAME_SHIFT 11
 #define SHIFT	    6

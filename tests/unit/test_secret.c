@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "../../runtime/socket/stream.h"
+#include "../../runtime/stream/stream.h"
 
 #define SAY "--say"
 

@@ -27,7 +27,7 @@
 #include <xdp/xsk.h>
 
 #include "runtime/base/clock.h"
-#include "runtime/channel/fill.h"
+#include "runtime/ring/fill.h"
 
 #define FRAMES	      32768u
 #define FRAME_SHIFT   11

@@ -113,7 +113,7 @@ bool bed_quiet_end(struct bed *bed, const struct bed_quiet *quiet, double *steal
 }
 
 /* What the runtime takes of SO_RCVBUF for one datagram, before the kernel doubles it
- * [runtime/socket/options.c: FRAME_COST]. */
+ * [runtime/dgram/options.c: FRAME_COST]. */
 #define LRP_RCVBUF_UNIT 416u
 
 uint32_t bed_rcvbuf(enum bed_program program, uint32_t capacity, uint32_t truesize)

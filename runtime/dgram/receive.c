@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * receive.c - the receive calls.
+ *
+ * A call takes the socket's rx lock, processes the next packet of its channels
+ * and copies it out. The shadow, where loopback and unattached interfaces
+ * deliver, is read when the rings are empty and once every SHADOW_EVERY packets
+ * when they are not, outside the lock.
+ */
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "../base/clock.h"
+#include "../drive/drive.h"
+#include "../stream/stream.h"
+
+#define SHADOW_EVERY 64u
+
+bool lrp_nonblocking(int fd, int flags)
+{
+	int fl;
+
+	if (flags & MSG_DONTWAIT)
+		return true;
+	fl = fcntl(fd, F_GETFL);
+	return fl >= 0 && fl & O_NONBLOCK;
+}
+
+static ssize_t from_shadow(struct lrp_view *l, int fd, struct msghdr *msg, int flags)
+{
+	struct lrp_sock *s = l->sock;
+	ssize_t n;
+
+	atomic_store_explicit(&l->shadow_ready, false, memory_order_relaxed);
+	n = recvmsg(fd, msg, (flags & ~MSG_WAITFORONE) | MSG_DONTWAIT);
+	if (n < 0) {
+		s->since_shadow = 0;
+		if (errno == EAGAIN)
+			s->drain_shadow = false;
+		if (s->peeked == LRP_PEEKED_SHADOW)
+			s->peeked = LRP_PEEKED_NONE;
+		if (errno == EAGAIN)
+			/* Woken by the error queue alone: take it over, or it wakes us for ever. */
+			lrp_error_adopt(l, fd);
+		return -errno;
+	}
+	if (flags & MSG_PEEK) {
+		s->peeked = LRP_PEEKED_SHADOW;
+	} else {
+		atomic_fetch_add_explicit(&s->kernel, 1, memory_order_relaxed);
+		s->peeked = LRP_PEEKED_NONE;
+		/* There may be more: sooner than after another SHADOW_EVERY. */
+		s->since_shadow = SHADOW_EVERY * 7 / 8;
+	}
+	return n;
+}
+
+/* True if it is the shadow's turn before the channels'. */
+static inline bool shadow_first(struct lrp_view *l)
+{
+	struct lrp_sock *s = l->sock;
+
+	/* Datagrams of a ring that was replaced are older still. */
+	if (lrp_unlikely(s->drain_shadow) && s->peeked == LRP_PEEKED_NONE && !lrp_old_pending(l))
+		return true;
+	if (lrp_likely(s->peeked == LRP_PEEKED_NONE))
+		return s->since_shadow >= SHADOW_EVERY ||
+		       atomic_load_explicit(&l->shadow_ready, memory_order_relaxed);
+	return s->peeked == LRP_PEEKED_SHADOW;
+}
+
+/* From the channels: up to `count` datagrams. Returns how many (>= 1), or -errno. */
+static inline int from_channels(struct lrp_view *l, int fd, struct mmsghdr *msgs,
+				unsigned int count, int flags)
+{
+	struct lrp_sock *s = l->sock;
+	struct lrp_packet p;
+	struct lrp_from from;
+	unsigned int n = 0;
+	ssize_t len;
+
+	lrp_rx_lock(s);
+	if (lrp_unlikely(lrp_view_of(fd) != l)) {
+		lrp_rx_unlock(s);
+		return -EBADF;
+	}
+	while (n < count && lrp_input_next(l, &p, &from, LRP_CONTEXT_CALL)) {
+		len = lrp_deliver(l, &p, &from, &msgs[n].msg_hdr, flags);
+		msgs[n].msg_len = (unsigned int)len;
+		n++;
+		if (lrp_unlikely(flags & MSG_PEEK)) {
+			s->peeked = LRP_PEEKED_CHANNEL;
+			break;
+		}
+		lrp_input_take(s, &from);
+	}
+	lrp_rx_unlock(s);
+	return n ? (int)n : -EAGAIN;
+}
+
+/* One attempt at up to `count` datagrams: > 0 how many, or -errno. Does not block. */
+static int attempt(struct lrp_view *l, int fd, struct mmsghdr *msgs, unsigned int count, int flags)
+{
+	int error = lrp_error_take(l->sock), n;
+	ssize_t len;
+
+	if (lrp_unlikely(error))
+		return -error;
+	if (lrp_unlikely(shadow_first(l))) {
+		lrp_sock_tick(l, fd);
+		len = from_shadow(l, fd, &msgs[0].msg_hdr, flags);
+		if (len != -EAGAIN) {
+			msgs[0].msg_len = (unsigned int)len;
+			return len < 0 ? (int)len : 1;
+		}
+	}
+	n = from_channels(l, fd, msgs, count, flags);
+	if (lrp_unlikely(n == -EAGAIN)) {
+		error = lrp_error_take(l->sock);
+		if (error)
+			return -error;
+	}
+	return n;
+}
+
+/*
+ * Waits for the first datagram as the flags say and takes up to `count`. `more`: the caller has
+ * datagrams already, so that nothing has to be asked of the kernel when the channels are empty.
+ */
+static int receive_some(struct lrp_view *l, int fd, struct mmsghdr *msgs, unsigned int count,
+			int flags, bool more)
+{
+	uint64_t deadline = 0;
+	bool asked = false, timed = false;
+	int64_t timeo;
+	ssize_t len;
+	int n;
+
+	for (;;) {
+		n = attempt(l, fd, msgs, count, flags);
+		if (lrp_likely(n != -EAGAIN) || more)
+			return n;
+		if (!asked) {
+			lrp_helper_pass();
+			/* Only now: O_NONBLOCK is kept by the shadow, and asking costs a call. */
+			if (lrp_nonblocking(fd, flags)) {
+				len = from_shadow(l, fd, &msgs[0].msg_hdr, flags);
+				msgs[0].msg_len = (unsigned int)len;
+				if (len == -EAGAIN) {
+					lrp_input_return(l);
+					lrp_sock_tick(l, fd);
+				}
+				return len < 0 ? (int)len : 1;
+			}
+			timeo = atomic_load_explicit(&l->sock->rcvtimeo_ns, memory_order_relaxed);
+			timed = timeo != 0;
+			if (timed)
+				deadline = lrp_now_ns() + (uint64_t)timeo;
+			asked = true;
+		}
+		if (atomic_load_explicit(&l->sock->state, memory_order_relaxed) &
+		    LRP_SOCK_SHUT_RD) {
+			/* As Linux: what the shadow still has, then end of file. */
+			len = from_shadow(l, fd, &msgs[0].msg_hdr, flags);
+			if (len == -EAGAIN) {
+				msgs[0].msg_hdr.msg_namelen = 0;
+				msgs[0].msg_hdr.msg_controllen = 0;
+				msgs[0].msg_hdr.msg_flags = 0;
+				len = 0;
+			}
+			msgs[0].msg_len = (unsigned int)len;
+			return len < 0 ? (int)len : 1;
+		}
+		n = lrp_wait(l, fd, deadline);
+		/* With a timeout a signal always interrupts, as in the kernel. */
+		if (n == -EINTR && !timed && lrp_signals_restart())
+			continue;
+		if (n)
+			return n;
+	}
+}
+
+ssize_t lrp_receive(struct lrp_view *l, int fd, struct msghdr *msg, int flags)
+{
+	struct mmsghdr one;
+	int n;
+
+	if (lrp_unlikely(lrp_is_stream(l)))
+		return lrp_stream_receive(l, fd, msg, flags);
+	if (lrp_unlikely(flags & MSG_ERRQUEUE))
+		return lrp_error_receive(l, fd, msg, flags);
+	one.msg_hdr = *msg;
+	n = receive_some(l, fd, &one, 1, flags, false);
+	if (lrp_unlikely(n < 0))
+		return n;
+	msg->msg_namelen = one.msg_hdr.msg_namelen;
+	msg->msg_controllen = one.msg_hdr.msg_controllen;
+	msg->msg_flags = one.msg_hdr.msg_flags;
+	return (ssize_t)one.msg_len;
+}
+
+/* ---- calls -------------------------------------------------------------- */
+
+static inline ssize_t result(ssize_t n)
+{
+	if (lrp_likely(n >= 0))
+		return n;
+	errno = (int)-n;
+	return -1;
+}
+
+LRP_API ssize_t lrp_recvmsg(int fd, struct msghdr *msg, int flags)
+{
+	LRP_CALL_POINT;
+	struct lrp_view *l = lrp_view_of(fd);
+
+	return result(l ? lrp_receive(l, fd, msg, flags) : -EBADF);
+}
+
+LRP_API ssize_t lrp_recvfrom(int fd, void *buf, size_t len, int flags, struct sockaddr *addr,
+			     socklen_t *addrlen)
+{
+	LRP_CALL_POINT;
+	struct lrp_view *l = lrp_view_of(fd);
+	struct iovec iov = {.iov_base = buf, .iov_len = len};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n;
+
+	if (lrp_unlikely(!l))
+		return result(-EBADF);
+	if (addr) {
+		if ((int)*addrlen < 0)
+			return result(-EINVAL);
+		msg.msg_name = addr;
+		msg.msg_namelen = *addrlen;
+	}
+	n = lrp_receive(l, fd, &msg, flags);
+	if (addr && n >= 0)
+		*addrlen = msg.msg_namelen;
+	return result(n);
+}
+
+LRP_API ssize_t lrp_recv(int fd, void *buf, size_t len, int flags)
+{
+	return lrp_recvfrom(fd, buf, len, flags, NULL, NULL);
+}
+
+LRP_API ssize_t lrp_read(int fd, void *buf, size_t len)
+{
+	return lrp_recvfrom(fd, buf, len, 0, NULL, NULL);
+}
+
+LRP_API ssize_t lrp_readv(int fd, const struct iovec *iov, int count)
+{
+	struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
+
+	if (count < 0 || count > 1024) {
+		errno = EINVAL;
+		return -1;
+	}
+	return lrp_recvmsg(fd, &msg, 0);
+}
+
+/*
+ * As Linux has it: the timeout is looked at after each datagram and not while
+ * waiting for one, and is updated to what is left of it; an error after the first
+ * datagram is kept for the next call.
+ */
+LRP_API int lrp_recvmmsg(int fd, struct mmsghdr *msgs, unsigned int count, int flags,
+			 struct timespec *timeout)
+{
+	LRP_CALL_POINT;
+	struct lrp_view *l = lrp_view_of(fd);
+	uint64_t end = 0, now;
+	unsigned int done = 0;
+	int n = 0;
+
+	if (!l)
+		return (int)result(-EBADF);
+	if (timeout) {
+		if (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000)
+			return (int)result(-EINVAL);
+		end = lrp_now_ns() + (uint64_t)timeout->tv_sec * LRP_NS_PER_S +
+		      (uint64_t)timeout->tv_nsec;
+	}
+	if (count > 1024)
+		count = 1024;
+	while (done < count) {
+		/* A timeout is looked at after each. */
+		unsigned int want = timeout ? 1 : count - done;
+
+		if (lrp_is_stream(l)) {
+			ssize_t len = lrp_stream_receive(l, fd, &msgs[done].msg_hdr,
+							 flags & ~MSG_WAITFORONE);
+
+			msgs[done].msg_len = (unsigned int)len;
+			n = len < 0 ? (int)len : 1;
+		} else if (flags & MSG_ERRQUEUE) {
+			ssize_t len = lrp_error_receive(l, fd, &msgs[done].msg_hdr, flags);
+
+			msgs[done].msg_len = (unsigned int)len;
+			n = len < 0 ? (int)len : 1;
+		} else {
+			n = receive_some(l, fd, msgs + done, want, flags & ~MSG_WAITFORONE,
+					 done && flags & MSG_DONTWAIT);
+		}
+		if (n < 0)
+			break;
+		done += (unsigned int)n;
+		if (flags & MSG_WAITFORONE)
+			flags |= MSG_DONTWAIT;
+		if (timeout) {
+			now = lrp_now_ns();
+			timeout->tv_sec = now < end ? (time_t)((end - now) / LRP_NS_PER_S) : 0;
+			timeout->tv_nsec = now < end ? (long)((end - now) % LRP_NS_PER_S) : 0;
+			if (now >= end)
+				break;
+		}
+		if (atomic_load_explicit(&l->sock->state, memory_order_relaxed) &
+			    LRP_SOCK_SHUT_RD &&
+		    !msgs[done - 1].msg_len)
+			break;
+	}
+	if (done) {
+		if (n < 0 && n != -EAGAIN && n != -EINTR && n != -EBADF)
+			atomic_store(&l->sock->error, -n);
+		return (int)done;
+	}
+	return (int)result(n);
+}

@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * stream_wait.c - sleeping until something of a hub changes: one epoll instance per
+ * socket and process, as in wait.c, and one more for each further thread that sleeps, with the
+ * hub's channels, and its bell, which another thread rings that took our segments from the
+ * channels. Readiness for lrp_poll().
+ */
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "../base/clock.h"
+#include "../base/fd.h"
+#include "../base/self.h"
+#include "../drive/app.h"
+#include "../drive/drive.h"
+#include "../tx/hold.h"
+#include "stream.h"
+
+#define WAITS 8u
+
+int lrp_stream_set(const struct lrp_hub *hub, int listener)
+{
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE};
+	int epfd = lrp_fd_aside(epoll_create1(EPOLL_CLOEXEC)), error = 0;
+	uint32_t i;
+
+	if (epfd < 0)
+		return -errno;
+	/* In eager mode the thread alone has the channels, and rings. */
+	for (i = 0; !error && !lrp_eager() && i < hub->ep.channels; i++)
+		error = epoll_ctl(epfd, EPOLL_CTL_ADD, hub->ep.chan[i].fd, &ev);
+	if (!error && listener >= 0)
+		error = epoll_ctl(epfd, EPOLL_CTL_ADD, listener, &ev);
+	ev.events = EPOLLIN | EPOLLET;
+	if (!error)
+		error = epoll_ctl(epfd, EPOLL_CTL_ADD, hub->bell, &ev);
+	if (error) {
+		error = -errno;
+		close(epfd);
+		return error;
+	}
+	return epfd;
+}
+
+/* Setup lock held. An accepted connection that has to wait gets channels of its own, unless another process
+ * has it, too: that one could not receive from them. */
+static void own_channels(struct lrp_view *l, int fd)
+{
+	struct lrp_stream *stream = &l->sock->stream;
+	struct lrp_hub *hub = stream->hub, *own;
+
+	if (!lrp_stream_unsettled(l))
+		return;
+	own = lrp_spare_take();
+	if (!own)
+		lrp_spare_want(LRP_SPARES_FEW);
+	if (own && lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
+		if (lrp_hub_move(hub, stream->conn, own, (int64_t)lrp_now_ns())) {
+			stream->hub = own;
+			own = NULL;
+		}
+		lrp_hub_unlock(hub);
+	}
+	if (own)
+		lrp_spare_put(own);
+	else
+		lrp_app_watch(l);
+}
+
+void lrp_stream_settle(int fd)
+{
+	struct lrp_view *l;
+
+	if (lrp_setup_lock(fd, &l))
+		return;
+	own_channels(l, fd);
+	lrp_setup_unlock(l);
+}
+
+/* Setup lock held. */
+static int make_set(struct lrp_view *l, int fd)
+{
+	struct lrp_stream *stream = &l->sock->stream;
+	bool listens = atomic_load(&stream->mode) == LRP_STREAM_LISTENER;
+	int epfd;
+
+	own_channels(l, fd);
+	epfd = stream->hub->pid == lrp_self() ? stream->hub->set : -1;
+	l->borrowed = epfd >= 0;
+	if (!l->borrowed) {
+		epfd = lrp_stream_set(stream->hub, listens ? fd : -1);
+		if (epfd < 0)
+			return epfd;
+	}
+	atomic_store(&l->epfd, epfd);
+	if (!l->borrowed)
+		lrp_app_behind(l);
+	return 0;
+}
+
+static int have_set(struct lrp_view *l, int fd)
+{
+	struct lrp_view *locked;
+	int error;
+
+	if (lrp_likely(atomic_load_explicit(&l->epfd, memory_order_acquire) >= 0))
+		return 0;
+	error = lrp_setup_lock(fd, &locked);
+	if (error)
+		return error;
+	if (atomic_load(&l->epfd) < 0 && l->sock->stream.hub)
+		error = make_set(l, fd);
+	lrp_setup_unlock(locked);
+	return error;
+}
+
+void lrp_stream_forked(struct lrp_view *l)
+{
+	int epfd = atomic_exchange(&l->epfd, -1);
+
+	/* That of a hub is closed with its other descriptors. */
+	if (epfd >= 0 && !l->borrowed)
+		close(epfd);
+	l->borrowed = false;
+	atomic_store(&l->asleep, false);
+}
+
+/*
+ * A set has one sleeper: the bell is an edge, and of those who sleep on one set only one hears it. Who
+ * comes second makes a set of his own for this sleep, with the bell, and with the first one for the rest.
+ */
+static int second_set(const struct lrp_hub *hub, int first)
+{
+	struct epoll_event ev = {.events = EPOLLIN};
+	int epfd = lrp_fd_aside(epoll_create1(EPOLL_CLOEXEC));
+
+	if (epfd < 0)
+		return -1;
+	if (!epoll_ctl(epfd, EPOLL_CTL_ADD, first, &ev)) {
+		ev.events = EPOLLIN | EPOLLET;
+		if (!epoll_ctl(epfd, EPOLL_CTL_ADD, hub->bell, &ev))
+			return epfd;
+	}
+	close(epfd);
+	return -1;
+}
+
+static void sleep_begin(struct lrp_stream_sleep *s, struct lrp_view *l, int fd, struct lrp_hub *hub,
+			int epfd)
+{
+	int second;
+
+	*s = (struct lrp_stream_sleep){
+		.l = l,
+		.hub = hub,
+		.fd = fd,
+		.epfd = epfd,
+		.waiter = atomic_load(&l->sock->stream.mode) == LRP_STREAM_CONNECTION,
+	};
+	atomic_fetch_add(&s->hub->sleepers, 1);
+	if (s->waiter)
+		atomic_fetch_add(&s->hub->waiters, 1);
+	s->taken = !atomic_exchange(&l->asleep, true);
+	second = s->taken ? -1 : second_set(s->hub, epfd);
+	if (second >= 0) {
+		s->made = true;
+		s->epfd = second;
+	}
+}
+
+static void sleep_end(const struct lrp_stream_sleep *s)
+{
+	if (s->made)
+		close(s->epfd);
+	if (s->taken && lrp_likely(lrp_view_of(s->fd) == s->l))
+		atomic_store(&s->l->asleep, false);
+	if (s->waiter)
+		atomic_fetch_sub(&s->hub->waiters, 1);
+	atomic_fetch_sub(&s->hub->sleepers, 1);
+}
+
+/*
+ * The listener that the thread accepted from last. A thread that accepts, serves and accepts again goes
+ * on receiving for it while it waits for what it has accepted. Nobody else does: APP takes it that
+ * the thread comes back, and who connects meanwhile would wait as long as that. One thread does so for a
+ * listener, and none while others wait for it.
+ */
+static __thread struct {
+	struct lrp_view *l;
+	int fd;
+	pid_t tid;
+	uint32_t waits; /* since then: who waits so often has found his work */
+} listener;
+
+void lrp_stream_accepting(struct lrp_view *l, int fd)
+{
+	listener.l = l;
+	listener.fd = fd;
+	listener.waits = 0;
+	if (!l)
+		listener.tid = 0;
+	else if (!listener.tid)
+		listener.tid = (pid_t)syscall(SYS_gettid);
+	if (l)
+		l->sock->stream.hub->acceptor = listener.tid;
+}
+
+/* Takes what has come for it, and adds its channels to the set. How many. */
+static uint32_t add_listener(const struct lrp_view *waits_for, struct pollfd *set)
+{
+	struct lrp_hub *hub;
+	uint32_t i, n = 0;
+
+	if (!listener.l || listener.l == waits_for)
+		return 0;
+	if (++listener.waits > WAITS || lrp_view_of(listener.fd) != listener.l ||
+	    !lrp_hub_lock(listener.l, listener.fd, LRP_STREAM_LISTENER)) {
+		listener.l = NULL;
+		return 0;
+	}
+	hub = listener.l->sock->stream.hub;
+	if (hub->acceptor != listener.tid || lrp_eager()) {
+		listener.l = NULL;
+	} else if (!atomic_load(&hub->sleepers)) {
+		lrp_hub_input(hub, (int64_t)lrp_now_ns(), NULL, LRP_CONTEXT_CALL);
+		lrp_hub_settle(hub);
+		for (i = 0; i < hub->ep.channels; i++)
+			set[n++] = (struct pollfd){.fd = hub->ep.chan[i].fd, .events = POLLIN};
+	}
+	lrp_hub_unlock(hub);
+	return n;
+}
+
+/* `set`: also until one of these has something; [0] is free. */
+static int sleep_until(int epfd, struct pollfd *set, uint32_t count, uint64_t deadline_ns)
+{
+	struct epoll_event ev[4];
+	struct timespec ts, *timeout = NULL;
+	uint64_t now;
+	int n;
+
+	if (deadline_ns) {
+		now = lrp_now_ns();
+		if (now >= deadline_ns)
+			return -EAGAIN;
+		ts.tv_sec = (time_t)((deadline_ns - now) / LRP_NS_PER_S);
+		ts.tv_nsec = (long)((deadline_ns - now) % LRP_NS_PER_S);
+		timeout = &ts;
+	}
+	lrp_tx_hold_sleep();
+	if (!count) {
+		n = LRP_SLEEP(epoll_pwait2(epfd, ev, 4, timeout, NULL));
+		return n < 0 ? -errno : n ? 0 : -EAGAIN;
+	}
+	set[0] = (struct pollfd){.fd = epfd, .events = POLLIN};
+	n = LRP_SLEEP(ppoll(set, count + 1, timeout, NULL));
+	if (n < 0)
+		return -errno;
+	/* The bell's edge is to be taken. */
+	if (set[0].revents)
+		epoll_wait(epfd, ev, 4, 0);
+	return n ? 0 : -EAGAIN;
+}
+
+/* An acknowledgement that waited for the application's reply waits no longer. */
+static void turn_away(struct lrp_conn *c)
+{
+	if (!c->tcp.owing)
+		return;
+	lrp_tcp_unattended(&c->tcp);
+	lrp_hub_touch(c);
+}
+
+/* After a sleep, also one in which the thread was cancelled. */
+static void awake(void *arg)
+{
+	const struct lrp_stream_sleep *s = arg;
+	struct lrp_view *l = s->l;
+
+	sleep_end(s);
+	if (atomic_fetch_sub(&l->sleepers, 1) == 1 && lrp_unlikely(lrp_view_of(s->fd) != l) &&
+	    atomic_load(&l->refs) == 0)
+		lrp_wait_close(l);
+}
+
+/* `asleep`: there is nothing to do before. */
+static int sleep_once(struct lrp_stream_sleep *s, bool asleep, uint64_t deadline_ns)
+{
+	struct pollfd set[1 + LRP_MAX_POOLS];
+	volatile int error = 0; /* setjmp() is in the macro */
+
+	pthread_cleanup_push(awake, s);
+	if (asleep && lrp_view_of(s->fd) == s->l)
+		error = sleep_until(s->epfd, set, add_listener(s->l, set + 1), deadline_ns);
+	pthread_cleanup_pop(1);
+	return error;
+}
+
+int lrp_stream_wait(struct lrp_view *l, int fd, uint64_t deadline_ns)
+{
+	struct lrp_stream *stream = &l->sock->stream;
+	struct lrp_hub *hub = stream->hub;
+	int epfd = atomic_load(&l->epfd), error;
+	struct lrp_stream_sleep s;
+	bool empty;
+
+	if (epfd < 0) {
+		/* Made without the hub's lock; the caller looks again. */
+		lrp_hub_unlock(hub);
+		return have_set(l, fd);
+	}
+	if (stream->conn)
+		turn_away(stream->conn);
+	atomic_fetch_add(&l->sleepers, 1);
+	sleep_begin(&s, l, fd, hub, epfd);
+	empty = lrp_hub_settle(hub);
+	lrp_hub_unlock(hub);
+	lrp_helper_pass();
+	error = sleep_once(&s, empty, deadline_ns);
+	return lrp_view_of(fd) != l ? -EBADF : error;
+}
+
+/* ---- poll ---------------------------------------------------------------------- */
+
+/* As tcp_poll() of Linux. */
+static short connection_events(const struct lrp_tcp *c)
+{
+	uint32_t ready = lrp_tcp_ready(c);
+
+	return (short)((ready & LRP_TCP_READABLE ? POLLIN | POLLRDNORM : 0) |
+		       (ready & LRP_TCP_WRITABLE ? POLLOUT | POLLWRNORM : 0) |
+		       (ready & LRP_TCP_URGENT ? POLLPRI : 0) |
+		       (ready & LRP_TCP_READ_CLOSED ? POLLRDHUP : 0) |
+		       (ready & LRP_TCP_HUNG_UP ? POLLHUP : 0) |
+		       (ready & LRP_TCP_ERROR ? POLLERR : 0));
+}
+
+/* Hub locked. Who looks at a hundred connections finds nearly all of them as they were: nobody has had
+ * the hub since somebody looked, its channels are empty, and no timer is due. */
+static bool as_before(struct lrp_hub *hub, int64_t now)
+{
+	uint32_t i;
+
+	if (hub->turn != hub->seen_turn || hub->shared || lrp_eager() ||
+	    now >= atomic_load_explicit(&hub->deadline_ns, memory_order_relaxed))
+		return false;
+	for (i = 0; i < hub->ep.channels; i++)
+		if (lrp_chan_available(&hub->ep.chan[i], 1))
+			return false;
+	/* A look is a call, for the APP thread. */
+	if (!atomic_load_explicit(&hub->called, memory_order_relaxed))
+		atomic_store_explicit(&hub->called, true, memory_order_relaxed);
+	return true;
+}
+
+static short look(struct lrp_hub *hub, struct lrp_conn *c, int64_t now)
+{
+	if (!as_before(hub, now)) {
+		lrp_hub_input(hub, now, c, LRP_CONTEXT_CALL);
+		hub->seen = connection_events(&c->tcp);
+		if (!(hub->seen & POLLIN))
+			turn_away(c);
+		lrp_hub_settle(hub);
+	}
+	if (!hub->touched)
+		hub->seen_turn = hub->turn + 1;
+	return hub->seen;
+}
+
+short lrp_stream_events(struct lrp_view *l, int fd, short events, int64_t now)
+{
+	struct lrp_stream *stream = &l->sock->stream;
+	short revents = 0;
+
+	if (lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
+		revents = look(stream->hub, stream->conn, now);
+		lrp_hub_unlock(stream->hub);
+	} else if (lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {
+		lrp_hub_input(stream->hub, now, NULL, LRP_CONTEXT_CALL);
+		if (stream->hub->queue)
+			revents = POLLIN | POLLRDNORM;
+		lrp_hub_settle(stream->hub);
+		lrp_hub_unlock(stream->hub);
+	} else if (lrp_view_of(fd) == l && lrp_stream_broken(l)) {
+		/* Of a listener the kernel's socket says what it has. */
+		if (atomic_load(&stream->mode) == LRP_STREAM_LISTENER)
+			lrp_listen_abandon(l, fd);
+		else
+			revents = POLLIN | POLLOUT | POLLERR | POLLHUP;
+	}
+	return (short)(revents & (events | POLLERR | POLLHUP));
+}
+
+int lrp_stream_poll_begin(struct lrp_view *l, int fd, struct lrp_stream_sleep *s)
+{
+	struct lrp_hub *hub;
+	int error, epfd;
+
+	*s = (struct lrp_stream_sleep){.epfd = -1};
+	if (atomic_load(&l->sock->stream.mode) == LRP_STREAM_KERNEL)
+		return 0;
+	error = have_set(l, fd);
+	hub = l->sock->stream.hub;
+	epfd = atomic_load(&l->epfd);
+	if (!error && hub && epfd >= 0)
+		sleep_begin(s, l, fd, hub, epfd);
+	return error;
+}
+
+void lrp_stream_poll_end(const struct lrp_stream_sleep *s, bool woken)
+{
+	struct epoll_event ev[4];
+
+	/* The bell's edge is taken; the rest is level-triggered. */
+	if (woken && !s->made)
+		epoll_wait(s->epfd, ev, 4, 0);
+	sleep_end(s);
+}
