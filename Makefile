@@ -40,7 +40,13 @@ say = @printf '  %-6s %s\n' $(1) $(2)
 CPPFLAGS += -D_GNU_SOURCE -Iinclude -I. -I$(BPF) -DLRP_VERSION='"$(VERSION)"'
 CFLAGS += -std=gnu11 $(OPT) $(HARDEN) $(WARN) -fvisibility=hidden -fPIC -pthread $(SAN)
 LDFLAGS += $(HARDEN_LD)
-LDLIBS := -lxdp -lbpf -lmnl -ljson-c -lpthread
+# What an application needs, and what the core needs besides.
+CLIENT_LIBS := -lmnl -lpthread
+CORE_LIBS := -lxdp -lbpf -ljson-c
+# Programs and tests of this tree have both in them. LRP_EMBED: the core for lrp_embed(), too.
+LDLIBS := $(CORE_LIBS) $(CLIENT_LIBS)
+LRP_LIBS = $(LIB)/liblrp-embed.a $(LIB)/liblrp.a
+LRP_EMBED := -Wl,-u,lrp_embedded_core
 BPF_CFLAGS := -target bpf -mcpu=v3 -g -O2 -Wall -Wextra -Werror -Wno-unused-parameter -Iinclude -Ibpf \
 	-idirafter /usr/include/$(MULTIARCH) -idirafter /usr/$(MULTIARCH)/include
 
@@ -63,9 +69,15 @@ BPF_OBJ := $(BPF_SRC:bpf/%.bpf.c=$(BPF)/%.bpf.o)
 SKEL := $(BPF_SRC:bpf/%.bpf.c=$(BPF)/%.skel.h)
 BPF_HDR := $(wildcard bpf/*.h) include/lrp/abi.h
 
-LIB_SRC := $(wildcard runtime/*/*.c) \
+# liblrp, for applications; and the core, for lrpd and the embedded mode, which takes the lowest
+# folders of the runtime as well [docs/architecture.md, "Layers"].
+CLIENT_SRC := $(filter-out runtime/embed/%,$(wildcard runtime/*/*.c))
+CORE_SRC := $(wildcard runtime/embed/*.c) \
 	$(filter-out %/lrpd.c %/keeper.c,$(wildcard loader/*.c loader/*/*.c))
-LIB_OBJ := $(LIB_SRC:%.c=$(OBJ)/%.o)
+LIB_SRC := $(CLIENT_SRC) $(CORE_SRC)
+CLIENT_OBJ := $(CLIENT_SRC:%.c=$(OBJ)/%.o)
+CORE_OBJ := $(CORE_SRC:%.c=$(OBJ)/%.o)
+LIB_OBJ := $(CLIENT_OBJ) $(CORE_OBJ)
 
 # Programs: one main each. Further sources of a program lie beside it.
 PROGRAMS := lrp lrpd lrp-keeper
@@ -128,7 +140,8 @@ demo bench: DEPS += $(RUN_DEPS)
 check check-bpf check-net check-long san fuzz: DEPS += $(TEST_DEPS)
 check check-long fuzz: DEPS += libclang-rt-%-dev=r:libclang_rt.fuzzer
 
-build-all: $(BPF_OBJ) $(SKEL) $(LIB)/liblrp.so $(LIB)/liblrp.a $(LIB)/pkgconfig/lrp.pc \
+build-all: $(BPF_OBJ) $(SKEL) $(LIB)/liblrp.so $(LIB)/liblrp-embed.so $(LRP_LIBS) \
+	$(LIB)/pkgconfig/lrp.pc $(LIB)/pkgconfig/lrp-embed.pc \
 	$(PROGRAMS:%=$(BIN)/%) $(EXAMPLES) $(COST) \
 	$(if $(LOAD_SRC),$(BIN)/lrp-load) $(if $(BENCH_SRC),$(BIN)/lrp-bench) $(if $(DEMO_SRC),$(BIN)/lrp-demo)
 
@@ -151,47 +164,57 @@ $(OBJ)/%.o: %.c | $(SKEL)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
-$(LIB)/liblrp.so.$(SOVERSION): $(LIB_OBJ) runtime/lrp.map
+# liblrp-embed.so lies beside it, whatever directory that is: $ORIGIN.
+$(LIB)/liblrp.so.$(SOVERSION): $(CLIENT_OBJ) runtime/lrp.map
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,liblrp.so.$(SOVERSION) \
-		-Wl,--version-script=runtime/lrp.map -Wl,-z,defs -o $@ $(LIB_OBJ) $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,liblrp.so.$(SOVERSION) -Wl,-rpath,'$$ORIGIN' \
+		-Wl,--version-script=runtime/lrp.map -Wl,-z,defs -o $@ $(CLIENT_OBJ) $(CLIENT_LIBS)
 
-$(LIB)/liblrp.so: $(LIB)/liblrp.so.$(SOVERSION)
-	@ln -sf liblrp.so.$(SOVERSION) $@
+$(LIB)/liblrp-embed.so.$(SOVERSION): $(CORE_OBJ) $(LIB)/liblrp.a runtime/embed.map
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,liblrp-embed.so.$(SOVERSION) \
+		-Wl,--version-script=runtime/embed.map -Wl,-z,defs -o $@ $(CORE_OBJ) $(LIB)/liblrp.a \
+		$(CORE_LIBS) $(CLIENT_LIBS)
 
-$(LIB)/liblrp.a: $(LIB_OBJ)
+$(LIB)/%.so: $(LIB)/%.so.$(SOVERSION)
+	@ln -sf $*.so.$(SOVERSION) $@
+
+$(LIB)/liblrp.a: $(CLIENT_OBJ)
+$(LIB)/liblrp-embed.a: $(CORE_OBJ)
+$(LIB)/liblrp.a $(LIB)/liblrp-embed.a:
 	@mkdir -p $(@D)
 	@rm -f $@
-	$(Q)$(AR) rcs $@ $(LIB_OBJ)
+	$(Q)$(AR) rcs $@ $^
 
-$(LIB)/pkgconfig/lrp.pc: runtime/lrp.pc.in Makefile
+$(LIB)/pkgconfig/%.pc: runtime/%.pc.in Makefile
 	@mkdir -p $(@D)
 	$(Q)sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' $< > $@
 
 # ---- programs -------------------------------------------------------------
-# Static against liblrp.a: a tool must work before anything is installed.
+# Static against both libraries: a tool must work before anything is installed.
 
 define program
-$(BIN)/$(1): $(2:%.c=$(OBJ)/%.o) $(4) $(LIB)/liblrp.a
+$(BIN)/$(1): $(2:%.c=$(OBJ)/%.o) $(4) $(LRP_LIBS)
 	@mkdir -p $$(@D)
 	$$(call say,LD,$$@)
-	$(Q)$(CC) $(CFLAGS) $(PIE) $(LDFLAGS) -o $$@ $$^ $(LDLIBS) $(3)
+	$(Q)$(CC) $(CFLAGS) $(PIE) $(LDFLAGS) $(LRP_EMBED) -o $$@ $$^ $(LDLIBS) $(3)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program,$(p),$($(p)_SRC),)))
 $(eval $(call program,lrp-load,$(LOAD_SRC),,$(BED_OBJ)))
 $(eval $(call program,lrp-bench,$(BENCH_SRC),-lm,$(BED_OBJ)))
 $(eval $(call program,lrp-demo,$(DEMO_SRC),-lncurses -ltinfo -lm,$(BED_OBJ)))
 
-$(BIN)/example-%: $(OBJ)/docs/examples/%.o $(LIB)/liblrp.a
+$(BIN)/example-%: $(OBJ)/docs/examples/%.o $(LRP_LIBS)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS) $(PIE) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(Q)$(CC) $(CFLAGS) $(PIE) $(LDFLAGS) $(LRP_EMBED) -o $@ $^ $(LDLIBS)
 
-$(COST): $(BIN)/%: $(OBJ)/tools/bench/%.o $(LIB)/liblrp.a
+$(COST): $(BIN)/%: $(OBJ)/tools/bench/%.o $(LRP_LIBS)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS) $(PIE) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lm
+	$(Q)$(CC) $(CFLAGS) $(PIE) $(LDFLAGS) $(LRP_EMBED) -o $@ $^ $(LDLIBS) -lm
 
 # ---- tests ----------------------------------------------------------------
 
@@ -200,25 +223,25 @@ BPF_HARNESS_OBJ := $(patsubst %.c,$(OBJ)/%.o,$(filter-out $(wildcard tests/bpf/t
 SIM_HARNESS_OBJ := $(patsubst %.c,$(OBJ)/%.o,$(filter-out $(wildcard tests/sim/test_*.c),$(wildcard tests/sim/*.c)))
 NET_HARNESS_OBJ := $(patsubst %.c,$(OBJ)/%.o,$(filter-out $(wildcard tests/net/test_*.c),$(wildcard tests/net/*.c)))
 
-$(B)/tests/unit/%: $(OBJ)/tests/unit/%.o $(TEST_LIB_OBJ) $(LIB)/liblrp.a
+$(B)/tests/unit/%: $(OBJ)/tests/unit/%.o $(TEST_LIB_OBJ) $(LRP_LIBS)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS) $(PIE) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
+	$(Q)$(CC) $(CFLAGS) $(PIE) $(LDFLAGS) $(LRP_EMBED) -o $@ $^ -lcmocka $(LDLIBS) -lm
 
-$(B)/tests/sim/%: $(OBJ)/tests/sim/%.o $(SIM_HARNESS_OBJ) $(TEST_LIB_OBJ) $(LIB)/liblrp.a
+$(B)/tests/sim/%: $(OBJ)/tests/sim/%.o $(SIM_HARNESS_OBJ) $(TEST_LIB_OBJ) $(LRP_LIBS)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS) $(PIE) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
+	$(Q)$(CC) $(CFLAGS) $(PIE) $(LDFLAGS) $(LRP_EMBED) -o $@ $^ -lcmocka $(LDLIBS) -lm
 
-$(B)/tests/bpf/%: $(OBJ)/tests/bpf/%.o $(BPF_HARNESS_OBJ) $(TEST_LIB_OBJ) $(LIB)/liblrp.a
+$(B)/tests/bpf/%: $(OBJ)/tests/bpf/%.o $(BPF_HARNESS_OBJ) $(TEST_LIB_OBJ) $(LRP_LIBS)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS) $(PIE) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
+	$(Q)$(CC) $(CFLAGS) $(PIE) $(LDFLAGS) $(LRP_EMBED) -o $@ $^ -lcmocka $(LDLIBS) -lm
 
-$(B)/tests/net/%: $(OBJ)/tests/net/%.o $(NET_HARNESS_OBJ) $(TEST_LIB_OBJ) $(LIB)/liblrp.a
+$(B)/tests/net/%: $(OBJ)/tests/net/%.o $(NET_HARNESS_OBJ) $(TEST_LIB_OBJ) $(LRP_LIBS)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS) $(PIE) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
+	$(Q)$(CC) $(CFLAGS) $(PIE) $(LDFLAGS) $(LRP_EMBED) -o $@ $^ -lcmocka $(LDLIBS) -lm
 
 $(OBJ)/tests/%.o: CFLAGS += -Wno-missing-prototypes
 
@@ -316,11 +339,12 @@ install: all
 	@# `lrp status` is for everybody, and not everybody has sbin in PATH.
 	ln -sf $(SBINDIR)/lrp $(DESTDIR)$(BINDIR)/lrp
 	install -m 755 $(BIN)/lrp-load $(DESTDIR)$(BINDIR)
-	install -m 755 $(LIB)/liblrp.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)
-	ln -sf liblrp.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/liblrp.so
-	install -m 644 $(LIB)/liblrp.a $(DESTDIR)$(LIBDIR)
-	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' runtime/lrp.pc.in \
-		> $(DESTDIR)$(LIBDIR)/pkgconfig/lrp.pc
+	for l in lrp lrp-embed; do \
+		install -m 755 $(LIB)/lib$$l.so.$(SOVERSION) $(DESTDIR)$(LIBDIR) && \
+		ln -sf lib$$l.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/lib$$l.so && \
+		install -m 644 $(LIB)/lib$$l.a $(DESTDIR)$(LIBDIR) && \
+		sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' runtime/$$l.pc.in \
+			> $(DESTDIR)$(LIBDIR)/pkgconfig/$$l.pc || exit 1; done
 	install -m 644 include/lrp/*.h $(DESTDIR)$(INCLUDEDIR)/lrp
 	for f in $(MAN); do install -m 644 $$f $(DESTDIR)$(MANDIR)/man$${f##*.} || exit 1; done
 	sed 's|@SBINDIR@|$(SBINDIR)|' loader/lrpd.service > $(DESTDIR)$(UNITDIR)/lrpd.service
@@ -335,8 +359,9 @@ uninstall:
 	@if $(SYSTEMD); then systemctl disable --now lrpd.service 2>/dev/null || true; fi
 	rm -f $(DESTDIR)$(SBINDIR)/lrp $(DESTDIR)$(SBINDIR)/lrpd $(DESTDIR)$(SBINDIR)/lrp-keeper \
 		$(DESTDIR)$(BINDIR)/lrp $(DESTDIR)$(BINDIR)/lrp-load \
-		$(DESTDIR)$(LIBDIR)/liblrp.so $(DESTDIR)$(LIBDIR)/liblrp.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/liblrp.a \
-		$(DESTDIR)$(LIBDIR)/pkgconfig/lrp.pc $(DESTDIR)$(UNITDIR)/lrpd.service
+		$(foreach l,lrp lrp-embed,$(foreach f,lib$l.so lib$l.so.$(SOVERSION) lib$l.a pkgconfig/$l.pc,\
+			$(DESTDIR)$(LIBDIR)/$f)) \
+		$(DESTDIR)$(UNITDIR)/lrpd.service
 	rm -f $(patsubst include/lrp/%,$(DESTDIR)$(INCLUDEDIR)/lrp/%,$(wildcard include/lrp/*.h))
 	rmdir $(DESTDIR)$(INCLUDEDIR)/lrp 2>/dev/null || true
 	for f in $(MAN); do rm -f $(DESTDIR)$(MANDIR)/man$${f##*.}/$$(basename $$f); done

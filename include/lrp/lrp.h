@@ -46,6 +46,9 @@ extern "C" {
  * The program is detached when lrp_embed_close() is called or the process ends,
  * however it ends. Returns 0, or -1 with errno; lrp_embed_error() has a line
  * that names the thing and the way out.
+ *
+ * The embedded mode is a library of its own, liblrp-embed.so, which lrp_embed() opens: ENOENT if it
+ * cannot. liblrp needs libc and libmnl only. lrp-embed.pc says how to link with it, or statically.
  */
 struct lrp_embed_opts {
 	size_t sz;	     /* sizeof(struct lrp_embed_opts) */

@@ -16,7 +16,7 @@
 
 #include "../base/clock.h"
 #include "../base/log.h"
-#include "broker_internal.h"
+#include "embedded.h"
 
 #define CONNECT_EVERY_NS LRP_NS_PER_S /* while no lrpd answers */
 #define SILENCE_NS	 LRP_NS_PER_S /* every socket call would wait for the timeout else */
@@ -222,12 +222,24 @@ int lrp_broker_tx(uint32_t ifindex)
 
 /* ---- embedding -------------------------------------------------------------------------- */
 
+static const struct lrp_embedded_host host = {
+	.lock = lrp_broker_lock,
+	.unlock = lrp_broker_unlock,
+	.hello = lrp_broker_hello,
+};
+static const struct lrp_embedded *core; /* once it was found */
+
 int lrp_broker_embed(const char *ifname, uint32_t attach_mode, uint32_t frames, uint32_t frame_size,
 		     char *error, size_t error_size)
 {
+	/* Before the lock: it may load a library. */
+	const struct lrp_embedded *found = lrp_embedded_find(error, error_size);
 	int result;
 
+	if (!found)
+		return -ENOENT;
 	lrp_broker_lock();
+	core = found;
 	if (lrp_broker_mode == BROKER_REMOTE || lrp_broker_mode == BROKER_ORPHAN) {
 		lrp_broker_unlock();
 		snprintf(error, error_size, "%s: this process %s; embed before the first socket",
@@ -236,10 +248,10 @@ int lrp_broker_embed(const char *ifname, uint32_t attach_mode, uint32_t frames, 
 							  : "was forked by one that embeds");
 		return -EBUSY;
 	}
-	result = lrp_broker_embed_start(ifname, attach_mode, frames, frame_size, error, error_size);
-	if (lrp_broker_embed_running()) {
+	result = core->start(&host, ifname, attach_mode, frames, frame_size, error, error_size);
+	if (core->running()) {
 		lrp_broker_mode = BROKER_EMBEDDED;
-		lrp_broker_source = &lrp_broker_embedded;
+		lrp_broker_source = &core->source;
 	}
 	lrp_broker_unlock();
 	return result;
@@ -271,7 +283,7 @@ void lrp_broker_embed_close(void)
 	/* First, since the mutex is free while the service thread ends. */
 	lrp_broker_mode = BROKER_NONE;
 	lrp_broker_source = NULL;
-	lrp_broker_embed_stop();
+	core->stop();
 	lrp_broker_owner = 0;
 	lrp_broker_incarnation++;
 	lrp_mapping_forget_users();

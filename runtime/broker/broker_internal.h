@@ -2,7 +2,7 @@
 /*
  * broker_internal.h - between broker.c, through which all is asked for, those who know what to
  * ask (endpoint.c, mapping.c) and the two that know whom: broker_remote.c (lrpd) and
- * broker_embed.c (the core in this process).
+ * embedded.c (the core in this process).
  *
  * All functions here are called with the broker's mutex held.
  */
@@ -62,21 +62,13 @@ void lrp_stock_drop(void);   /* gives back what nobody has taken */
 void lrp_stock_forked(void); /* in the child: the stock is the parent's */
 void lrp_fragments_close(void);
 
-/* ---- the two sources ---------------------------------------------------- */
+/* ---- the two sources: lrpd, here, and the embedded core, in embedded.h ------- */
 
 /* lrpd. call() connects anew when it must; ESTALE: we became another owner by that, and the
  * request was not sent again. */
 extern const struct lrp_broker_source lrp_broker_remote;
 int lrp_broker_remote_connect(void);
 void lrp_broker_remote_forked(void); /* in the child: the connection is the parent's */
-
-/* This process. */
-extern const struct lrp_broker_source lrp_broker_embedded;
-int lrp_broker_embed_start(const char *ifname, uint32_t mode, uint32_t frames, uint32_t frame_size,
-			   char *error, size_t error_size);
-bool lrp_broker_embed_running(void);
-/* Unlocks the mutex while it waits for the service thread. */
-void lrp_broker_embed_stop(void);
 
 /* The family, as the last HELLO gave it; 0: none. What proves it is broker_remote.c's. */
 extern uint32_t lrp_broker_owner;

@@ -8,11 +8,12 @@
  * at the consumer in both. And XDP admits no packet for which the ring has no
  * slot yet, since it learns last.
  */
-#include <bpf/bpf.h>
 #include <errno.h>
+#include <linux/bpf.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "channel.h"
@@ -236,9 +237,16 @@ uint64_t lrp_chan_dropped(const struct lrp_chan *chan)
 uint64_t lrp_chan_discarded(const struct lrp_chan *chan)
 {
 	struct lrp_channel record;
+	union bpf_attr attr;
 
-	if (chan->pool->records_fd < 0 ||
-	    bpf_map_lookup_elem(chan->pool->records_fd, &chan->id, &record))
+	if (chan->pool->records_fd < 0)
+		return 0;
+	/* Without libbpf: an application needs liblrp and libmnl only. */
+	memset(&attr, 0, sizeof(attr));
+	attr.map_fd = (uint32_t)chan->pool->records_fd;
+	attr.key = (uintptr_t)&chan->id;
+	attr.value = (uintptr_t)&record;
+	if (syscall(SYS_bpf, BPF_MAP_LOOKUP_ELEM, &attr, sizeof(attr)))
 		return 0;
 	return record.drop_full + record.drop_surplus + record.drop_backlog;
 }

@@ -55,6 +55,20 @@ echo_works()
 	wait $pid 2>/dev/null
 }
 
+# embedded_works PROGRAM: counts a datagram that a client on the wire sends
+embedded_works()
+{
+	local pid
+
+	stdbuf -o0 "/mnt/$1" s0 >"/mnt/$1.out" 2>&1 &
+	pid=$!
+	until_true sh -c 'ss -Hlun sport = :7000 | grep -q 7000'
+	ip netns exec client bash -c 'echo one >/dev/udp/198.18.1.1/7000'
+	until_true grep -q '1 datagrams' "/mnt/$1.out"
+	kill $pid
+	wait $pid 2>/dev/null
+}
+
 mount -t tmpfs tmpfs /mnt # what this test makes goes with it
 
 # ---- what is missing is named; nothing is, for an ordinary user
@@ -81,8 +95,9 @@ mkdir -p /usr/local/lib
 groups=$(cat /etc/group)
 out=$(make --no-print-directory -s install DESTDIR=/mnt/dest PREFIX=/usr 2>&1) ||
 	fail "make install DESTDIR: $out"
-for f in usr/sbin/lrp usr/sbin/lrpd usr/sbin/lrp-keeper usr/lib/liblrp.so.0 \
-	usr/lib/pkgconfig/lrp.pc \
+for f in usr/sbin/lrp usr/sbin/lrpd usr/sbin/lrp-keeper usr/lib/liblrp.so.0 usr/lib/liblrp.a \
+	usr/lib/liblrp-embed.so.0 usr/lib/liblrp-embed.a \
+	usr/lib/pkgconfig/lrp.pc usr/lib/pkgconfig/lrp-embed.pc \
 	usr/include/lrp/lrp.h usr/lib/systemd/system/lrpd.service; do
 	[ -e /mnt/dest/$f ] || fail "DESTDIR: no $f"
 done
@@ -100,7 +115,7 @@ for program in /usr/local/sbin/* /usr/local/bin/*; do
 	ls /usr/local/share/man/man*/"$(basename "$program")".[1-8] >/dev/null 2>&1 ||
 		fail "no manual page of $program"
 done
-for f in /usr/local/sbin/lrpd /usr/local/sbin/lrp-keeper /usr/local/lib/liblrp.so.0; do
+for f in /usr/local/sbin/lrpd /usr/local/sbin/lrp-keeper /usr/local/lib/liblrp{,-embed}.so.0; do
 	readelf -Wd "$f" | grep -Eq 'BIND_NOW|FLAGS.* NOW' || fail "$f is not linked with -z now"
 	readelf -Wl "$f" | grep -q GNU_RELRO || fail "$f has no RELRO"
 	readelf -Wh "$f" | grep -q 'Type: *DYN' || fail "$f is not position-independent"
@@ -116,6 +131,26 @@ for example in docs/examples/*.c; do
 		fail "$example: $out"
 done
 ldd /mnt/echo | grep -q '/usr/local/lib/liblrp.so.0' || fail "echo: $(ldd /mnt/echo)"
+others=$(ldd /mnt/echo | grep -v 'linux-vdso\|ld-linux\|liblrp\.so\|libmnl\.so\|libc\.so')
+[ -z "$others" ] || fail "a program with -llrp needs more than libc and libmnl: $others"
+
+# ---- the embedded mode: liblrp opens its library, or the program is linked with it
+# shellcheck disable=SC2046
+out=$(gcc -o /mnt/opens docs/examples/embedded.c $(pkg-config --cflags --libs lrp) 2>&1 &&
+	gcc -o /mnt/linked docs/examples/embedded.c $(pkg-config --cflags --libs lrp-embed) 2>&1 &&
+	gcc -o /mnt/static docs/examples/embedded.c $(pkg-config --cflags --libs --static lrp-embed |
+		sed 's/-llrp\(-embed\)\?\b/-l:liblrp\1.a/g') 2>&1) ||
+	fail "building the embedded example: $out"
+ldd /mnt/opens | grep -q liblrp-embed && fail "opens: $(ldd /mnt/opens)"
+ldd /mnt/linked | grep -q liblrp-embed || fail "linked: $(ldd /mnt/linked)"
+ldd /mnt/static | grep -q liblrp && fail "static: $(ldd /mnt/static)"
+for program in opens linked static; do
+	embedded_works $program
+done
+mv /usr/local/lib/liblrp-embed.so.0 /mnt/away
+out=$(/mnt/opens s0 2>&1) && fail "opens: works without liblrp-embed.so"
+grep -q 'liblrp-embed.so.0' <<<"$out" || fail "opens, without liblrp-embed.so: $out"
+mv /mnt/away /usr/local/lib/liblrp-embed.so.0
 lrp attach s0 --frames 4096 >/dev/null || fail "lrp attach s0"
 # An ordinary user has no sbin in PATH.
 nobody env PATH=/usr/local/bin:/usr/bin:/bin lrp status >/dev/null ||

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * broker_embed.c - the core in this process [loader/core.h].
+ * core.c - the core of loader/ in the application's process, for liblrp [broker/embedded.h].
  *
  * A service thread does what lrpd's loop does: addresses that come and go,
  * fragments, endpoints to be reclaimed. It sleeps in poll() until then, and enters the core
@@ -19,13 +19,21 @@
 #include "../../loader/core.h"
 #include "../base/fd.h"
 #include "../base/log.h"
-#include "../broker/broker_internal.h"
+#include "../broker/embedded.h"
 
+static const struct lrp_embedded_host *host;
 static struct lrp_core *core;
 static struct lrp_core_client client;
 static pthread_t service;
 static int wake_fd = -1;
 static bool stopping;
+
+static void close_fds(const int *fds, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}
 
 static int call(struct lrp_request *request, const int *in_fds, int in_count,
 		struct lrp_reply *reply, int *fds, int *count)
@@ -44,7 +52,7 @@ static int call(struct lrp_request *request, const int *in_fds, int in_count,
 			error = -errno;
 	}
 	if (error) {
-		lrp_broker_close_fds(fds, *count);
+		close_fds(fds, *count);
 		*count = 0;
 	}
 	/* What was asked may have set a deadline. */
@@ -67,31 +75,25 @@ static void *fill_ring(uint32_t pool)
 	return lrp_core_fill_ring(core, pool, &size);
 }
 
-const struct lrp_broker_source lrp_broker_embedded = {
-	.call = call,
-	.rx_ring = rx_ring,
-	.fill_ring = fill_ring,
-};
-
 static void *service_run(void *arg)
 {
 	struct pollfd pfd[2];
 
 	(void)arg;
-	lrp_broker_lock();
+	host->lock();
 	pfd[0] = (struct pollfd){.fd = lrp_core_fd(core), .events = POLLIN};
 	pfd[1] = (struct pollfd){.fd = wake_fd, .events = POLLIN};
 	while (!stopping) {
 		int timeout_ms = lrp_core_run(core);
 		uint64_t count;
 
-		lrp_broker_unlock();
+		host->unlock();
 		if (poll(pfd, 2, timeout_ms) > 0 && pfd[1].revents &&
 		    read(wake_fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
 			lrp_log_once(LRP_LOG_ERROR, "core thread: eventfd: %m");
-		lrp_broker_lock();
+		host->lock();
 	}
-	lrp_broker_unlock();
+	host->unlock();
 	return NULL;
 }
 
@@ -135,9 +137,9 @@ static int core_start(char *error, size_t error_size)
 	if (!result)
 		result = reply.error;
 	if (!result)
-		result = count == 1 ? lrp_broker_hello(&reply, fds[0], true) : -EPROTO;
+		result = count == 1 ? host->hello(&reply, fds[0], true) : -EPROTO;
 	else
-		lrp_broker_close_fds(fds, count);
+		close_fds(fds, count);
 	if (result) {
 		snprintf(error, error_size, "embedded core: %s", strerror(-result));
 		lrp_core_free(core);
@@ -146,13 +148,13 @@ static int core_start(char *error, size_t error_size)
 	return result;
 }
 
-bool lrp_broker_embed_running(void)
+static bool running(void)
 {
 	return core != NULL;
 }
 
-int lrp_broker_embed_start(const char *ifname, uint32_t mode, uint32_t frames, uint32_t frame_size,
-			   char *error, size_t error_size)
+static int start(const struct lrp_embedded_host *for_host, const char *ifname, uint32_t mode,
+		 uint32_t frames, uint32_t frame_size, char *error, size_t error_size)
 {
 	struct lrp_request request = {
 		.magic = LRP_ABI_MAGIC, .version = LRP_ABI_VERSION, .type = LRP_REQ_ATTACH};
@@ -160,6 +162,7 @@ int lrp_broker_embed_start(const char *ifname, uint32_t mode, uint32_t frames, u
 	bool first = core == NULL;
 	struct lrp_reply reply;
 
+	host = for_host;
 	if (strlen(ifname) >= sizeof(request.attach.ifname)) {
 		snprintf(error, error_size, "%s: no interface has so long a name", ifname);
 		return -ENODEV;
@@ -175,7 +178,7 @@ int lrp_broker_embed_start(const char *ifname, uint32_t mode, uint32_t frames, u
 	request.attach.frame_size = frame_size;
 	result = call(&request, NULL, 0, &reply, fds, &count);
 	if (!result) {
-		lrp_broker_close_fds(fds, count);
+		close_fds(fds, count);
 		result = reply.error;
 		if (result) {
 			reply.error_text[sizeof(reply.error_text) - 1] = 0;
@@ -196,18 +199,27 @@ int lrp_broker_embed_start(const char *ifname, uint32_t mode, uint32_t frames, u
 	return result;
 }
 
-void lrp_broker_embed_stop(void)
+static void stop(void)
 {
 	uint64_t one = 1;
 
 	stopping = true;
 	if (write(wake_fd, &one, sizeof(one)) < 0)
 		lrp_log(LRP_LOG_ERROR, "core thread: eventfd: %m");
-	lrp_broker_unlock();
+	host->unlock();
 	pthread_join(service, NULL);
-	lrp_broker_lock();
+	host->lock();
 	close(wake_fd);
 	wake_fd = -1;
 	lrp_core_free(core);
 	core = NULL;
 }
+
+const struct lrp_embedded lrp_embedded_core = {
+	.size = sizeof(lrp_embedded_core),
+	.version = LRP_VERSION,
+	.source = {.call = call, .rx_ring = rx_ring, .fill_ring = fill_ring},
+	.start = start,
+	.running = running,
+	.stop = stop,
+};
