@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * self.c - see self.h. Handlers of fork() run in the order of registration in the child: this one
- * must be the first of ours, since the others ask who they are.
+ * self.c - see self.h. In a forked child this handler runs before the others, which ask who they are.
  */
 #include "self.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <unistd.h>
+
+#include "fork.h"
 
 static _Atomic pid_t self;
 
@@ -18,8 +18,10 @@ static void forked(void)
 
 static __attribute__((constructor)) void start(void)
 {
+	static struct lrp_fork_handler handler = {.phase = LRP_FORK_SELF, .child = forked};
+
 	forked();
-	pthread_atfork(NULL, NULL, forked);
+	lrp_fork_register(&handler);
 }
 
 pid_t lrp_self(void)

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "../base/clock.h"
+#include "../base/fork.h"
 #include "../base/log.h"
 #include "embedded.h"
 
@@ -24,7 +25,6 @@
 static const struct lrp_status_page no_status;
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 static uint64_t next_connect_ns;
 static uint64_t silent_until_ns; /* lrpd did not answer: not asked again before */
 static const volatile struct lrp_status_page *status = &no_status;
@@ -64,14 +64,20 @@ static void after_fork_child(void)
 	pthread_mutex_unlock(&mutex);
 }
 
-static void start_once(void)
+static __attribute__((constructor)) void fork_register(void)
 {
-	pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+	static struct lrp_fork_handler handler = {
+		.phase = LRP_FORK_BROKER,
+		.prepare = before_fork,
+		.parent = after_fork_parent,
+		.child = after_fork_child,
+	};
+
+	lrp_fork_register(&handler);
 }
 
 void lrp_broker_lock(void)
 {
-	pthread_once(&once, start_once);
 	pthread_mutex_lock(&mutex);
 }
 

@@ -20,7 +20,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -31,8 +30,10 @@
 
 #include "../base/clock.h"
 #include "../base/fd.h"
+#include "../base/fork.h"
 #include "../base/heap.h"
 #include "../base/log.h"
+#include "../base/thread.h"
 #include "../stream/family.h"
 #include "../stream/stream.h"
 #include "../tx/hold.h"
@@ -451,24 +452,13 @@ static void wake(void)
 /* list_lock held. */
 static bool start(void)
 {
-	sigset_t all, before;
-	pthread_attr_t attr;
-	pthread_t thread;
 	int error;
 
 	if (started)
 		return true;
 	error = open_set();
-	if (!error) {
-		sigfillset(&all);
-		pthread_sigmask(SIG_SETMASK, &all, &before);
-		pthread_attr_init(&attr);
-		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-		pthread_attr_setstacksize(&attr, 256 * 1024);
-		error = pthread_create(&thread, &attr, app_main, NULL);
-		pthread_attr_destroy(&attr);
-		pthread_sigmask(SIG_SETMASK, &before, NULL);
-	}
+	if (!error)
+		error = lrp_thread_start(app_main, NULL, LRP_THREAD_STACK, NULL);
 	if (error) {
 		lrp_log_once(LRP_LOG_WARN, "no APP thread: %s", strerror(error));
 		return false;
@@ -535,7 +525,7 @@ void lrp_app_behind(struct lrp_view *l)
 /* ---- fork ---------------------------------------------------------------------------------- */
 
 /* The thread and its table are the parent's, in whatever state they are: forgotten. */
-void lrp_app_fork_child(void)
+static void fork_child(void)
 {
 	if (started) {
 		close(epfd);
@@ -547,4 +537,14 @@ void lrp_app_fork_child(void)
 	buckets = count = 0;
 	due = (struct lrp_heap){0};
 	pthread_mutex_init(&list_lock, NULL);
+}
+
+static __attribute__((constructor)) void fork_register(void)
+{
+	static struct lrp_fork_handler handler = {
+		.phase = LRP_FORK_THREADS,
+		.child = fork_child,
+	};
+
+	lrp_fork_register(&handler);
 }

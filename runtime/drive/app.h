@@ -31,8 +31,6 @@ void lrp_app_behind(struct lrp_view *l);
 /* Hub locked. hub->deadline_ns has changed: the thread must not sleep longer. */
 void lrp_app_deadline(struct lrp_hub *hub);
 
-void lrp_app_fork_child(void);
-
 /* ---- for exit.c ------------------------------------------------------------- */
 
 struct lrp_app_hub {

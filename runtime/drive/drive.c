@@ -11,14 +11,15 @@
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 #include "../base/fd.h"
+#include "../base/fork.h"
 #include "../base/log.h"
+#include "../base/thread.h"
 #include "drive_internal.h"
 
 /* An endpoint that was given up while the thread was looking at it. */
@@ -61,9 +62,6 @@ static bool wanted(void)
 
 static bool start(void)
 {
-	sigset_t all, before;
-	pthread_t thread;
-	pthread_attr_t attr;
 	sem_t ready;
 	int error;
 
@@ -72,22 +70,14 @@ static bool start(void)
 		if (lrp_sched_epfd < 0)
 			lrp_sched_epfd = lrp_fd_aside(epoll_create1(EPOLL_CLOEXEC));
 		sem_init(&ready, 0, 0);
-		sigfillset(&all);
-		pthread_sigmask(SIG_SETMASK, &all, &before);
-		pthread_attr_init(&attr);
-		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-		pthread_attr_setstacksize(&attr, 256 * 1024);
 		error = lrp_sched_epfd < 0
 				? errno
-				: pthread_create(&thread, &attr,
-						 lrp_eager() ? lrp_eager_main : lrp_helper_main,
-						 &ready);
+				: lrp_thread_start(lrp_eager() ? lrp_eager_main : lrp_helper_main,
+						   &ready, LRP_THREAD_STACK, NULL);
 		/* It copies our descriptors for a moment: nothing shall be closed meanwhile. */
 		while (!error && !lrp_eager() && sem_wait(&ready))
 			;
 		sem_destroy(&ready);
-		pthread_attr_destroy(&attr);
-		pthread_sigmask(SIG_SETMASK, &before, NULL);
 		started = error == 0;
 		if (error)
 			lrp_log_once(LRP_LOG_WARN, "no %s thread: %s",
@@ -212,18 +202,18 @@ void lrp_sched_bury(struct lrp_endpoint *ep, struct lrp_rxq *q)
 	dig();
 }
 
-void lrp_sched_fork_prepare(void)
+static void fork_prepare(void)
 {
 	pthread_mutex_lock(&start_lock);
 }
 
-void lrp_sched_fork_parent(void)
+static void fork_parent(void)
 {
 	pthread_mutex_unlock(&start_lock);
 }
 
 /* The thread is the parent's, and so is its wait set: closing our copy of the descriptor leaves it. */
-void lrp_sched_fork_child(void)
+static void fork_child(void)
 {
 	if (lrp_sched_epfd >= 0)
 		close(lrp_sched_epfd);
@@ -233,4 +223,16 @@ void lrp_sched_fork_child(void)
 	atomic_store(&graves, NULL);
 	atomic_store(&lrp_helper_parked, false);
 	pthread_mutex_init(&start_lock, NULL);
+}
+
+static __attribute__((constructor)) void fork_register(void)
+{
+	static struct lrp_fork_handler handler = {
+		.phase = LRP_FORK_THREADS,
+		.prepare = fork_prepare,
+		.parent = fork_parent,
+		.child = fork_child,
+	};
+
+	lrp_fork_register(&handler);
 }

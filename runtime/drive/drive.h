@@ -37,10 +37,6 @@ bool lrp_sched_forget(struct lrp_view *l);
  * kernel whether the shadow is alive. */
 void lrp_sched_bury(struct lrp_endpoint *ep, struct lrp_rxq *q);
 
-void lrp_sched_fork_prepare(void);
-void lrp_sched_fork_parent(void);
-void lrp_sched_fork_child(void);
-
 /* The helper found its CPU busy and sleeps until a receiver passes by. */
 extern atomic_bool lrp_helper_parked;
 void lrp_helper_unpark(void);

@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -19,6 +18,7 @@
 #include "../../loader/core.h"
 #include "../base/fd.h"
 #include "../base/log.h"
+#include "../base/thread.h"
 #include "../broker/embedded.h"
 
 static const struct lrp_embedded_host *host;
@@ -99,18 +99,13 @@ static void *service_run(void *arg)
 
 static int service_start(void)
 {
-	sigset_t all, before;
 	int error;
 
 	wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (wake_fd < 0)
 		return -errno;
-	/* The application's signals are for its own threads. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
 	stopping = false;
-	error = pthread_create(&service, NULL, service_run, NULL);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	error = lrp_thread_start(service_run, NULL, 0, &service);
 	if (error) {
 		close(wake_fd);
 		wake_fd = -1;

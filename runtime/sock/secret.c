@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "../tcp/isn.h"
-#include "../stream/stream.h"
+#include "socket.h"
 
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 

@@ -247,13 +247,17 @@ int lrp_table_dup(int newfd, struct lrp_view *l);
 bool lrp_table_remove(int fd, struct lrp_view **local);
 void lrp_view_free(struct lrp_view *l);
 void lrp_table_forget(struct lrp_view *l); /* of a local whose last descriptor is gone */
-/* A descriptor of this process for the listener whose hub that is; -1: none, or not
- * to be had now. */
-int lrp_table_listener(const struct lrp_hub *hub);
 struct lrp_sock *lrp_sock_alloc(void);
 void lrp_sock_free(struct lrp_sock *s);
-/* Calls f for every socket of this process, with the table locked. */
+/* Calls f for every socket of this process, with the table locked; the second one: by the caller, who
+ * is a handler of fork() [base/fork.h: LRP_FORK_SOCKETS]. */
 void lrp_table_each(void (*f)(struct lrp_view *l, void *arg), void *arg);
+void lrp_table_each_locked(void (*f)(struct lrp_view *l, void *arg), void *arg);
+/* A descriptor of this process for a socket of which is() is true; -1: none, or not to be had now. */
+int lrp_table_find(bool (*is)(const struct lrp_view *l, const void *arg), const void *arg);
+/* Calls f for every socket that was ever made in this arena, by whatever process; they are type-stable.
+ * No lock. */
+void lrp_sock_each(void (*f)(struct lrp_sock *s, void *arg), void *arg);
 
 /* ---- socket.c ----------------------------------------------------------- */
 
@@ -281,6 +285,14 @@ void lrp_sock_leave(struct lrp_view *l);
 void lrp_sock_reap(struct lrp_sock *s);
 /* What was closed in signal handlers, up to now. */
 void lrp_close_deferred(void);
+
+/* ---- secret.c --------------------------------------------------------------- */
+
+/* Random, the same in all processes of the family: hashes, ISNs. */
+const uint64_t *lrp_secret(void);
+/* The same in all processes until the host boots anew: timestamps of active opens, which a peer in
+ * TIME_WAIT compares with those of an earlier process on the same port (RFC 6191). */
+const uint64_t *lrp_secret_of_host(void);
 
 /* ---- holder.c ----------------------------------------------------------- */
 

@@ -12,11 +12,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../base/log.h"
-#include "../drive/app.h"
-#include "../drive/drive.h"
-#include "../stream/family.h"
-#include "../stream/stream.h"
+#include "../base/arena_list.h"
+#include "../base/fork.h"
+#include "socket.h"
 
 _Atomic(struct lrp_view *) *lrp_fd_table;
 __thread int lrp_inside;
@@ -28,55 +26,16 @@ static struct lrp_view *all;	    /* sockets of this process */
 static struct lrp_view *free_list;  /* locals */
 static struct lrp_sock *free_socks; /* their locks stay valid: somebody may still look at them */
 
-/* Connections that still are on their listener's channels get their own, which the child inherits: it could
- * not get any for them without asking lrpd, and would be woken for all that comes to the listener. */
-static void settle_connections(void)
-{
-	struct lrp_view *l;
-	uint32_t n = 0, i;
-	int *fds;
-
-	pthread_mutex_lock(&table_lock);
-	for (l = all; l; l = l->next)
-		n += lrp_stream_unsettled(l);
-	fds = n ? malloc(n * sizeof(*fds)) : NULL;
-	for (l = all, i = 0; fds && l && i < n; l = l->next)
-		if (lrp_stream_unsettled(l))
-			fds[i++] = l->fd;
-	pthread_mutex_unlock(&table_lock);
-	for (i = 0; fds && i < n; i++)
-		lrp_stream_settle(fds[i]);
-	free(fds);
-}
-
 static void fork_prepare(void)
 {
-	bool streams = false;
-	struct lrp_view *l;
-
-	if (!lrp_inside)
-		settle_connections();
 	pthread_mutex_lock(&table_lock);
 	/* Before the child exists: the parent could close the socket the moment after. */
-	for (l = all; l; l = l->next) {
+	for (const struct lrp_view *l = all; l; l = l->next)
 		atomic_fetch_add(&l->sock->procs, 1);
-		l->sock->stream.touched = true;
-		streams |=
-			lrp_is_stream(l) && atomic_load(&l->sock->stream.mode) != LRP_STREAM_KERNEL;
-	}
-	if (!lrp_inside && streams)
-		lrp_family_fork_prepare();
-	lrp_sched_fork_prepare();
-	lrp_spare_fork_prepare();
-	lrp_shadow_fork_prepare();
 }
 
 static void fork_parent(void)
 {
-	lrp_shadow_fork_parent();
-	lrp_spare_fork_parent();
-	lrp_sched_fork_parent();
-	lrp_family_fork_parent();
 	pthread_mutex_unlock(&table_lock);
 }
 
@@ -84,27 +43,26 @@ static void fork_child(void)
 {
 	struct lrp_view *l;
 
-	lrp_family_fork_child();
 	for (l = all; l; l = l->next) {
-		if (lrp_is_stream(l))
-			lrp_holder_inherited(l->sock);
 		atomic_store(&l->sleepers, 0);
 		l->helped = false;
 		l->app = false;
-		if (lrp_is_stream(l))
-			lrp_stream_forked(l);
 	}
 	/* What is free belongs to the parent; it would come out of both lists. */
 	free_socks = NULL;
-	lrp_hub_forked();
-	lrp_stream_accepting(NULL, -1);
-	lrp_shadow_fork_child();
-	lrp_spare_fork_child();
-	lrp_waits_forked();
-	lrp_ports_forked();
-	lrp_app_fork_child();
 	pthread_mutex_init(&table_lock, NULL);
-	lrp_sched_fork_child();
+}
+
+static __attribute__((constructor)) void fork_register(void)
+{
+	static struct lrp_fork_handler handler = {
+		.phase = LRP_FORK_TABLE,
+		.prepare = fork_prepare,
+		.parent = fork_parent,
+		.child = fork_child,
+	};
+
+	lrp_fork_register(&handler);
 }
 
 static void table_start(void)
@@ -114,7 +72,6 @@ static void table_start(void)
 
 	if (map == MAP_FAILED)
 		return;
-	pthread_atfork(fork_prepare, fork_parent, fork_child);
 	lrp_fd_table = map;
 }
 
@@ -265,20 +222,31 @@ void lrp_table_forget(struct lrp_view *l)
 	pthread_mutex_unlock(&table_lock);
 }
 
-int lrp_table_listener(const struct lrp_hub *hub)
-{
-	struct lrp_view *l;
-	int fd = -1;
+/* Made at the first socket, when there is no family yet; children inherit it. */
+static struct lrp_arena_list *_Atomic every;
 
-	/* At the end of the process it is locked by us. */
-	if (pthread_mutex_trylock(&table_lock))
-		return -1;
-	for (l = all; l && fd < 0; l = l->next)
-		if (lrp_is_stream(l) && l->sock->stream.hub == hub &&
-		    atomic_load(&l->sock->stream.mode) == LRP_STREAM_LISTENER)
-			fd = l->fd;
-	pthread_mutex_unlock(&table_lock);
-	return fd;
+static void list_everywhere(struct lrp_sock *s)
+{
+	struct lrp_arena_list *list = atomic_load(&every), *other = NULL;
+
+	if (!list) {
+		list = lrp_arena_alloc(sizeof(*list));
+		if (list && !atomic_compare_exchange_strong(&every, &other, list)) {
+			lrp_arena_free(list, sizeof(*list));
+			list = other;
+		}
+	}
+	if (list)
+		lrp_arena_list_add(list, s); /* not in it: nobody closes it for its holder */
+}
+
+void lrp_sock_each(void (*f)(struct lrp_sock *s, void *arg), void *arg)
+{
+	const struct lrp_arena_list *list = atomic_load(&every);
+	const struct lrp_arena_node *node = list ? atomic_load(&list->first) : NULL;
+
+	for (; node; node = node->next)
+		f(node->object, arg);
 }
 
 struct lrp_sock *lrp_sock_alloc(void)
@@ -298,7 +266,7 @@ struct lrp_sock *lrp_sock_alloc(void)
 		s = NULL;
 	}
 	if (s)
-		lrp_family_add_sock(s);
+		list_everywhere(s);
 	return s;
 }
 
@@ -313,10 +281,28 @@ void lrp_sock_free(struct lrp_sock *s)
 
 void lrp_table_each(void (*f)(struct lrp_view *l, void *arg), void *arg)
 {
-	struct lrp_view *l;
-
 	pthread_mutex_lock(&table_lock);
-	for (l = all; l; l = l->next)
-		f(l, arg);
+	lrp_table_each_locked(f, arg);
 	pthread_mutex_unlock(&table_lock);
+}
+
+void lrp_table_each_locked(void (*f)(struct lrp_view *l, void *arg), void *arg)
+{
+	for (struct lrp_view *l = all; l; l = l->next)
+		f(l, arg);
+}
+
+int lrp_table_find(bool (*is)(const struct lrp_view *l, const void *arg), const void *arg)
+{
+	struct lrp_view *l;
+	int fd = -1;
+
+	/* At the end of the process it is locked by us. */
+	if (pthread_mutex_trylock(&table_lock))
+		return -1;
+	for (l = all; l && fd < 0; l = l->next)
+		if (is(l, arg))
+			fd = l->fd;
+	pthread_mutex_unlock(&table_lock);
+	return fd;
 }

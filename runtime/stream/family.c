@@ -14,7 +14,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../base/arena_list.h"
 #include "../base/fd.h"
+#include "../base/fork.h"
 #include "../base/log.h"
 #include "../base/self.h"
 #include "../drive/app.h"
@@ -37,13 +39,8 @@ struct member {
 	_Atomic(struct lrp_hub *) mail;
 };
 
-struct node {
-	struct node *next;
-	void *object;
-};
-
 struct family {
-	_Atomic(struct node *) socks, hubs;
+	struct lrp_arena_list hubs;
 	/* from the first fork on */
 	_Atomic bool begun;
 	int birth, mail; /* eventfds, which all inherit: a member came; somebody has got mail */
@@ -76,47 +73,18 @@ static struct family *family_get(void)
 	return other;
 }
 
-static void add(_Atomic(struct node *) *list, void *object)
-{
-	struct node *node = lrp_arena_alloc(sizeof(*node));
-
-	if (!node)
-		return; /* nobody will close it for its holder */
-	node->object = object;
-	node->next = atomic_load(list);
-	while (!atomic_compare_exchange_weak(list, &node->next, node))
-		;
-}
-
-void lrp_family_add_sock(struct lrp_sock *s)
-{
-	struct family *f = family_get();
-
-	if (f)
-		add(&f->socks, s);
-}
-
 void lrp_family_add_hub(struct lrp_hub *hub)
 {
 	struct family *f = family_get();
 
 	if (f)
-		add(&f->hubs, hub);
-}
-
-void lrp_family_each_sock(void (*f)(struct lrp_sock *s, void *arg), void *arg)
-{
-	struct family *all = atomic_load(&family);
-	struct node *node = all ? atomic_load(&all->socks) : NULL;
-
-	for (; node; node = node->next)
-		f(node->object, arg);
+		lrp_arena_list_add(&f->hubs, hub); /* not in it: nobody closes it for its holder */
 }
 
 void lrp_family_each_hub(void (*f)(struct lrp_hub *hub, void *arg), void *arg)
 {
 	struct family *all = atomic_load(&family);
-	struct node *node = all ? atomic_load(&all->hubs) : NULL;
+	const struct lrp_arena_node *node = all ? atomic_load(&all->hubs.first) : NULL;
 
 	for (; node; node = node->next)
 		f(node->object, arg);
@@ -180,12 +148,23 @@ static void listen_to(int fd, uint32_t what)
 static pid_t parent; /* of a child that is about to be made */
 static bool forking; /* watch_lock is fork's */
 
-void lrp_family_fork_prepare(void)
+static void find_served(struct lrp_view *l, void *any)
+{
+	if (lrp_is_stream(l) && atomic_load(&l->sock->stream.mode) != LRP_STREAM_KERNEL)
+		*(bool *)any = true;
+}
+
+/* The table is locked: nothing is told to the family while a call is interrupted. */
+static void fork_prepare(void)
 {
 	struct family *f = atomic_load(&family);
 	uint32_t nobody = NOBODY;
+	bool any = false;
 
-	if (!f)
+	if (!f || lrp_inside)
+		return;
+	lrp_table_each_locked(find_served, &any);
+	if (!any)
 		return;
 	begin(f);
 	lrp_app_start();
@@ -200,7 +179,7 @@ void lrp_family_fork_prepare(void)
 		listen_to(f->birth, DATA_BIRTH);
 }
 
-void lrp_family_fork_parent(void)
+static void fork_parent(void)
 {
 	if (forking) {
 		forking = false;
@@ -208,7 +187,7 @@ void lrp_family_fork_parent(void)
 	}
 }
 
-void lrp_family_fork_child(void)
+static void fork_child(void)
 {
 	struct family *f = atomic_load(&family);
 	uint32_t i;
@@ -228,6 +207,19 @@ void lrp_family_fork_child(void)
 	enroll(f);
 	if (mine != NOBODY)
 		eventfd_write(f->birth, 1);
+}
+
+static __attribute__((constructor)) void fork_register(void)
+{
+	static struct lrp_fork_handler handler = {
+		.phase = LRP_FORK_SOCKETS,
+		.prepare = fork_prepare,
+		.parent = fork_parent,
+		.child = fork_child,
+	};
+
+	lrp_fork_register(&handler);
+	lrp_family_fork_register();
 }
 
 /* ---- watching ------------------------------------------------------------------- */

@@ -23,16 +23,9 @@
 struct lrp_hub;
 struct lrp_sock;
 
-/* All TCP sockets and hubs that were ever made in this arena; both are type-stable. */
-void lrp_family_add_sock(struct lrp_sock *s);
+/* All hubs that were ever made in this arena; they are type-stable. */
 void lrp_family_add_hub(struct lrp_hub *hub);
-void lrp_family_each_sock(void (*f)(struct lrp_sock *s, void *arg), void *arg);
 void lrp_family_each_hub(void (*f)(struct lrp_hub *hub, void *arg), void *arg);
-
-/* The table of sockets is locked. */
-void lrp_family_fork_prepare(void);
-void lrp_family_fork_parent(void);
-void lrp_family_fork_child(void);
 
 /* The APP thread of this process sleeps on this set from now on. Events whose data are odd are
  * lrp_family_event()'s. */
@@ -41,6 +34,11 @@ void lrp_family_event(uint64_t data);
 
 /* The hub is locked, and not this process's: its own is to look at it, for sleepers and timers. */
 void lrp_family_post(struct lrp_hub *hub);
+
+/* ---- fork.c ----------------------------------------------------------------- */
+
+/* For a constructor: what fork() means for TCP sockets. */
+void lrp_family_fork_register(void);
 
 /* ---- orphan.c --------------------------------------------------------------- */
 

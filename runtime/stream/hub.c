@@ -13,6 +13,7 @@
 
 #include "../base/clock.h"
 #include "../base/fd.h"
+#include "../base/fork.h"
 #include "../base/log.h"
 #include "../base/self.h"
 #include "../ip/icmp_input.h"
@@ -90,6 +91,12 @@ static bool runs(pid_t tid, bool *slept)
 	return on;
 }
 
+static bool is_listener_of(const struct lrp_view *l, const void *hub)
+{
+	return lrp_is_stream(l) && l->sock->stream.hub == hub &&
+	       atomic_load(&l->sock->stream.mode) == LRP_STREAM_LISTENER;
+}
+
 /*
  * The listener's lock is with somebody who is stopped. SYNs go to the kernel's socket from now on.
  * Connections get exact entries, as far as they have none, since the port leads to us no more. The
@@ -107,7 +114,7 @@ static void stall(struct lrp_hub *hub)
 	for (c = hub->conns; c && limit; c = c->next, limit--)
 		if (!c->exact)
 			lrp_conn_expose(c, hub);
-	fd = lrp_table_listener(hub);
+	fd = lrp_table_find(is_listener_of, hub);
 	if (fd >= 0)
 		lrp_flows_claim(&fd, 1, false);
 	lrp_endpoint_withdraw(&hub->ep);
@@ -913,10 +920,20 @@ bool lrp_hub_table(struct lrp_hub *hub)
 	return table_make(hub, SLOTS_FIRST);
 }
 
-void lrp_hub_forked(void)
+static void fork_child(void)
 {
 	free_hubs = NULL;
 	pthread_mutex_init(&free_lock, NULL);
+}
+
+static __attribute__((constructor)) void fork_register(void)
+{
+	static struct lrp_fork_handler handler = {
+		.phase = LRP_FORK_STORES,
+		.child = fork_child,
+	};
+
+	lrp_fork_register(&handler);
 }
 
 bool lrp_hub_lock_if(struct lrp_hub *hub, uint32_t serial)

@@ -186,8 +186,8 @@ void lrp_orphans_close(pid_t pid, uint64_t start)
 {
 	struct dead dead = {.pid = pid, .start = start};
 
-	lrp_family_each_sock(close_sock, &dead);
+	lrp_sock_each(close_sock, &dead);
 	dead.listeners = true;
-	lrp_family_each_sock(close_sock, &dead);
+	lrp_sock_each(close_sock, &dead);
 	lrp_family_each_hub(close_hub, &dead);
 }

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "../base/clock.h"
+#include "../base/fork.h"
 #include "../drive/app.h"
 #include "../tcp/isn.h"
 #include "stream.h"
@@ -273,8 +274,18 @@ int lrp_port_take(const struct lrp_hub *hub, int fd, int domain, struct lrp_tcp_
 	return error;
 }
 
-void lrp_ports_forked(void)
+void lrp_ports_forget(void)
 {
 	forget_all();
 	pthread_mutex_init(&lock, NULL);
+}
+
+static __attribute__((constructor)) void fork_register(void)
+{
+	static struct lrp_fork_handler handler = {
+		.phase = LRP_FORK_STORES,
+		.child = lrp_ports_forget,
+	};
+
+	lrp_fork_register(&handler);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "../base/fd.h"
+#include "../base/fork.h"
 #include "stream.h"
 
 #define MOST 64u
@@ -96,19 +97,31 @@ void lrp_shadow_keep(struct lrp_view *l, int fd)
 
 /* ---- fork ---------------------------------------------------------------------- */
 
-void lrp_shadow_fork_prepare(void)
+static void fork_prepare(void)
 {
 	pthread_mutex_lock(&lock);
 }
 
-void lrp_shadow_fork_parent(void)
+static void fork_parent(void)
 {
 	pthread_mutex_unlock(&lock);
 }
 
-void lrp_shadow_fork_child(void)
+static void fork_child(void)
 {
 	while (count)
 		close(pool[--count].fd);
 	pthread_mutex_init(&lock, NULL);
+}
+
+static __attribute__((constructor)) void fork_register(void)
+{
+	static struct lrp_fork_handler handler = {
+		.phase = LRP_FORK_STORES,
+		.prepare = fork_prepare,
+		.parent = fork_parent,
+		.child = fork_child,
+	};
+
+	lrp_fork_register(&handler);
 }

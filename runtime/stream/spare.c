@@ -20,7 +20,9 @@
 #include "../base/clock.h"
 #include "../base/fd.h"
 #include "../base/self.h"
+#include "../base/fork.h"
 #include "../base/log.h"
+#include "../base/thread.h"
 #include "../drive/app.h"
 #include "stream.h"
 
@@ -105,21 +107,9 @@ static void *run(void *unused)
 /* Lock held. */
 static void start(void)
 {
-	sigset_t all, before;
-	pthread_attr_t attr;
-	pthread_t thread;
-
 	lrp_broker_closing = lrp_spare_drop;
-	if (!started) {
-		sigfillset(&all);
-		pthread_sigmask(SIG_SETMASK, &all, &before);
-		pthread_attr_init(&attr);
-		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-		pthread_attr_setstacksize(&attr, 256 * 1024);
-		started = !pthread_create(&thread, &attr, run, NULL);
-		pthread_attr_destroy(&attr);
-		pthread_sigmask(SIG_SETMASK, &before, NULL);
-	}
+	if (!started)
+		started = !lrp_thread_start(run, NULL, LRP_THREAD_STACK, NULL);
 	pthread_cond_signal(&work);
 }
 
@@ -252,7 +242,7 @@ static void note(void *map, size_t size, int fd)
 	mappings[mapped++] = (struct mapping){.map = map, .size = size, .fd = fd};
 }
 
-void lrp_spare_fork_prepare(void)
+static void fork_prepare(void)
 {
 	uint32_t i, k, room = 0;
 
@@ -272,14 +262,14 @@ void lrp_spare_fork_prepare(void)
 	}
 }
 
-void lrp_spare_fork_parent(void)
+static void fork_parent(void)
 {
 	free(mappings);
 	mappings = NULL;
 	pthread_mutex_unlock(&lock);
 }
 
-void lrp_spare_fork_child(void)
+static void fork_child(void)
 {
 	uint32_t i;
 
@@ -296,4 +286,16 @@ void lrp_spare_fork_child(void)
 	started = false;
 	pthread_mutex_init(&lock, NULL);
 	pthread_cond_init(&work, NULL);
+}
+
+static __attribute__((constructor)) void fork_register(void)
+{
+	static struct lrp_fork_handler handler = {
+		.phase = LRP_FORK_STORES,
+		.prepare = fork_prepare,
+		.parent = fork_parent,
+		.child = fork_child,
+	};
+
+	lrp_fork_register(&handler);
 }

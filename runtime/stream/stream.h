@@ -192,8 +192,6 @@ int lrp_hub_open(struct lrp_hub *hub, uint32_t limit);
 uint64_t lrp_hub_discarded(const struct lrp_hub *hub);
 /* Of a hub that no other thread has seen. */
 void lrp_hub_discard(struct lrp_hub *hub);
-/* In the child of fork: what is free is the parent's. */
-void lrp_hub_forked(void);
 /* A table for more than one connection: a listener's. False: no memory. */
 bool lrp_hub_table(struct lrp_hub *hub);
 /* Gives its endpoint back; nobody has it any more. Asks lrpd. */
@@ -276,15 +274,6 @@ void lrp_waits_timers(struct lrp_hub *hub, int64_t now);
 int64_t lrp_waits_deadline(const struct lrp_hub *hub);
 /* Its process is dead, and it is locked: the entries go. */
 void lrp_waits_leave(struct lrp_hub *hub);
-void lrp_waits_forked(void);
-
-/* ---- secret.c --------------------------------------------------------------- */
-
-/* Random, the same in all processes of the family: hashes, ISNs. */
-const uint64_t *lrp_secret(void);
-/* The same in all processes until the host boots anew: timestamps of active opens, which a peer in
- * TIME_WAIT compares with those of an earlier process on the same port (RFC 6191). */
-const uint64_t *lrp_secret_of_host(void);
 
 /* ---- ports.c ---------------------------------------------------------------- */
 
@@ -297,7 +286,8 @@ const uint64_t *lrp_secret_of_host(void);
  */
 int lrp_port_take(const struct lrp_hub *hub, int fd, int domain, struct lrp_tcp_flow *flow,
 		  uint32_t *iss);
-void lrp_ports_forked(void);
+/* In a child, which knows no ports yet. */
+void lrp_ports_forget(void);
 
 /* ---- shadow.c --------------------------------------------------------------- */
 
@@ -306,9 +296,6 @@ void lrp_ports_forked(void);
 int lrp_shadow_get(const struct lrp_hub *listener, int domain, int flags, struct lrp_shadow *s);
 /* `fd`, its last descriptor, is about to be closed. */
 void lrp_shadow_keep(struct lrp_view *l, int fd);
-void lrp_shadow_fork_prepare(void);
-void lrp_shadow_fork_parent(void);
-void lrp_shadow_fork_child(void);
 
 /* ---- spare.c ---------------------------------------------------------------- */
 
@@ -325,9 +312,6 @@ void lrp_spare_put(struct lrp_hub *hub);
 void lrp_spare_bury(struct lrp_hub *hub);
 /* Gives all back, in the calling thread. */
 void lrp_spare_drop(void);
-void lrp_spare_fork_prepare(void);
-void lrp_spare_fork_parent(void);
-void lrp_spare_fork_child(void);
 
 /* ---- stream.c --------------------------------------------------------------- */
 

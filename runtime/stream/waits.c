@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "../base/clock.h"
+#include "../base/fork.h"
 #include "../drive/app.h"
 #include "stream.h"
 
@@ -71,13 +72,23 @@ struct lrp_waits *lrp_waits_get(void)
 	return family;
 }
 
-void lrp_waits_forked(void)
+static void fork_child(void)
 {
 	/* What it held is the parent's still. */
 	for (; holds; holds--, hold_first++)
 		close(hold[hold_first % HOLDS].fd);
 	atomic_store(&own, NULL);
 	pthread_mutex_init(&make_lock, NULL);
+}
+
+static __attribute__((constructor)) void fork_register(void)
+{
+	static struct lrp_fork_handler handler = {
+		.phase = LRP_FORK_STORES,
+		.child = fork_child,
+	};
+
+	lrp_fork_register(&handler);
 }
 
 /* False: its holder is stopped; nobody waits for it twice. */

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../base/fork.h"
 #include "../base/fd.h"
 #include "../base/log.h"
 #include "hold.h"
@@ -97,7 +98,7 @@ static void close_ours(int fd, ino_t ino)
 		close(fd);
 }
 
-static void forked_child(void)
+static void fork_child(void)
 {
 	pthread_mutex_init(&lock, NULL);
 	for (uint32_t i = 0; i < LRP_TX_DEVICES; i++) {
@@ -110,10 +111,16 @@ static void forked_child(void)
 		opened[i] = false;
 		atomic_store_explicit(&device->ifindex, 0, memory_order_relaxed);
 	}
-	lrp_tx_netlink_forked();
-	lrp_tx_route_forked();
-	lrp_tx_peer_forked();
-	lrp_tx_hold_forked();
+}
+
+static __attribute__((constructor)) void fork_register(void)
+{
+	static struct lrp_fork_handler handler = {
+		.phase = LRP_FORK_STORES,
+		.child = fork_child,
+	};
+
+	lrp_fork_register(&handler);
 }
 
 static void start(void)
@@ -123,7 +130,6 @@ static void start(void)
 	packet_allowed = fd >= 0;
 	if (fd >= 0)
 		close(fd);
-	pthread_atfork(NULL, NULL, forked_child);
 }
 
 bool lrp_tx_device_ready(void)

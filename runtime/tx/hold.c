@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/fork.h"
 #include "../base/clock.h"
 
 #define FRAMES	 LRP_TX_HOLD_FRAMES
@@ -344,7 +345,7 @@ void lrp_tx_hold_release_all(void)
 }
 
 /* The parent sends what it holds. Nobody guards here until an APP thread is started. */
-void lrp_tx_hold_forked(void)
+static void fork_child(void)
 {
 	struct held *h = mine;
 
@@ -358,4 +359,14 @@ void lrp_tx_hold_forked(void)
 	h->next = NULL;
 	atomic_flag_clear(&h->busy);
 	atomic_store(&h->count, 0);
+}
+
+static __attribute__((constructor)) void fork_register(void)
+{
+	static struct lrp_fork_handler handler = {
+		.phase = LRP_FORK_STORES,
+		.child = fork_child,
+	};
+
+	lrp_fork_register(&handler);
 }

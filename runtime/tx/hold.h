@@ -58,6 +58,4 @@ void lrp_tx_hold_call(int64_t now_ns);
 /* Of all threads: the process ends. */
 void lrp_tx_hold_release_all(void);
 
-void lrp_tx_hold_forked(void);
-
 #endif

@@ -24,6 +24,7 @@
 
 #include <libmnl/libmnl.h>
 
+#include "../base/fork.h"
 #include "../base/fd.h"
 #include "netlink.h"
 
@@ -565,7 +566,7 @@ int lrp_tx_ask_host(struct lrp_tx_host *host)
 	return 0;
 }
 
-void lrp_tx_netlink_forked(void)
+static void fork_child(void)
 {
 	pthread_mutex_init(&lock, NULL);
 	if (route_fd >= 0)
@@ -574,4 +575,14 @@ void lrp_tx_netlink_forked(void)
 		close(xfrm_fd);
 	route_fd = -1;
 	xfrm_fd = -1;
+}
+
+static __attribute__((constructor)) void fork_register(void)
+{
+	static struct lrp_fork_handler handler = {
+		.phase = LRP_FORK_STORES,
+		.child = fork_child,
+	};
+
+	lrp_fork_register(&handler);
 }

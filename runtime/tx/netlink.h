@@ -52,7 +52,4 @@ struct lrp_tx_host {
 
 int lrp_tx_ask_host(struct lrp_tx_host *host);
 
-/* In the child of fork, before anything else: forgets the parent's sockets. */
-void lrp_tx_netlink_forked(void);
-
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* peer.c - see peer.h: a table of the last ones, one place for each. */
+#include "../base/fork.h"
 #include "peer.h"
 
 #include <netinet/in.h>
@@ -74,9 +75,19 @@ void lrp_tx_peer_forget(const struct lrp_tx_key *key)
 	pthread_mutex_unlock(&lock);
 }
 
-void lrp_tx_peer_forked(void)
+static void fork_child(void)
 {
 	/* Devices are opened anew; another thread of the parent may have been writing. */
 	pthread_mutex_init(&lock, NULL);
 	memset(peer, 0, sizeof(peer));
+}
+
+static __attribute__((constructor)) void fork_register(void)
+{
+	static struct lrp_fork_handler handler = {
+		.phase = LRP_FORK_STORES,
+		.child = fork_child,
+	};
+
+	lrp_fork_register(&handler);
 }

@@ -23,7 +23,4 @@ void lrp_tx_peer_learn(const struct lrp_tx_dest *dest, uint64_t now_ns);
 /* It did not work. */
 void lrp_tx_peer_forget(const struct lrp_tx_key *key);
 
-/* In the child of fork. */
-void lrp_tx_peer_forked(void);
-
 #endif

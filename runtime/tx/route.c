@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <sys/random.h>
 
+#include "../base/fork.h"
 #include "../base/clock.h"
 #include "../broker/broker.h"
 #include "device.h"
@@ -311,10 +312,20 @@ __attribute__((noinline)) int lrp_tx_route_failed(struct lrp_tx_dest *dest, int 
 	return 0;
 }
 
-void lrp_tx_route_forked(void)
+static void fork_child(void)
 {
 	/* Another thread of the parent may have been writing. */
 	pthread_mutex_init(&lock, NULL);
 	memset(links, 0, sizeof(links));
 	host_asked_ns = 0;
+}
+
+static __attribute__((constructor)) void fork_register(void)
+{
+	static struct lrp_fork_handler handler = {
+		.phase = LRP_FORK_STORES,
+		.child = fork_child,
+	};
+
+	lrp_fork_register(&handler);
 }

@@ -108,7 +108,4 @@ static inline uint64_t lrp_tx_now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000ull + (uint64_t)ts.tv_nsec;
 }
 
-/* In the child of fork. */
-void lrp_tx_route_forked(void);
-
 #endif

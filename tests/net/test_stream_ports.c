@@ -39,7 +39,7 @@ static void set_range(int first, int ports)
 	first_port = first;
 	snprintf(text, sizeof(text), "%d %d", first, first + ports - 1);
 	write_file(RANGE, text);
-	lrp_ports_forked(); /* as a child, which knows no ports yet */
+	lrp_ports_forget(); /* as a child, which knows no ports yet */
 }
 
 static int range_begins(void)
