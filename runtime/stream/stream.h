@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * stream.h - TCP sockets: what the files stream*.c, hub.c and accept.c share.
+ * stream.h - TCP sockets: what the files of this folder share.
  *
  * A *hub* is an endpoint and whatever is demultiplexed from it in software: one connection, or a
  * listener, its half-open connections (tcp/listen.h) and those that nobody has accepted yet. It lies
@@ -153,7 +153,7 @@ static inline bool lrp_stream_stalled(const struct lrp_view *l)
 	return hub && atomic_load_explicit(&hub->stalled, memory_order_relaxed);
 }
 
-/* ---- hub.c ---------------------------------------------------------------- */
+/* ---- hub.c, hub_lock.c, hub_input.c, hub_output.c, conn.c, flow.c ------------- */
 
 struct lrp_hub *lrp_hub_new(void);
 /* Takes the lock; false: it is not held, since the descriptor is not this socket's any more or its
