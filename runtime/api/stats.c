@@ -46,7 +46,7 @@ static void stream_stats(struct lrp_view *l, int fd, struct lrp_stats *now)
 	now->eager = processed[LRP_CONTEXT_EAGER];
 	now->app = processed[LRP_CONTEXT_APP];
 	/* What is discarded on its listener's channels nobody can tell apart. */
-	if (hub->listening || !hub->shared)
+	if (hub->listen.open || !lrp_hub_is(hub, LRP_HUB_LISTENER))
 		now->discarded = lrp_hub_discarded(hub);
 	now->channels = hub->ep.channels;
 	if (hub->ep.channels)

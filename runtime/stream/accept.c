@@ -32,12 +32,13 @@
 
 static void backlog_flag(struct lrp_hub *hub)
 {
-	bool full = hub->queued > hub->backlog, gated = hub->gate_ns != LRP_TCP_NEVER;
-	bool was = hub->listener.full || hub->listener.gated;
+	bool full = hub->listen.queued > hub->listen.backlog,
+	     gated = hub->listen.gate_ns != LRP_TCP_NEVER;
+	bool was = hub->listen.core.full || hub->listen.core.gated;
 	uint32_t i;
 
-	hub->listener.full = full;
-	hub->listener.gated = gated;
+	hub->listen.core.full = full;
+	hub->listen.core.gated = gated;
 	full |= gated;
 	if (full == was)
 		return;
@@ -58,50 +59,53 @@ static void backlog_flag(struct lrp_hub *hub)
  */
 static void gate(struct lrp_hub *hub, int64_t now, enum lrp_context context)
 {
-	if (context != LRP_CONTEXT_APP || hub->listener.table.used < hub->listener.max_used)
+	if (context != LRP_CONTEXT_APP || hub->listen.core.table.used < hub->listen.core.max_used)
 		return;
-	if (++hub->cookies < COOKIES)
+	if (++hub->listen.cookies < COOKIES)
 		return;
-	hub->cookies = 0;
-	hub->gate_ns = now + COOKIES_NS;
+	hub->listen.cookies = 0;
+	hub->listen.gate_ns = now + COOKIES_NS;
 	backlog_flag(hub);
 }
 
-void lrp_listen_attend(struct lrp_hub *hub)
+/* SYNs are let in again. */
+static void listen_attend(struct lrp_hub *hub)
 {
-	hub->cookies = 0;
-	if (hub->gate_ns == LRP_TCP_NEVER)
+	if (!hub->listen.open)
 		return;
-	hub->gate_ns = LRP_TCP_NEVER;
+	hub->listen.cookies = 0;
+	if (hub->listen.gate_ns == LRP_TCP_NEVER)
+		return;
+	hub->listen.gate_ns = LRP_TCP_NEVER;
 	backlog_flag(hub);
 }
 
 static void opened(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *flow,
 		   const struct lrp_tcp_segment *s, const struct lrp_tcp_opened *o)
 {
-	struct lrp_conn *c = lrp_conn_new(hub, flow, &hub->listener.opt);
+	struct lrp_conn *c = lrp_conn_new(hub, flow, &hub->listen.core.opt);
 
 	if (!c)
 		return; /* the peer's data will be answered by a reset */
-	lrp_tcp_accept(&c->tcp, now, flow->family, hub->listener.mtu, o);
+	lrp_tcp_accept(&c->tcp, now, flow->family, hub->listen.core.mtu, o);
 	lrp_tcp_input(&c->tcp, now, s, NULL);
 	c->born_ns = now;
-	if (hub->reuseport)
+	if (hub->listen.reuseport)
 		/* Who comes or goes on the port must not take over its segments. */
 		lrp_conn_expose(c, hub);
-	else if (hub->settle_ns == LRP_TCP_NEVER)
-		hub->settle_ns = now + LRP_SETTLES_NS;
+	else if (hub->listen.settle_ns == LRP_TCP_NEVER)
+		hub->listen.settle_ns = now + LRP_SETTLES_NS;
 	c->held = c->news = true;
 	c->later = NULL;
-	*hub->queue_end = c;
-	hub->queue_end = &c->later;
-	hub->queued++;
+	*hub->listen.queue_end = c;
+	hub->listen.queue_end = &c->later;
+	hub->listen.queued++;
 	backlog_flag(hub);
 	lrp_hub_touch(c);
 }
 
-void lrp_listen_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *flow,
-			const struct lrp_tcp_segment *s, enum lrp_context context)
+static int listen_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *flow,
+			  const struct lrp_tcp_segment *s, enum lrp_context context)
 {
 	struct lrp_tcp_opened o;
 	struct lrp_tcp_tx reply;
@@ -110,29 +114,30 @@ void lrp_listen_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_f
 	switch (lrp_waits_input(hub->waits, now, flow, s, &reply, &iss)) {
 	case LRP_TCP_TIMEWAIT_REPLY:
 		lrp_stream_answer(hub, flow, &reply);
-		return;
+		return 0;
 	case LRP_TCP_TIMEWAIT_DROP:
-		return;
+		return 0;
 	case LRP_TCP_TIMEWAIT_NONE:
 	case LRP_TCP_TIMEWAIT_REUSE:
 		break;
 	}
-	if (!hub->listening) {
+	if (!hub->listen.open) {
 		if (lrp_tcp_reset_for(s, &reply))
 			lrp_stream_answer(hub, flow, &reply);
-		return;
+		return 0;
 	}
-	switch (lrp_tcp_listen_input(&hub->listener, now, flow, s, iss, &reply, &o)) {
+	switch (lrp_tcp_listen_input(&hub->listen.core, now, flow, s, iss, &reply, &o)) {
 	case LRP_TCP_LISTEN_REPLY:
 		lrp_stream_answer(hub, flow, &reply);
 		gate(hub, now, context);
-		return;
+		return 0;
 	case LRP_TCP_LISTEN_OPENED:
 		opened(hub, now, flow, s, &o);
-		return;
+		return 0;
 	case LRP_TCP_LISTEN_DROP:
-		return;
+		return 0;
 	}
+	return 0;
 }
 
 /* What lasts gets an exact entry: if we are killed, lrpd knows by it whom to tell. The short ones, which are the
@@ -141,37 +146,68 @@ static void settle(struct lrp_hub *hub, int64_t now)
 {
 	struct lrp_conn *c;
 
-	hub->settle_ns = LRP_TCP_NEVER;
+	hub->listen.settle_ns = LRP_TCP_NEVER;
 	for (c = hub->conns; c; c = c->next) {
 		if (c->exact)
 			continue;
 		if (c->born_ns + LRP_SETTLES_NS <= now)
 			lrp_conn_expose(c, hub);
-		else if (c->born_ns + LRP_SETTLES_NS < hub->settle_ns)
-			hub->settle_ns = c->born_ns + LRP_SETTLES_NS;
+		else if (c->born_ns + LRP_SETTLES_NS < hub->listen.settle_ns)
+			hub->listen.settle_ns = c->born_ns + LRP_SETTLES_NS;
 	}
 }
 
-void lrp_listen_timers(struct lrp_hub *hub, int64_t now)
+static void listen_timers(struct lrp_hub *hub, int64_t now)
 {
 	struct lrp_tcp_flow flow;
 	struct lrp_tcp_tx reply;
 
-	if (now >= hub->settle_ns)
+	if (!hub->listen.open)
+		return;
+	if (now >= hub->listen.settle_ns)
 		settle(hub, now);
-	if (now >= hub->gate_ns)
-		lrp_listen_attend(hub);
-	while (lrp_tcp_listen_timer(&hub->listener, now, &flow, &reply))
+	if (now >= hub->listen.gate_ns)
+		listen_attend(hub);
+	while (lrp_tcp_listen_timer(&hub->listen.core, now, &flow, &reply))
 		lrp_stream_answer(hub, &flow, &reply);
 }
 
 /* Expired entries of TIME_WAIT are as good as gone: nobody need wake up for them. */
-int64_t lrp_listen_deadline(const struct lrp_hub *hub)
+static int64_t listen_deadline(const struct lrp_hub *hub)
 {
-	int64_t at = lrp_tcp_listen_deadline(&hub->listener);
+	int64_t at;
 
-	at = at < hub->settle_ns ? at : hub->settle_ns;
-	return at < hub->gate_ns ? at : hub->gate_ns;
+	if (!hub->listen.open)
+		return LRP_TCP_NEVER;
+	at = lrp_tcp_listen_deadline(&hub->listen.core);
+	at = at < hub->listen.settle_ns ? at : hub->listen.settle_ns;
+	return at < hub->listen.gate_ns ? at : hub->listen.gate_ns;
+}
+
+static void listen_unreachable(struct lrp_hub *hub, const struct lrp_tcp_flow *flow, uint32_t seq,
+			       bool fatal)
+{
+	if (hub->listen.open)
+		lrp_tcp_listen_unreachable(&hub->listen.core, flow, seq, fatal);
+}
+
+static bool listen_unused(const struct lrp_hub *hub)
+{
+	return !hub->listen.open && !hub->conns && !hub->listen.children;
+}
+
+static __attribute__((constructor)) void listen_register(void)
+{
+	static const struct lrp_hub_ops ops = {
+		.segment = listen_segment,
+		.unreachable = listen_unreachable,
+		.attend = listen_attend,
+		.deadline = listen_deadline,
+		.timers = listen_timers,
+		.unused = listen_unused,
+	};
+
+	lrp_hub_register(LRP_HUB_LISTENER, &ops);
 }
 
 void lrp_listen_stop(struct lrp_hub *hub, int64_t now)
@@ -180,21 +216,21 @@ void lrp_listen_stop(struct lrp_hub *hub, int64_t now)
 	struct lrp_tcp_tx reset;
 	struct lrp_conn *c;
 
-	while (lrp_tcp_listen_close(&hub->listener, &flow, &reset))
+	while (lrp_tcp_listen_close(&hub->listen.core, &flow, &reset))
 		lrp_stream_answer(hub, &flow, &reset);
-	while ((c = hub->queue)) {
-		hub->queue = c->later;
+	while ((c = hub->listen.queue)) {
+		hub->listen.queue = c->later;
 		lrp_conn_release(c, now, true);
 	}
-	hub->queue_end = &hub->queue;
-	hub->queued = 0;
-	hub->listening = false;
+	hub->listen.queue_end = &hub->listen.queue;
+	hub->listen.queued = 0;
+	hub->listen.open = false;
 	/* From now on nothing else leads to those that are about to end. */
 	for (c = hub->conns; c; c = c->next)
 		if (!c->exact)
 			lrp_conn_expose(c, hub);
 	lrp_waits_part(hub, now);
-	lrp_arena_free(hub->half, HALVES * sizeof(*hub->half));
+	lrp_arena_free(hub->listen.half, HALVES * sizeof(*hub->listen.half));
 }
 
 void lrp_listen_orphaned(struct lrp_hub *hub)
@@ -203,13 +239,13 @@ void lrp_listen_orphaned(struct lrp_hub *hub)
 	struct lrp_tcp_tx reset;
 	struct lrp_conn *c;
 
-	while (lrp_tcp_listen_close(&hub->listener, &flow, &reset))
+	while (lrp_tcp_listen_close(&hub->listen.core, &flow, &reset))
 		lrp_stream_answer(hub, &flow, &reset);
-	for (c = hub->queue; c; c = c->later)
+	for (c = hub->listen.queue; c; c = c->later)
 		c->held = false;
-	hub->queue = NULL;
-	hub->listening = false;
-	lrp_arena_free(hub->half, HALVES * sizeof(*hub->half));
+	hub->listen.queue = NULL;
+	hub->listen.open = false;
+	lrp_arena_free(hub->listen.half, HALVES * sizeof(*hub->listen.half));
 }
 
 /* ---- listen() --------------------------------------------------------------- */
@@ -225,29 +261,31 @@ static struct lrp_hub *make_hub(struct lrp_view *l, int fd, uint32_t backlog)
 
 	if (!hub)
 		return NULL;
-	hub->half = lrp_arena_alloc(HALVES * sizeof(*hub->half));
+	hub->listen.half = lrp_arena_alloc(HALVES * sizeof(*hub->listen.half));
 	hub->waits = lrp_waits_get();
-	if (!hub->half || !hub->waits || !lrp_hub_table(hub) ||
+	if (!hub->listen.half || !hub->waits || !lrp_hub_table(hub) ||
 	    getrandom(secret, sizeof(secret), 0) != sizeof(secret) || lrp_hub_open(hub, LIMIT))
 		goto fail;
 	lrp_stream_options(l, fd, &o);
 	o.ecn = lrp_stream_ecn() > 0;
-	lrp_tcp_listen_init(&hub->listener, &o, hub->half, HALVES, HALVES / 4 * 3, secret);
-	hub->listener.rcv_wscale = o.wscale ? lrp_tcp_wscale(o.rcv_max) : 0;
-	hub->listener.mtu = hub->ep.channels ? hub->ep.chan[0].pool->mtu : 1500;
-	hub->listener.defer_ns = lrp_stream_defer(fd);
+	lrp_tcp_listen_init(&hub->listen.core, &o, hub->listen.half, HALVES, HALVES / 4 * 3,
+			    secret);
+	hub->listen.core.rcv_wscale = o.wscale ? lrp_tcp_wscale(o.rcv_max) : 0;
+	hub->listen.core.mtu = hub->ep.channels ? hub->ep.chan[0].pool->mtu : 1500;
+	hub->listen.core.defer_ns = lrp_stream_defer(fd);
 	getsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &reuseport, &len);
-	hub->reuseport = reuseport != 0;
+	hub->listen.reuseport = reuseport != 0;
 	if (getsockname(fd, (struct sockaddr *)&local, &local_len))
 		goto fail;
-	hub->port = local.sin6_port;
-	hub->backlog = backlog;
-	hub->listening = hub->shared = true;
+	hub->listen.port = local.sin6_port;
+	hub->listen.backlog = backlog;
+	hub->role = LRP_HUB_LISTENER;
+	hub->listen.open = true;
 	if (!lrp_endpoint_publish(&hub->ep, fd, NULL, 0))
 		return hub;
 fail:
-	lrp_arena_free(hub->half, HALVES * sizeof(*hub->half));
-	hub->listening = false;
+	lrp_arena_free(hub->listen.half, HALVES * sizeof(*hub->listen.half));
+	hub->listen.open = false;
 	lrp_hub_discard(hub);
 	return NULL;
 }
@@ -289,7 +327,7 @@ static int listen_on(struct lrp_view *l, int fd, int backlog)
 	if (listen(fd, backlog))
 		return -errno;
 	if (lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {
-		stream->hub->backlog = queue;
+		stream->hub->listen.backlog = queue;
 		backlog_flag(stream->hub);
 		lrp_hub_unlock(stream->hub);
 	} else {
@@ -377,7 +415,7 @@ static bool waiting(struct lrp_view *l, int fd)
 
 	if (lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {
 		lrp_hub_input(hub, (int64_t)lrp_now_ns(), NULL, LRP_CONTEXT_CALL);
-		any = hub->queue != NULL;
+		any = hub->listen.queue != NULL;
 		lrp_hub_unlock(hub);
 	}
 	return any;
@@ -386,14 +424,14 @@ static bool waiting(struct lrp_view *l, int fd)
 /* Lock held: the first of the queue. */
 static struct lrp_conn *take_first(struct lrp_hub *hub)
 {
-	struct lrp_conn *c = hub->queue;
+	struct lrp_conn *c = hub->listen.queue;
 
 	if (!c)
 		return NULL;
-	hub->queue = c->later;
-	if (!hub->queue)
-		hub->queue_end = &hub->queue;
-	hub->queued--;
+	hub->listen.queue = c->later;
+	if (!hub->listen.queue)
+		hub->listen.queue_end = &hub->listen.queue;
+	hub->listen.queued--;
 	backlog_flag(hub);
 	return c;
 }
@@ -507,7 +545,7 @@ static int accept_any(struct lrp_view *l, int fd, int flags, struct peer *from)
 				return n;
 			continue;
 		}
-		if (l->sock->stream.hub->queue) {
+		if (l->sock->stream.hub->listen.queue) {
 			lrp_hub_unlock(l->sock->stream.hub);
 			continue;
 		}

@@ -168,14 +168,14 @@ void lrp_conn_take_left(struct lrp_hub *hub)
 			lrp_conn_release(c, now, true);
 		} else {
 			lrp_conn_end(hub, c, now);
-			hub->children--;
+			hub->listen.children--;
 		}
 	}
 }
 
 void lrp_conn_orphaned(struct lrp_hub *hub, struct lrp_conn *c)
 {
-	struct lrp_hub *parent = hub->parent;
+	struct lrp_hub *parent = hub->own.parent;
 
 	if (conn_synchronized(c))
 		conn_reset_peer(c);
@@ -188,7 +188,7 @@ void lrp_conn_orphaned(struct lrp_hub *hub, struct lrp_conn *c)
 	hub->touched = NULL;
 	lrp_conn_unindex(parent ? parent : hub, c);
 	if (parent)
-		parent->children--;
-	hub->parent = NULL;
+		parent->listen.children--;
+	hub->own.parent = NULL;
 	lrp_conn_free(c);
 }

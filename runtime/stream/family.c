@@ -219,7 +219,6 @@ static __attribute__((constructor)) void fork_register(void)
 	};
 
 	lrp_fork_register(&handler);
-	lrp_family_fork_register();
 }
 
 /* ---- watching ------------------------------------------------------------------- */
@@ -277,6 +276,13 @@ static void throw_away(struct member *m)
 	}
 }
 
+static void (*close_for_dead)(pid_t pid, uint64_t start);
+
+void lrp_family_on_death(void (*close_for)(pid_t pid, uint64_t start))
+{
+	close_for_dead = close_for;
+}
+
 /* Not meanwhile. */
 static void bury(struct family *f, uint32_t slot)
 {
@@ -287,7 +293,8 @@ static void bury(struct family *f, uint32_t slot)
 	if (pid <= 0)
 		return;
 	pthread_mutex_unlock(&watch_lock);
-	lrp_orphans_close(pid, m->start);
+	if (close_for_dead)
+		close_for_dead(pid, m->start);
 	pthread_mutex_lock(&watch_lock);
 	throw_away(m);
 	atomic_store(&m->pid, 0);

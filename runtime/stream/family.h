@@ -35,10 +35,12 @@ void lrp_family_event(uint64_t data);
 /* The hub is locked, and not this process's: its own is to look at it, for sleepers and timers. */
 void lrp_family_post(struct lrp_hub *hub);
 
-/* ---- fork.c ----------------------------------------------------------------- */
+/* Who closes what a dead process leaves behind. In a constructor. */
+void lrp_family_on_death(void (*close_for)(pid_t pid, uint64_t start));
 
-/* For a constructor: what fork() means for TCP sockets. */
-void lrp_family_fork_register(void);
+/* ---- fork.c, for kind.c ------------------------------------------------------ */
+
+void lrp_stream_fork_register(void);
 
 /* ---- orphan.c --------------------------------------------------------------- */
 

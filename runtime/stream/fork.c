@@ -72,7 +72,7 @@ static void sockets_child(void)
 	lrp_stream_accepting(NULL, -1);
 }
 
-void lrp_family_fork_register(void)
+void lrp_stream_fork_register(void)
 {
 	static struct lrp_fork_handler settle = {
 		.phase = LRP_FORK_SETTLE,

@@ -3,6 +3,7 @@
  * hub.c - the life of a hub: made, moved between, given back, closed.
  */
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -11,10 +12,30 @@
 #include "../base/fork.h"
 #include "../base/self.h"
 #include "../drive/app.h"
+#include "../drive/drive.h"
 #include "family.h"
 #include "hub_internal.h"
 
 #define SLOTS_FIRST 16u
+
+static bool own_unused(const struct lrp_hub *hub)
+{
+	return !hub->conns;
+}
+
+static const struct lrp_hub_ops nobodys, own = {.unused = own_unused};
+
+const struct lrp_hub_ops *lrp_hub_role_ops[LRP_HUB_ROLES] = {
+	[LRP_HUB_SPARE] = &nobodys,
+	[LRP_HUB_CONNECTION] = &own,
+	[LRP_HUB_LISTENER] = &nobodys,
+	[LRP_HUB_TIMEWAIT] = &nobodys,
+};
+
+void lrp_hub_register(enum lrp_hub_role role, const struct lrp_hub_ops *ops)
+{
+	lrp_hub_role_ops[role] = ops;
+}
 
 static struct lrp_hub *free_hubs; /* their locks stay valid */
 static pthread_mutex_t free_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -31,10 +52,23 @@ static void hub_free(struct lrp_hub *hub)
 /* All but lock, endpoint and bell as if it had never been used. */
 static void hub_reset(struct lrp_hub *hub)
 {
-	memset(&hub->hold, 0, sizeof(*hub) - offsetof(struct lrp_hub, hold));
+	hub->role = LRP_HUB_CONNECTION;
+	hub->own = (struct lrp_hub_own){0};
+	hub->listen = (struct lrp_hub_listen){.queue_end = &hub->listen.queue,
+					      .settle_ns = LRP_TCP_NEVER,
+					      .gate_ns = LRP_TCP_NEVER};
+	hub->waits = NULL;
+	hub->table = (struct lrp_tcp_flow_table){0};
+	hub->conns = hub->touched = hub->reader = hub->writer = NULL;
+	hub->into = NULL;
+	hub->broken = false;
+	atomic_store(&hub->stalled, false);
+	atomic_store(&hub->missed, false);
+	atomic_store(&hub->left, NULL);
 	hub->hold = -1;
-	hub->queue_end = &hub->queue;
-	hub->settle_ns = hub->gate_ns = LRP_TCP_NEVER;
+	hub->hold_pid = 0;
+	memset(hub->processed, 0, sizeof(hub->processed));
+	hub->dropped = hub->discarded_before = 0;
 	atomic_store(&hub->deadline_ns, LRP_TCP_NEVER);
 	atomic_store(&hub->called, false);
 	hub->armed_by = 0;
@@ -63,7 +97,7 @@ struct lrp_hub *lrp_hub_new(void)
 	atomic_store(&hub->waiters, 0);
 	hub_reset(hub);
 	hub->pid = hub->user = lrp_self();
-	hub->spare = hub->tainted = hub->foreign = false;
+	hub->tainted = hub->foreign = false;
 	hub->set = -1;
 	hub->bell = lrp_fd_aside(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	if (hub->bell < 0) {
@@ -71,6 +105,30 @@ struct lrp_hub *lrp_hub_new(void)
 		return NULL;
 	}
 	return hub;
+}
+
+int lrp_stream_set(const struct lrp_hub *hub, int listener)
+{
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE};
+	int epfd = lrp_fd_aside(epoll_create1(EPOLL_CLOEXEC)), error = 0;
+	uint32_t i;
+
+	if (epfd < 0)
+		return -errno;
+	/* In eager mode the thread alone has the channels, and rings. */
+	for (i = 0; !error && !lrp_eager() && i < hub->ep.channels; i++)
+		error = epoll_ctl(epfd, EPOLL_CTL_ADD, hub->ep.chan[i].fd, &ev);
+	if (!error && listener >= 0)
+		error = epoll_ctl(epfd, EPOLL_CTL_ADD, listener, &ev);
+	ev.events = EPOLLIN | EPOLLET;
+	if (!error)
+		error = epoll_ctl(epfd, EPOLL_CTL_ADD, hub->bell, &ev);
+	if (error) {
+		error = -errno;
+		close(epfd);
+		return error;
+	}
+	return epfd;
 }
 
 bool lrp_hub_table(struct lrp_hub *hub)
@@ -97,26 +155,26 @@ static __attribute__((constructor)) void fork_register(void)
 /* The connection that this hub was for has ended. No lock held. True: its port is to be held. */
 static bool conn_bury(struct lrp_hub *hub)
 {
-	struct lrp_hub *parent = hub->parent;
+	struct lrp_hub *parent = hub->own.parent;
 	int64_t now = (int64_t)lrp_now_ns();
 	bool lingers;
 
 	if (parent && !lrp_hub_take_any(parent)) {
-		if (hub->ended->exact)
-			lrp_flow_hide(&hub->ended->flow);
-		hub->ended->exact = false;
-		lrp_conn_push_left(parent, hub->ended);
-		hub->ended = NULL;
-		hub->parent = NULL;
+		if (hub->own.ended->exact)
+			lrp_flow_hide(&hub->own.ended->flow);
+		hub->own.ended->exact = false;
+		lrp_conn_push_left(parent, hub->own.ended);
+		hub->own.ended = NULL;
+		hub->own.parent = NULL;
 		return false;
 	}
-	lingers = lrp_conn_end(parent && !parent->broken ? parent : NULL, hub->ended, now);
-	hub->ended = NULL;
-	hub->parent = NULL;
+	lingers = lrp_conn_end(parent && !parent->broken ? parent : NULL, hub->own.ended, now);
+	hub->own.ended = NULL;
+	hub->own.parent = NULL;
 	if (!parent)
 		return lingers;
-	parent->lingers |= lingers;
-	parent->children--;
+	parent->listen.lingers |= lingers;
+	parent->listen.children--;
 	if (parent->broken)
 		lrp_hub_release(parent);
 	else
@@ -128,21 +186,21 @@ static bool conn_bury(struct lrp_hub *hub)
 static void hub_close(struct lrp_hub *hub)
 {
 	int hold = hub->hold_pid == lrp_self() ? hub->hold : -1;
-	bool recycled =
-		!hub->shared && !hub->broken && !hub->tainted && hub->ep.id != LRP_ENDPOINT_NONE;
-	bool lingers = hub->lingers;
+	bool recycled = !lrp_hub_is(hub, LRP_HUB_LISTENER) && !hub->broken && !hub->tainted &&
+			hub->ep.id != LRP_ENDPOINT_NONE;
+	bool lingers = hub->listen.lingers;
 	uint32_t serial = atomic_fetch_add(&hub->serial, 1);
 
 	hub->hold = -1;
 	lrp_unlock(&hub->lock);
 	if (!recycled)
 		lrp_app_forget(hub, serial);
-	if (hub->ended)
+	if (hub->own.ended)
 		lingers = conn_bury(hub);
 	lrp_arena_free(hub->table.slot, hub->table.slots * sizeof(struct lrp_hub_slot));
 	/* Before the port is free: its next owner is to get his segments. The shadow itself may
 	 * live on, for another connection. */
-	if (hub->shared && hub->ep.id != LRP_ENDPOINT_NONE)
+	if (lrp_hub_is(hub, LRP_HUB_LISTENER) && hub->ep.id != LRP_ENDPOINT_NONE)
 		lrp_endpoint_withdraw(&hub->ep);
 	if (hold >= 0 && lingers)
 		lrp_waits_hold(hold);
@@ -151,7 +209,7 @@ static void hub_close(struct lrp_hub *hub)
 	hub_reset(hub);
 	if (recycled) {
 		/* From here on APP may look at it again. */
-		hub->spare = true;
+		hub->role = LRP_HUB_SPARE;
 		lrp_app_renew(hub, serial);
 		lrp_spare_put(hub);
 	} else {
@@ -182,7 +240,7 @@ void lrp_hub_leave(struct lrp_hub *hub, uint32_t serial)
 	int bell, set;
 
 	/* A listener's has connections of other sockets. */
-	if (hub->shared)
+	if (lrp_hub_is(hub, LRP_HUB_LISTENER))
 		return;
 	lrp_app_forget(hub, serial);
 	if (!lrp_hub_lock_if(hub, serial))
@@ -216,9 +274,9 @@ bool lrp_hub_move(struct lrp_hub *from, struct lrp_conn *c, struct lrp_hub *to, 
 		lrp_hub_input(from, now, NULL, LRP_CONTEXT_CALL);
 		lrp_conn_unlink(c);
 		lrp_conn_link(to, c);
-		to->spare = false;
-		to->parent = from;
-		from->children++;
+		to->role = LRP_HUB_CONNECTION;
+		to->own.parent = from;
+		from->listen.children++;
 		lrp_tcp_quota(&c->tcp, to->ep.limit * LRP_TCP_FRAME_BYTES);
 		atomic_store(&to->deadline_ns, lrp_tcp_deadline(&c->tcp));
 	}
@@ -228,12 +286,12 @@ bool lrp_hub_move(struct lrp_hub *from, struct lrp_conn *c, struct lrp_hub *to, 
 
 bool lrp_hub_return(struct lrp_hub *hub, struct lrp_conn *c, int64_t now, bool mapped)
 {
-	struct lrp_hub *to = hub->parent;
+	struct lrp_hub *to = hub->own.parent;
 
 	/* What nobody has an entry for is the listener's; unless another gets it. */
-	if (!to->listening || to->broken || (to->reuseport && lrp_conn_expose(c, to)))
+	if (!to->listen.open || to->broken || (to->listen.reuseport && lrp_conn_expose(c, to)))
 		return false;
-	if (!to->reuseport && c->exact) {
+	if (!to->listen.reuseport && c->exact) {
 		lrp_flow_hide(&c->flow);
 		c->exact = false;
 	}
@@ -244,12 +302,12 @@ bool lrp_hub_return(struct lrp_hub *hub, struct lrp_conn *c, int64_t now, bool m
 	}
 	lrp_conn_unlink(c);
 	lrp_conn_link(to, c);
-	hub->parent = NULL;
-	to->children--;
+	hub->own.parent = NULL;
+	to->listen.children--;
 	/* It may take long to end. */
 	c->born_ns = now;
-	if (to->settle_ns > now + LRP_SETTLES_NS)
-		to->settle_ns = now + LRP_SETTLES_NS;
+	if (to->listen.settle_ns > now + LRP_SETTLES_NS)
+		to->listen.settle_ns = now + LRP_SETTLES_NS;
 	lrp_hub_touch(c);
 	return true;
 }
@@ -294,7 +352,7 @@ int lrp_hub_open(struct lrp_hub *hub, uint32_t limit)
 void lrp_hub_discard(struct lrp_hub *hub)
 {
 	lrp_hub_take(hub);
-	hub->ended = hub->conns;
+	hub->own.ended = hub->conns;
 	hub->conns = hub->touched = NULL;
 	hub_close(hub);
 	lrp_inside--;
@@ -302,14 +360,16 @@ void lrp_hub_discard(struct lrp_hub *hub)
 
 void lrp_hub_unlock(struct lrp_hub *hub)
 {
+	bool (*unused)(const struct lrp_hub *hub);
+
 	if (lrp_unlikely(atomic_load_explicit(&hub->left, memory_order_relaxed) != NULL))
 		lrp_conn_take_left(hub);
 	if (lrp_unlikely(atomic_load(&hub->missed)) && atomic_exchange(&hub->missed, false))
 		eventfd_write(hub->bell, 1);
 	if (hub->touched)
 		lrp_hub_flush(hub, (int64_t)lrp_now_ns(), NULL);
-	if (lrp_unlikely(!hub->listening && !hub->conns && !hub->children && !hub->waiting &&
-			 !hub->spare))
+	unused = lrp_hub_ops_of(hub)->unused;
+	if (lrp_unlikely(unused && unused(hub)))
 		hub_close(hub);
 	else
 		lrp_unlock(&hub->lock);

@@ -62,6 +62,7 @@ static void moved_unlock(struct lrp_hub *hub, int64_t now)
 static int take_icmp(struct lrp_hub *hub, int64_t now, struct lrp_packet *p, bool partial_ok,
 		     enum lrp_context context)
 {
+	const struct lrp_hub_ops *ops = lrp_hub_ops_of(hub);
 	struct lrp_icmp_error e;
 	struct lrp_tcp_flow flow;
 	struct lrp_conn *c;
@@ -82,8 +83,8 @@ static int take_icmp(struct lrp_hub *hub, int64_t now, struct lrp_packet *p, boo
 	seq = ntohl(seq);
 	c = lrp_conn_find(hub, &flow);
 	if (!c) {
-		if (hub->listening && e.error != EMSGSIZE)
-			lrp_tcp_listen_unreachable(&hub->listener, &flow, seq, e.fatal);
+		if (ops->unreachable && e.error != EMSGSIZE)
+			ops->unreachable(hub, &flow, seq, e.fatal);
 		return 0;
 	}
 	if (c->hub != hub && !moved_lock(c))
@@ -119,6 +120,16 @@ static int conn_input(struct lrp_conn *c, int64_t now, const struct lrp_tcp_segm
 	return dropped;
 }
 
+/* It belongs to no connection. */
+static int unknown_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *flow,
+			   const struct lrp_tcp_segment *s, enum lrp_context context)
+{
+	const struct lrp_hub_ops *ops = lrp_hub_ops_of(hub);
+
+	return ops->segment ? ops->segment(hub, now, flow, s, context)
+			    : LRP_DROPPED(LRP_DROP_STALE);
+}
+
 /* The listener's hub is locked, and the connection's. True: it has ended, and its four-tuple is
  * the listener's. */
 static bool conn_yield(struct lrp_hub *hub, int64_t now, struct lrp_conn *c,
@@ -148,7 +159,7 @@ static bool conn_yield(struct lrp_hub *hub, int64_t now, struct lrp_conn *c,
 static bool conn_pass_up(struct lrp_hub *hub, int64_t now, struct lrp_conn *c,
 			 const struct lrp_tcp_segment *s, enum lrp_context context)
 {
-	struct lrp_hub *parent = hub->parent;
+	struct lrp_hub *parent = hub->own.parent;
 	bool mine;
 	int error;
 
@@ -161,7 +172,7 @@ static bool conn_pass_up(struct lrp_hub *hub, int64_t now, struct lrp_conn *c,
 	parent->turn++;
 	mine = !parent->broken && conn_yield(parent, now, c, s);
 	if (mine) {
-		lrp_listen_segment(parent, now, &c->flow, s, context);
+		unknown_segment(parent, now, &c->flow, s, context);
 		lrp_hub_flush(parent, now, NULL);
 	}
 	lrp_hub_release(parent);
@@ -191,7 +202,7 @@ static int conn_late_segment(struct lrp_hub *hub, int64_t now, struct lrp_conn *
 	bool moved = c->hub != hub, free_now;
 	int dropped = 0;
 
-	if (!hub->shared)
+	if (!lrp_hub_is(hub, LRP_HUB_LISTENER))
 		return conn_last_segment(hub, now, c, s, context);
 	if (moved && !moved_lock(c))
 		return LRP_DROPPED(LRP_DROP_STALE);
@@ -201,7 +212,7 @@ static int conn_late_segment(struct lrp_hub *hub, int64_t now, struct lrp_conn *
 	if (moved)
 		moved_unlock(c->hub, now);
 	if (free_now)
-		lrp_listen_segment(hub, now, &flow, s, context);
+		unknown_segment(hub, now, &flow, s, context);
 	return dropped;
 }
 
@@ -230,13 +241,8 @@ static int take_segment(struct lrp_hub *hub, int64_t now, struct lrp_packet *p, 
 	if (c && (c->hub != hub || c->tcp.state == LRP_TCP_CLOSED ||
 		  (c->tcp.state == LRP_TCP_TIME_WAIT && s.flags & LRP_TCP_SYN)))
 		return conn_late_segment(hub, now, c, &s, context);
-	if (!c && !hub->shared)
-		return hub->waiting ? lrp_waits_segment(hub, now, &flow, &s)
-				    : LRP_DROPPED(LRP_DROP_STALE);
-	if (!c) {
-		lrp_listen_segment(hub, now, &flow, &s, context);
-		return 0;
-	}
+	if (!c)
+		return unknown_segment(hub, now, &flow, &s, context);
 	return conn_input(c, now, &s, c == hub->reader ? hub->into : NULL, context);
 }
 
@@ -279,6 +285,7 @@ static bool take_packet(struct lrp_hub *hub, int64_t now, struct lrp_chan *chan,
 void lrp_hub_input(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine,
 		   enum lrp_context context)
 {
+	const struct lrp_hub_ops *ops = lrp_hub_ops_of(hub);
 	/* APP looks in between whether it is its turn still. */
 	uint32_t i, n, avail, rounds = context == LRP_CONTEXT_APP ? 1 : ROUNDS;
 	bool more, any = false;
@@ -292,8 +299,8 @@ void lrp_hub_input(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine
 	if (context == LRP_CONTEXT_CALL &&
 	    !atomic_load_explicit(&hub->called, memory_order_relaxed))
 		atomic_store_explicit(&hub->called, true, memory_order_relaxed);
-	if (context == LRP_CONTEXT_CALL && hub->listening)
-		lrp_listen_attend(hub);
+	if (context == LRP_CONTEXT_CALL && ops->attend)
+		ops->attend(hub);
 	for (more = true; more && rounds; rounds--) {
 		more = false;
 		for (i = 0; i < hub->ep.channels; i++) {
@@ -328,7 +335,7 @@ void lrp_hub_forget(struct lrp_hub *hub, int64_t now)
 {
 	struct lrp_conn *c, *next;
 
-	for (c = hub->listening ? NULL : hub->conns; c; c = next) {
+	for (c = hub->listen.open ? NULL : hub->conns; c; c = next) {
 		next = c->next;
 		if (!c->held && !c->touched &&
 		    (c->tcp.state == LRP_TCP_FIN_WAIT_2 || c->tcp.state == LRP_TCP_TIME_WAIT))
@@ -338,6 +345,7 @@ void lrp_hub_forget(struct lrp_hub *hub, int64_t now)
 
 void lrp_hub_timers(struct lrp_hub *hub, int64_t now)
 {
+	const struct lrp_hub_ops *ops = lrp_hub_ops_of(hub);
 	int64_t next = LRP_TCP_NEVER, due;
 	struct lrp_conn *c;
 
@@ -351,10 +359,8 @@ void lrp_hub_timers(struct lrp_hub *hub, int64_t now)
 			next = due;
 		}
 	}
-	if (hub->listening)
-		lrp_listen_timers(hub, now);
-	if (hub->waiting)
-		lrp_waits_timers(hub, now);
+	if (ops->timers)
+		ops->timers(hub, now);
 	atomic_store(&hub->deadline_ns, next);
 	lrp_hub_flush(hub, now, NULL);
 }

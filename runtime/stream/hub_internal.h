@@ -10,6 +10,16 @@
 #include "../tcp/isn.h"
 #include "stream.h"
 
+/* ---- hub.c ------------------------------------------------------------------ */
+
+extern const struct lrp_hub_ops *lrp_hub_role_ops[LRP_HUB_ROLES];
+
+/* Whatever others have written into the hub. */
+static inline const struct lrp_hub_ops *lrp_hub_ops_of(const struct lrp_hub *hub)
+{
+	return lrp_hub_role_ops[hub->role % LRP_HUB_ROLES];
+}
+
 /* ---- hub_lock.c ------------------------------------------------------------- */
 
 /* Waits for the lock, of a hub whose holder is not stopped by anybody: not a listener's. */

@@ -18,7 +18,7 @@ void lrp_hub_recover(struct lrp_hub *hub)
 
 	for (i = 0; i < hub->ep.channels; i++)
 		lrp_chan_recover(&hub->ep.chan[i]);
-	if (!hub->shared && hub->conns && hub->conns->exact)
+	if (!lrp_hub_is(hub, LRP_HUB_LISTENER) && hub->conns && hub->conns->exact)
 		lrp_flow_hide(&hub->conns->flow);
 	hub->broken = true;
 	eventfd_write(hub->bell, 1);
@@ -82,7 +82,7 @@ static void hub_stall(struct lrp_hub *hub)
 	struct lrp_conn *c;
 	int fd;
 
-	if (atomic_exchange(&hub->stalled, true) || !hub->listening)
+	if (atomic_exchange(&hub->stalled, true) || !hub->listen.open)
 		return;
 	for (c = hub->conns; c && limit; c = c->next, limit--)
 		if (!c->exact)
@@ -126,7 +126,7 @@ static bool hub_take_shared(struct lrp_hub *hub)
 
 bool lrp_hub_take_any(struct lrp_hub *hub)
 {
-	if (hub->shared)
+	if (lrp_hub_is(hub, LRP_HUB_LISTENER))
 		return hub_take_shared(hub);
 	lrp_hub_take(hub);
 	return true;

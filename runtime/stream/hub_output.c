@@ -85,10 +85,10 @@ static void conn_output(struct lrp_conn *c, int64_t now)
 void lrp_hub_conn_ended(struct lrp_hub *hub, struct lrp_conn *c, int64_t now)
 {
 	lrp_conn_unlink(c);
-	if (hub->shared)
-		hub->lingers |= lrp_conn_end(hub, c, now);
+	if (lrp_hub_is(hub, LRP_HUB_LISTENER))
+		hub->listen.lingers |= lrp_conn_end(hub, c, now);
 	else
-		hub->ended = c;
+		hub->own.ended = c;
 }
 
 /*
@@ -102,7 +102,7 @@ static void conn_give_up(struct lrp_hub *hub, struct lrp_conn *c)
 	if (c->exact)
 		lrp_flow_hide(&c->flow);
 	c->exact = false;
-	if (hub->shared)
+	if (lrp_hub_is(hub, LRP_HUB_LISTENER))
 		lrp_conn_unindex(hub, c);
 }
 
@@ -118,6 +118,7 @@ static bool conn_take_news(struct lrp_conn *c, const struct lrp_conn *mine)
 /* `ours`: sleepers and the APP thread that this hub's owner has are in this process. */
 void lrp_hub_flush_as(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine, bool ours)
 {
+	const struct lrp_hub_ops *ops = lrp_hub_ops_of(hub);
 	struct lrp_conn *c, *writer = NULL;
 	bool news = false;
 
@@ -143,12 +144,10 @@ void lrp_hub_flush_as(struct lrp_hub *hub, int64_t now, const struct lrp_conn *m
 	hub->touched = writer;
 	if (writer)
 		writer->next_touched = NULL;
-	if (hub->listening)
-		hub_earlier(hub, lrp_listen_deadline(hub));
-	if (hub->waiting)
-		hub_earlier(hub, lrp_waits_deadline(hub));
+	if (ops->deadline)
+		hub_earlier(hub, ops->deadline(hub));
 	if (!ours) {
-		if (news || hub->ended || atomic_load(&hub->deadline_ns) < hub->armed_ns)
+		if (news || hub->own.ended || atomic_load(&hub->deadline_ns) < hub->armed_ns)
 			lrp_family_post(hub);
 		return;
 	}
@@ -168,7 +167,7 @@ void lrp_hub_mail(struct lrp_hub *hub)
 
 	if (!lrp_app_watches(hub) || !lrp_hub_lock_if(hub, serial))
 		return;
-	if (hub->ended)
+	if (hub->own.ended)
 		atomic_store(&hub->deadline_ns, (int64_t)lrp_now_ns());
 	lrp_app_deadline(hub);
 	if (atomic_load(&hub->sleepers))

@@ -58,7 +58,7 @@ static bool any_held(const struct lrp_hub *hub)
 /* Its listener, locked; NULL: it has none. *here: this process receives for it. */
 static struct lrp_hub *lock_parent(const struct lrp_hub *hub, bool *here)
 {
-	struct lrp_hub *parent = hub->parent;
+	struct lrp_hub *parent = hub->own.parent;
 
 	*here = parent && lrp_app_watches(parent) &&
 		lrp_hub_lock_if(parent, atomic_load(&parent->serial));
@@ -99,7 +99,7 @@ static void close_connection(struct lrp_hub *hub, struct lrp_conn *c)
 	if (here && lrp_hub_lock_if(hub, atomic_load(&hub->serial))) {
 		lrp_conn_release(c, (int64_t)lrp_now_ns(), false);
 		lrp_hub_unlock(hub);
-	} else if (!here && !hub->shared) {
+	} else if (!here && !lrp_hub_is(hub, LRP_HUB_LISTENER)) {
 		close_foreign(hub, c);
 	} else {
 		/* The hub is broken, or goes with its listener. */
@@ -168,14 +168,15 @@ static void close_hub(struct lrp_hub *hub, void *arg)
 	}
 	parent = lock_parent(hub, &here);
 	lrp_hub_seize(hub);
-	others = hub->listening || hub->children || any_held(hub) || (hub->shared && hub->conns);
+	others = hub->listen.open || hub->listen.children || any_held(hub) ||
+		 (lrp_hub_is(hub, LRP_HUB_LISTENER) && hub->conns);
 	if (hub->pid != dead->pid) {
 		lrp_hub_release(hub);
 	} else if (others) {
 		hub->pid = 0;
 		lrp_hub_release(hub);
 	} else {
-		if (hub->waiting && !hub->broken)
+		if (lrp_hub_is(hub, LRP_HUB_TIMEWAIT) && !hub->broken)
 			lrp_waits_leave(hub);
 		bury_all(hub);
 	}

@@ -187,7 +187,7 @@ void lrp_spare_put(struct lrp_hub *hub)
 			__atomic_store_n(&hub->ep.chan[i].user->flags, 0, __ATOMIC_RELEASE);
 		}
 		hub->pid = hub->user = lrp_self();
-		hub->spare = true;
+		hub->role = LRP_HUB_SPARE;
 		hub->discarded_before += lrp_hub_discarded(hub);
 		lrp_hub_unlock(hub);
 	}

@@ -158,10 +158,10 @@ static struct lrp_conn *first_of(struct lrp_hub *hub, const struct lrp_tcp_flow 
 	c = lrp_conn_new(hub, flow, o);
 	if (c) {
 		c->exact = c->held = true;
-		hub->spare = false;
+		hub->role = LRP_HUB_CONNECTION;
 		return c;
 	}
-	hub->spare = true; /* until it is discarded */
+	hub->role = LRP_HUB_SPARE; /* until it is discarded */
 	lrp_hub_unlock(hub);
 	return NULL;
 }
@@ -385,15 +385,15 @@ int lrp_stream_ioctl(struct lrp_view *l, int fd, unsigned long request, void *ar
 static void withdraw(struct lrp_hub *hub, int fd)
 {
 	uint32_t serial = atomic_load(&hub->serial);
-	bool any = hub->conns || hub->children || hub->lingers;
+	bool any = hub->conns || hub->listen.children || hub->listen.lingers;
 
-	hub->children++; /* it stays there meanwhile */
+	hub->listen.children++; /* it stays there meanwhile */
 	lrp_hub_unlock(hub);
 	if (any)
 		lrp_flows_claim(&fd, 1, false);
 	lrp_endpoint_withdraw(&hub->ep);
 	if (lrp_hub_lock_if(hub, serial)) {
-		hub->children--;
+		hub->listen.children--;
 		lrp_hub_unlock(hub);
 	}
 }
@@ -506,10 +506,10 @@ static struct lrp_hub *go_home(struct lrp_view *l, int fd, int64_t now)
 	if (!lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION))
 		return NULL;
 	hub = stream->hub;
-	hub->tainted |= !hub->shared && atomic_load(&hub->sleepers) > 0;
+	hub->tainted |= !lrp_hub_is(hub, LRP_HUB_LISTENER) && atomic_load(&hub->sleepers) > 0;
 	/* What has arrived and was not read decides between FIN and reset. */
 	lrp_hub_input(hub, now, stream->conn, LRP_CONTEXT_CALL);
-	parent = hub->pid == lrp_self() ? hub->parent : NULL;
+	parent = hub->pid == lrp_self() ? hub->own.parent : NULL;
 	if (!parent)
 		return hub;
 	serial = atomic_load(&parent->serial);
@@ -549,13 +549,14 @@ void lrp_stream_closing(struct lrp_view *l, int fd)
 		lrp_conn_release(stream->conn, now, on.l_onoff && !on.l_linger);
 		lrp_hub_flush(hub, now, NULL);
 		/* The shadow of an accepted connection holds nothing. */
-		if (!hub->shared && !hub->parent && (hub->conns || waiting(hub->ended)))
+		if (!lrp_hub_is(hub, LRP_HUB_LISTENER) && !hub->own.parent &&
+		    (hub->conns || waiting(hub->own.ended)))
 			hold(hub, fd);
 	} else if (lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {
 		hub = stream->hub;
 		lrp_listen_stop(hub, now);
 		lrp_hub_flush(hub, now, NULL);
-		if (hub->conns || hub->children || hub->lingers)
+		if (hub->conns || hub->listen.children || hub->listen.lingers)
 			hold(hub, fd);
 		listener = true;
 	} else {

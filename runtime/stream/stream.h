@@ -67,6 +67,56 @@ struct lrp_hub_slot {
 	struct lrp_conn *conn;
 };
 
+enum lrp_hub_role {
+	LRP_HUB_SPARE,	    /* nobody's, or about to get its connection: spare.c */
+	LRP_HUB_CONNECTION, /* one connection's own */
+	LRP_HUB_LISTENER,   /* its channels get what is for nobody else on the port: accept.c */
+	LRP_HUB_TIMEWAIT, /* for segments of connections in TIME_WAIT, and nothing else: waits.c */
+	LRP_HUB_ROLES
+};
+
+/* What a hub does in its role. Lock held; each may be NULL. */
+struct lrp_hub_ops {
+	/* A segment that belongs to no connection of the hub. 0 or a drop reason, as lrp_ip_input(). */
+	int (*segment)(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *flow,
+		       const struct lrp_tcp_segment *s, enum lrp_context context);
+	/* An ICMP error about such a segment, whose sequence number that is. */
+	void (*unreachable)(struct lrp_hub *hub, const struct lrp_tcp_flow *flow, uint32_t seq,
+			    bool fatal);
+	/* A call of the application has come. */
+	void (*attend)(struct lrp_hub *hub);
+	int64_t (*deadline)(const struct lrp_hub *hub); /* of timers(); LRP_TCP_NEVER */
+	void (*timers)(struct lrp_hub *hub, int64_t now);
+	/* Nobody has it any more, nor will: it is to be closed. NULL: never. */
+	bool (*unused)(const struct lrp_hub *hub);
+};
+
+/* In a constructor: private to the process, since the hub itself lies in memory that others write. */
+void lrp_hub_register(enum lrp_hub_role role, const struct lrp_hub_ops *ops);
+
+/* LRP_HUB_CONNECTION */
+struct lrp_hub_own {
+	struct lrp_hub *parent; /* its listener's, whose table has it; NULL: opened from here */
+	struct lrp_conn *ended; /* it has, and the parent's table has it still */
+};
+
+/* LRP_HUB_LISTENER */
+struct lrp_hub_listen {
+	pid_t acceptor;	   /* the thread that accepted last: stream_wait.c */
+	bool open;	   /* connections are taken */
+	bool reuseport;	   /* others listen, too: who gets a packet changes when they come and go */
+	uint32_t children; /* hubs of connections that it accepted */
+	bool lingers;	   /* some of them are in TIME_WAIT, on the process's own hub for that */
+	__be16 port;
+	struct lrp_tcp_listener core;
+	struct lrp_tcp_half *half;
+	struct lrp_conn *queue, **queue_end;
+	int64_t settle_ns; /* connections are old enough for an exact entry */
+	int64_t gate_ns;   /* SYNs are kept away until then; LRP_TCP_NEVER: they are not */
+	uint32_t cookies;  /* sent while nobody called, in this interval */
+	uint32_t queued, backlog;
+};
+
 struct lrp_hub {
 	struct lrp_lock lock;
 	_Atomic uint32_t serial;     /* changes when the hub is closed: see lrp_hub_lock_if() */
@@ -77,10 +127,10 @@ struct lrp_hub {
 	_Atomic bool called;	     /* drained in a call since the APP thread looked last */
 	int64_t armed_ns;	     /* the deadline that an APP thread knows; */
 	pid_t armed_by;		     /* of this process: drive/app.c */
+	uint8_t role;		     /* enum lrp_hub_role */
 	struct lrp_endpoint ep;
 	int bell;     /* eventfd, edge-triggered: another thread made something ready */
 	int set;      /* epoll instance of channels and bell, kept with a spare hub; or -1 */
-	bool spare;   /* nobody's, or about to get its connection: spare.c */
 	bool tainted; /* not to be used again: somebody may sleep on it still */
 	bool foreign; /* of a process that is dead: its channels are not mapped here */
 	pid_t pid;    /* the process whose mappings the channels are; 0: another that it forked */
@@ -110,32 +160,19 @@ struct lrp_hub {
 	/* While the lock is held for a send call: whose output waits for what the call adds; or NULL. */
 	struct lrp_conn *writer;
 
-	/* a connection's own */
-	struct lrp_hub *parent; /* its listener's, whose table has it; NULL: opened from here */
-	struct lrp_conn *ended; /* it has, and the parent's table has it still */
-
-	/* a listener's */
-	bool shared;	   /* its channels get what is for nobody else on the port */
-	pid_t acceptor;	   /* the thread that accepted last: stream_wait.c */
-	bool listening;	   /* still */
-	bool reuseport;	   /* others listen, too: who gets a packet changes when they come and go */
-	uint32_t children; /* hubs of connections that it accepted */
-	bool lingers;	   /* some of them are in TIME_WAIT, on the process's own hub for that */
-	__be16 port;
-	struct lrp_tcp_listener listener;
-	struct lrp_tcp_half *half;
-	struct lrp_waits *waits; /* the family's; of the hub that is `waiting`: its own */
-	bool waiting; /* for segments of connections in TIME_WAIT, and nothing else: waits.c */
-	struct lrp_conn *queue, **queue_end;
-	int64_t settle_ns; /* connections are old enough for an exact entry */
-	int64_t gate_ns;   /* SYNs are kept away until then; LRP_TCP_NEVER: they are not */
-	uint32_t cookies;  /* sent while nobody called, in this interval */
-	uint32_t queued, backlog;
+	struct lrp_hub_own own;
+	struct lrp_hub_listen listen;
+	struct lrp_waits *waits; /* a listener's: the family's; of the hub for TIME_WAIT: its own */
 	uint64_t processed[LRP_CONTEXT_COUNT];
 	uint64_t dropped;
 	uint64_t discarded_before; /* by XDP on its channels, for whoever had them earlier */
 	struct lrp_hub *next_free;
 };
+
+static inline bool lrp_hub_is(const struct lrp_hub *hub, enum lrp_hub_role role)
+{
+	return hub->role == role;
+}
 
 /* A holder of the lock died. Any time: closing takes the hub away first. */
 static inline bool lrp_stream_broken(const struct lrp_view *l)
@@ -229,15 +266,12 @@ void lrp_conn_orphaned(struct lrp_hub *hub, struct lrp_conn *c);
 /* Nobody uses such a hub any more. Releases the lock; lrpd gets the channels back. */
 void lrp_hub_bury(struct lrp_hub *hub);
 
+/* ---- kind.c ------------------------------------------------------------------ */
+
+void lrp_stream_linked(void);
+
 /* ---- accept.c --------------------------------------------------------------- */
 
-/* Lock held. A segment that belongs to no connection. */
-void lrp_listen_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *flow,
-			const struct lrp_tcp_segment *s, enum lrp_context context);
-/* A call of the application is at the listener: SYNs are let in again. */
-void lrp_listen_attend(struct lrp_hub *hub);
-void lrp_listen_timers(struct lrp_hub *hub, int64_t now);
-int64_t lrp_listen_deadline(const struct lrp_hub *hub);
 /* The hub is broken: the kernel's socket, which listens, too, takes over the port. Setup lock not held. */
 void lrp_listen_abandon(struct lrp_view *l, int fd);
 /* The listener was that of a process that is dead, its channels are not mapped here: the same, but
@@ -267,11 +301,6 @@ void lrp_waits_hold(int fd);
 bool lrp_waits_reuse(const struct lrp_tcp_flow *flow, int64_t now, uint32_t *iss);
 /* Makes the own hub, if there is none; by the thread that has no lock. */
 void lrp_waits_start(void);
-/* Of the own hub, locked. */
-int lrp_waits_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *flow,
-		      const struct lrp_tcp_segment *s);
-void lrp_waits_timers(struct lrp_hub *hub, int64_t now);
-int64_t lrp_waits_deadline(const struct lrp_hub *hub);
 /* Its process is dead, and it is locked: the entries go. */
 void lrp_waits_leave(struct lrp_hub *hub);
 
@@ -364,8 +393,8 @@ static inline bool lrp_stream_unsettled(const struct lrp_view *l)
 	const struct lrp_stream *stream = &l->sock->stream;
 
 	return lrp_is_stream(l) && atomic_load(&stream->mode) == LRP_STREAM_CONNECTION &&
-	       stream->hub && stream->hub->shared && atomic_load(&l->sock->procs) == 1 &&
-	       atomic_load(&l->epfd) < 0;
+	       stream->hub && lrp_hub_is(stream->hub, LRP_HUB_LISTENER) &&
+	       atomic_load(&l->sock->procs) == 1 && atomic_load(&l->epfd) < 0;
 }
 /* Then it gets them. */
 void lrp_stream_settle(int fd);
@@ -407,7 +436,7 @@ static inline struct lrp_tx_tcp lrp_stream_how(const struct lrp_tcp_flow *flow,
 static inline void lrp_stream_answer(const struct lrp_hub *hub, const struct lrp_tcp_flow *flow,
 				     const struct lrp_tcp_tx *tx)
 {
-	struct lrp_tx_tcp how = lrp_stream_how(flow, &hub->listener.opt);
+	struct lrp_tx_tcp how = lrp_stream_how(flow, &hub->listen.core.opt);
 
 	lrp_tx_send_tcp(NULL, &how, tx, 1, MSG_DONTWAIT);
 }

@@ -215,9 +215,9 @@ static void apply(struct lrp_view *l, int fd, bool push)
 		lrp_hub_touch(stream->conn);
 		lrp_hub_unlock(stream->hub);
 	} else if (lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {
-		o.ecn = stream->hub->listener.opt.ecn;
-		stream->hub->listener.opt = o;
-		stream->hub->listener.defer_ns = lrp_stream_defer(fd);
+		o.ecn = stream->hub->listen.core.opt.ecn;
+		stream->hub->listen.core.opt = o;
+		stream->hub->listen.core.defer_ns = lrp_stream_defer(fd);
 		lrp_hub_unlock(stream->hub);
 	}
 }
@@ -399,7 +399,7 @@ static void add_queue(struct lrp_view *l, int fd, void *value, socklen_t len)
 	    !lrp_hub_lock(l, fd, LRP_STREAM_LISTENER))
 		return;
 	lrp_hub_input(l->sock->stream.hub, (int64_t)lrp_now_ns(), NULL, LRP_CONTEXT_CALL);
-	info->tcpi_unacked += l->sock->stream.hub->queued;
+	info->tcpi_unacked += l->sock->stream.hub->listen.queued;
 	lrp_hub_unlock(l->sock->stream.hub);
 }
 

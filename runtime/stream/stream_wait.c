@@ -19,30 +19,6 @@
 
 #define WAITS 8u
 
-int lrp_stream_set(const struct lrp_hub *hub, int listener)
-{
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE};
-	int epfd = lrp_fd_aside(epoll_create1(EPOLL_CLOEXEC)), error = 0;
-	uint32_t i;
-
-	if (epfd < 0)
-		return -errno;
-	/* In eager mode the thread alone has the channels, and rings. */
-	for (i = 0; !error && !lrp_eager() && i < hub->ep.channels; i++)
-		error = epoll_ctl(epfd, EPOLL_CTL_ADD, hub->ep.chan[i].fd, &ev);
-	if (!error && listener >= 0)
-		error = epoll_ctl(epfd, EPOLL_CTL_ADD, listener, &ev);
-	ev.events = EPOLLIN | EPOLLET;
-	if (!error)
-		error = epoll_ctl(epfd, EPOLL_CTL_ADD, hub->bell, &ev);
-	if (error) {
-		error = -errno;
-		close(epfd);
-		return error;
-	}
-	return epfd;
-}
-
 /* Setup lock held. An accepted connection that has to wait gets channels of its own, unless another process
  * has it, too: that one could not receive from them. */
 static void own_channels(struct lrp_view *l, int fd)
@@ -203,7 +179,7 @@ void lrp_stream_accepting(struct lrp_view *l, int fd)
 	else if (!listener.tid)
 		listener.tid = (pid_t)syscall(SYS_gettid);
 	if (l)
-		l->sock->stream.hub->acceptor = listener.tid;
+		l->sock->stream.hub->listen.acceptor = listener.tid;
 }
 
 /* Takes what has come for it, and adds its channels to the set. How many. */
@@ -220,7 +196,7 @@ static uint32_t add_listener(const struct lrp_view *waits_for, struct pollfd *se
 		return 0;
 	}
 	hub = listener.l->sock->stream.hub;
-	if (hub->acceptor != listener.tid || lrp_eager()) {
+	if (hub->listen.acceptor != listener.tid || lrp_eager()) {
 		listener.l = NULL;
 	} else if (!atomic_load(&hub->sleepers)) {
 		lrp_hub_input(hub, (int64_t)lrp_now_ns(), NULL, LRP_CONTEXT_CALL);
@@ -342,7 +318,7 @@ static bool as_before(struct lrp_hub *hub, int64_t now)
 {
 	uint32_t i;
 
-	if (hub->turn != hub->seen_turn || hub->shared || lrp_eager() ||
+	if (hub->turn != hub->seen_turn || lrp_hub_is(hub, LRP_HUB_LISTENER) || lrp_eager() ||
 	    now >= atomic_load_explicit(&hub->deadline_ns, memory_order_relaxed))
 		return false;
 	for (i = 0; i < hub->ep.channels; i++)
@@ -378,7 +354,7 @@ short lrp_stream_events(struct lrp_view *l, int fd, short events, int64_t now)
 		lrp_hub_unlock(stream->hub);
 	} else if (lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {
 		lrp_hub_input(stream->hub, now, NULL, LRP_CONTEXT_CALL);
-		if (stream->hub->queue)
+		if (stream->hub->listen.queue)
 			revents = POLLIN | POLLRDNORM;
 		lrp_hub_settle(stream->hub);
 		lrp_hub_unlock(stream->hub);

@@ -131,7 +131,7 @@ void lrp_waits_start(void)
 		lrp_spare_put(hub);
 		return;
 	}
-	hub->waiting = true;
+	hub->role = LRP_HUB_TIMEWAIT;
 	lrp_app_watch_hub(hub);
 	atomic_store(&own, hub);
 }
@@ -175,7 +175,7 @@ void lrp_waits_leave(struct lrp_hub *hub)
 	lrp_arena_free(waits, sizeof(*waits));
 }
 
-int64_t lrp_waits_deadline(const struct lrp_hub *hub)
+static int64_t waits_deadline(const struct lrp_hub *hub)
 {
 	const struct lrp_tcp_timewait *w = lrp_tcp_flow_first(&hub->waits->table.table, 0);
 	int64_t next = w ? w->expires_ns : LRP_TCP_NEVER;
@@ -185,17 +185,13 @@ int64_t lrp_waits_deadline(const struct lrp_hub *hub)
 	return next == LRP_TCP_NEVER ? next : next + (int64_t)LATER_NS;
 }
 
-void lrp_waits_timers(struct lrp_hub *hub, int64_t now)
-{
-	expire(hub, now);
-}
-
-int lrp_waits_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *flow,
-		      const struct lrp_tcp_segment *s)
+static int waits_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flow *flow,
+			 const struct lrp_tcp_segment *s, enum lrp_context context)
 {
 	struct lrp_tcp_tx reply;
 	uint32_t iss;
 
+	(void)context;
 	switch (lrp_tcp_timewait_input(&hub->waits->table, now, flow, s, &reply, &iss)) {
 	case LRP_TCP_TIMEWAIT_REPLY:
 		lrp_stream_answer(hub, flow, &reply);
@@ -210,6 +206,17 @@ int lrp_waits_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp_flo
 		break;
 	}
 	return LRP_DROPPED(LRP_DROP_STALE);
+}
+
+static __attribute__((constructor)) void waits_register(void)
+{
+	static const struct lrp_hub_ops ops = {
+		.segment = waits_segment,
+		.deadline = waits_deadline,
+		.timers = expire,
+	};
+
+	lrp_hub_register(LRP_HUB_TIMEWAIT, &ops);
 }
 
 /* `was`: its record in another table, or NULL: of c. False: not to be had. */
@@ -241,7 +248,7 @@ static bool add_own(const struct lrp_tcp_flow *flow, const struct lrp_tcp *c,
 
 bool lrp_waits_add(struct lrp_hub *listener, const struct lrp_conn *c, int64_t now)
 {
-	if (!listener || !listener->listening)
+	if (!listener || !listener->listen.open)
 		return add_own(&c->flow, &c->tcp, NULL, now);
 	if (!take(listener->waits))
 		return false;
@@ -263,8 +270,8 @@ void lrp_waits_part(struct lrp_hub *listener, int64_t now)
 	for (i = table->list[0].first; i != LRP_TCP_FLOW_NONE; i = next) {
 		w = &listener->waits->slot[i];
 		next = w->head.next;
-		if (w->head.flow.lport == listener->port)
-			listener->lingers |= add_own(&w->head.flow, NULL, w, now);
+		if (w->head.flow.lport == listener->listen.port)
+			listener->listen.lingers |= add_own(&w->head.flow, NULL, w, now);
 	}
 	lrp_unlock(&listener->waits->lock);
 }

@@ -327,7 +327,7 @@ static void nobody_asked(struct run *r)
 	note_result(r, "poll", r->ops->poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 50));
 	must(send(peer, "y", 1, 0) == 1, "send");
 	note_result(r, "recv", r->ops->recv(fd, &byte, 1, 0));
-	if (r->lrp && lrp_view_of(fd)->sock->stream.hub->shared)
+	if (r->lrp && lrp_view_of(fd)->sock->stream.hub->role == LRP_HUB_LISTENER)
 		note(r, "no channels of its own");
 	if (lrpd && (pid_t)lrpd != getpid())
 		kill((pid_t)lrpd, SIGCONT);
