@@ -85,7 +85,7 @@ void lrp_sock_leave(struct lrp_view *l)
 	struct lrp_sock *s = l->sock;
 	struct lrp_hub *hub = s->is_stream ? s->stream.hub : NULL;
 	/* While we count, nobody closes it. */
-	uint32_t serial = hub ? atomic_load(&hub->serial) : 0;
+	uint32_t serial = hub ? atomic_load(&hub->driven.serial) : 0;
 	bool out = lrp_sched_forget(l);
 
 	lrp_wait_close(l);

@@ -94,6 +94,7 @@ LRP_API int lrp_socket(int domain, int type, int protocol)
 	}
 	lrp_inside++;
 	lrp_stream_linked();
+	lrp_dgram_linked();
 	s = lrp_sock_new(fd, domain, type == SOCK_STREAM);
 	error = s ? lrp_table_add(fd, s, &l) : -ENOMEM;
 	lrp_inside--;

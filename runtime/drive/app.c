@@ -2,7 +2,7 @@
 /*
  * app.c - the APP thread.
  *
- * Its table of hubs is private to the process; a hub that was closed is found out by its
+ * Its table of hubs [struct lrp_driven] is private to the process; a hub that was closed is found out by its
  * serial, under its lock, so that nobody need tell. When a hub's next deadline is earlier
  * than the one that is known here, whoever set it says so; one that moved further away is found
  * out when the thread comes. So traffic costs a comparison, and a hub with nothing due nothing.
@@ -34,14 +34,14 @@
 #include "../base/heap.h"
 #include "../base/log.h"
 #include "../base/thread.h"
-#include "../stream/family.h"
-#include "../stream/stream.h"
+#include "../broker/broker.h"
 #include "../tx/hold.h"
 #include "app.h"
 #include "cgroup.h"
 #include "drive.h"
 #include "share.h"
 
+#define NEVER	  INT64_MAX /* as a deadline */
 #define EVENTS	  64
 #define GRACE_NS  (2 * (int64_t)LRP_NS_PER_MS)
 #define MIRROR_NS (5 * LRP_NS_PER_MS) /* between two looks at the owner */
@@ -50,11 +50,19 @@
 struct watched {
 	struct lrp_heap_node due; /* first: the heap has it */
 	struct watched *next;	  /* with the same hash */
-	struct lrp_hub *hub;
+	struct lrp_driven *driven;
+	const struct lrp_endpoint *ep;
 	uint32_t serial;
 	uint32_t fds;
 	int fd[]; /* channels */
 };
+
+static struct lrp_app_ops ops;
+
+void lrp_app_register(const struct lrp_app_ops *theirs)
+{
+	ops = *theirs;
+}
 
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct watched **bucket; /* by address of the hub */
@@ -69,22 +77,22 @@ static __thread bool is_app;
 
 /* ---- the table ------------------------------------------------------------------ */
 
-static struct watched **bucket_of(const struct lrp_hub *hub)
+static struct watched **bucket_of(const struct lrp_driven *d)
 {
-	return &bucket[(uint32_t)((uintptr_t)hub >> 6) * 2654435761u & (buckets - 1)];
+	return &bucket[(uint32_t)((uintptr_t)d >> 6) * 2654435761u & (buckets - 1)];
 }
 
-static bool is(const struct watched *w, const struct lrp_hub *hub, uint32_t serial)
+static bool is(const struct watched *w, const struct lrp_driven *d, uint32_t serial)
 {
-	return w->hub == hub && w->serial == serial;
+	return w->driven == d && w->serial == serial;
 }
 
 /* list_lock held. */
-static struct watched *find(const struct lrp_hub *hub, uint32_t serial)
+static struct watched *find(const struct lrp_driven *d, uint32_t serial)
 {
-	struct watched *w = buckets ? *bucket_of(hub) : NULL;
+	struct watched *w = buckets ? *bucket_of(d) : NULL;
 
-	for (; w && !is(w, hub, serial); w = w->next)
+	for (; w && !is(w, d, serial); w = w->next)
 		;
 	return w;
 }
@@ -112,8 +120,8 @@ static bool grow(void)
 	for (i = 0; i < was; i++)
 		for (w = old[i]; w; w = next) {
 			next = w->next;
-			w->next = *bucket_of(w->hub);
-			*bucket_of(w->hub) = w;
+			w->next = *bucket_of(w->driven);
+			*bucket_of(w->driven) = w;
 		}
 	free(old);
 	return true;
@@ -121,7 +129,7 @@ static bool grow(void)
 
 static void registrations(const struct watched *w, bool on)
 {
-	struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.ptr = w->hub};
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.ptr = w->driven};
 	uint32_t i;
 
 	for (i = 0; i < w->fds; i++)
@@ -129,26 +137,27 @@ static void registrations(const struct watched *w, bool on)
 }
 
 /* list_lock held. */
-static bool add(struct lrp_hub *hub, uint32_t serial)
+static bool add(struct lrp_driven *d, const struct lrp_endpoint *ep, uint32_t serial)
 {
 	struct watched *w;
 	uint32_t i;
 
-	if (find(hub, serial))
+	if (find(d, serial))
 		return true;
-	w = grow() ? malloc(sizeof(*w) + hub->ep.channels * sizeof(w->fd[0])) : NULL;
+	w = grow() ? malloc(sizeof(*w) + ep->channels * sizeof(w->fd[0])) : NULL;
 	if (!w)
 		return false;
 	w->due.place = 0;
-	w->hub = hub;
+	w->driven = d;
+	w->ep = ep;
 	w->serial = serial;
-	w->fds = hub->ep.channels;
+	w->fds = ep->channels;
 	for (i = 0; i < w->fds; i++)
-		w->fd[i] = hub->ep.chan[i].fd;
-	w->next = *bucket_of(hub);
-	*bucket_of(hub) = w;
+		w->fd[i] = ep->chan[i].fd;
+	w->next = *bucket_of(d);
+	*bucket_of(d) = w;
 	count++;
-	lrp_heap_set(&due, &w->due, atomic_load(&hub->deadline_ns));
+	lrp_heap_set(&due, &w->due, atomic_load(&d->deadline_ns));
 	registrations(w, true);
 	return true;
 }
@@ -157,13 +166,13 @@ static bool add(struct lrp_hub *hub, uint32_t serial)
  * epoll forgets a file when it is released, and lrpd keeps the channels' to hand them out again:
  * what is not taken out here would wake us for the next owner.
  */
-void lrp_app_forget(struct lrp_hub *hub, uint32_t serial)
+void lrp_app_forget(struct lrp_driven *d, uint32_t serial)
 {
 	struct watched **at, *w;
 
 	pthread_mutex_lock(&list_lock);
-	for (at = buckets ? bucket_of(hub) : NULL; at && (w = *at); at = &w->next)
-		if (is(w, hub, serial)) {
+	for (at = buckets ? bucket_of(d) : NULL; at && (w = *at); at = &w->next)
+		if (is(w, d, serial)) {
 			*at = w->next;
 			count--;
 			lrp_heap_remove(&due, &w->due);
@@ -174,30 +183,30 @@ void lrp_app_forget(struct lrp_hub *hub, uint32_t serial)
 	pthread_mutex_unlock(&list_lock);
 }
 
-void lrp_app_renew(struct lrp_hub *hub, uint32_t serial)
+void lrp_app_renew(struct lrp_driven *d, uint32_t serial)
 {
 	struct watched *w;
 
 	pthread_mutex_lock(&list_lock);
-	w = find(hub, serial);
+	w = find(d, serial);
 	if (w) {
-		w->serial = atomic_load(&hub->serial);
-		lrp_heap_set(&due, &w->due, LRP_TCP_NEVER);
+		w->serial = atomic_load(&d->serial);
+		lrp_heap_set(&due, &w->due, NEVER);
 	}
 	pthread_mutex_unlock(&list_lock);
 }
 
-bool lrp_app_watches(const struct lrp_hub *hub)
+bool lrp_app_watches(const struct lrp_driven *d)
 {
 	bool on;
 
 	pthread_mutex_lock(&list_lock);
-	on = find(hub, atomic_load(&hub->serial)) != NULL;
+	on = find(d, atomic_load(&d->serial)) != NULL;
 	pthread_mutex_unlock(&list_lock);
 	return on;
 }
 
-uint32_t lrp_app_hubs(struct lrp_app_hub **list)
+uint32_t lrp_app_list(struct lrp_app_driven **list)
 {
 	struct watched *w;
 	uint32_t i, n = 0;
@@ -206,30 +215,30 @@ uint32_t lrp_app_hubs(struct lrp_app_hub **list)
 	*list = malloc((count ? count : 1) * sizeof(**list));
 	for (i = 0; *list && i < buckets; i++)
 		for (w = bucket[i]; w; w = w->next)
-			(*list)[n++] = (struct lrp_app_hub){w->hub, w->serial};
+			(*list)[n++] = (struct lrp_app_driven){w->driven, w->ep, w->serial};
 	pthread_mutex_unlock(&list_lock);
 	return n;
 }
 
 /* ---- deadlines -------------------------------------------------------------------- */
 
-void lrp_app_deadline(struct lrp_hub *hub)
+void lrp_app_deadline(struct lrp_driven *d)
 {
-	int64_t at = atomic_load_explicit(&hub->deadline_ns, memory_order_relaxed);
+	int64_t at = atomic_load_explicit(&d->deadline_ns, memory_order_relaxed);
 	struct watched *w;
 	bool wake;
 
 	/* Known, here: another process of the family may not live as long. */
-	if (lrp_likely(at >= hub->armed_ns && (hub->armed_by == started || at == LRP_TCP_NEVER)))
+	if (__builtin_expect(at >= d->armed_ns && (d->armed_by == started || at == NEVER), 1))
 		return;
 	if (!started)
 		return;
 	pthread_mutex_lock(&list_lock);
-	w = find(hub, atomic_load(&hub->serial));
+	w = find(d, atomic_load(&d->serial));
 	if (w) {
 		lrp_heap_set(&due, &w->due, at);
-		hub->armed_ns = at;
-		hub->armed_by = started;
+		d->armed_ns = at;
+		d->armed_by = started;
 	}
 	wake = w && at < sleeps_until;
 	pthread_mutex_unlock(&list_lock);
@@ -285,24 +294,10 @@ static void mirror(void)
 
 /* ---- the thread ------------------------------------------------------------------ */
 
-static void run(struct lrp_hub *hub, uint32_t serial, bool timers_only)
+static void run(struct lrp_driven *d, uint32_t serial, bool timers_only)
 {
-	int64_t now = (int64_t)lrp_now_ns();
-
-	if (!lrp_hub_lock_if(hub, serial)) {
-		lrp_app_forget(hub, serial);
-		return;
-	}
-	if (!timers_only) {
-		lrp_hub_input(hub, now, NULL, LRP_CONTEXT_APP);
-		lrp_hub_settle(hub);
-	} else {
-		hub->armed_ns = LRP_TCP_NEVER;
-		if (now >= atomic_load(&hub->deadline_ns))
-			lrp_hub_timers(hub, now);
-		lrp_app_deadline(hub);
-	}
-	lrp_hub_unlock(hub);
+	if (!ops.run(d, serial, timers_only))
+		lrp_app_forget(d, serial);
 }
 
 /* Runs what is due; returns when to come again. */
@@ -317,7 +312,7 @@ static int64_t run_due(void)
 		sleeps_until = 0;
 		node = lrp_heap_first(&due);
 		if (!node || node->at > now) {
-			next = node ? node->at : LRP_TCP_NEVER;
+			next = node ? node->at : NEVER;
 			sleeps_until = next;
 			pthread_mutex_unlock(&list_lock);
 			held = lrp_tx_hold_guard(now);
@@ -326,27 +321,27 @@ static int64_t run_due(void)
 		w = *(struct watched *)node;
 		lrp_heap_remove(&due, node);
 		pthread_mutex_unlock(&list_lock);
-		run(w.hub, w.serial, true);
+		run(w.driven, w.serial, true);
 	}
 }
 
 /* True: it was left to those who call. */
-static bool drain(struct lrp_hub *hub)
+static bool drain(struct lrp_driven *d)
 {
 	struct watched *w;
 	uint32_t serial = 0;
 
-	if (atomic_exchange(&hub->called, false) && !lrp_eager())
+	if (atomic_exchange(&d->called, false) && !lrp_eager())
 		return true;
 	pthread_mutex_lock(&list_lock);
-	for (w = buckets ? *bucket_of(hub) : NULL; w && w->hub != hub; w = w->next)
+	for (w = buckets ? *bucket_of(d) : NULL; w && w->driven != d; w = w->next)
 		;
 	if (w)
 		serial = w->serial;
 	pthread_mutex_unlock(&list_lock);
 	/* A closed hub's channels may be open still in a process that inherited them. */
 	if (w)
-		run(hub, serial, false);
+		run(d, serial, false);
 	return false;
 }
 
@@ -357,7 +352,7 @@ static int sleep_until(int64_t until, bool standby, struct epoll_event *ev)
 	struct timespec ts, *timeout = NULL;
 	int64_t left;
 
-	if (until != LRP_TCP_NEVER) {
+	if (until != NEVER) {
 		left = until - (int64_t)lrp_now_ns();
 		left = left > 0 ? left : 0;
 		ts.tv_sec = left / (int64_t)LRP_NS_PER_S;
@@ -390,7 +385,7 @@ void lrp_app_turn(int64_t most_ns)
 	pause = lrp_eager() ? 0 : lrp_share_wait_ns();
 	for (i = 0; i < n; i++) {
 		if (ev[i].data.u64 & 1)
-			lrp_family_event(ev[i].data.u64);
+			ops.event(ev[i].data.u64);
 		else if (!ev[i].data.ptr)
 			(void)!read(kick, &value, sizeof(value));
 		else if (!pause)
@@ -408,7 +403,7 @@ static void *app_main(void *unused)
 	prctl(PR_SET_NAME, "lrp-app");
 	lrp_share_open(owner);
 	lrp_cgroup_open(owner);
-	lrp_family_attach(epfd);
+	ops.attach(epfd);
 	for (;;) {
 		lrp_app_turn(0);
 		while (atomic_load(&park)) {
@@ -463,7 +458,7 @@ static bool start(void)
 		lrp_log_once(LRP_LOG_WARN, "no APP thread: %s", strerror(error));
 		return false;
 	}
-	lrp_exit_register();
+	ops.starts();
 	started = getpid();
 	lrp_tx_hold_guarded(wake);
 	return true;
@@ -476,25 +471,20 @@ void lrp_app_start(void)
 	pthread_mutex_unlock(&list_lock);
 }
 
-bool lrp_app_watch_hub(struct lrp_hub *hub)
+bool lrp_app_watch(struct lrp_driven *d, const struct lrp_endpoint *ep)
 {
 	bool on, wake;
 
 	pthread_mutex_lock(&list_lock);
-	on = start() && add(hub, atomic_load(&hub->serial));
-	wake = on && atomic_load(&hub->deadline_ns) < sleeps_until;
+	on = start() && add(d, ep, atomic_load(&d->serial));
+	wake = on && atomic_load(&d->deadline_ns) < sleeps_until;
 	pthread_mutex_unlock(&list_lock);
 	if (wake && !is_app)
 		eventfd_write(kick, 1);
 	return on;
 }
 
-void lrp_app_watch(struct lrp_view *l)
-{
-	atomic_store(&l->app, lrp_app_watch_hub(l->sock->stream.hub));
-}
-
-void lrp_app_take_over(const struct lrp_app_hub *list, uint32_t n)
+void lrp_app_take_over(const struct lrp_app_driven *list, uint32_t n)
 {
 	uint32_t i;
 
@@ -504,17 +494,16 @@ void lrp_app_take_over(const struct lrp_app_hub *list, uint32_t n)
 	if (!open_set())
 		started = getpid();
 	for (i = 0; started && i < n; i++)
-		add(list[i].hub, list[i].serial);
+		add(list[i].driven, list[i].ep, list[i].serial);
 	pthread_mutex_unlock(&list_lock);
 }
 
-void lrp_app_behind(struct lrp_view *l)
+void lrp_app_behind(const struct lrp_driven *d)
 {
-	const struct lrp_hub *hub = l->sock->stream.hub;
 	struct watched *w;
 
 	pthread_mutex_lock(&list_lock);
-	w = find(hub, atomic_load(&hub->serial));
+	w = find(d, atomic_load(&d->serial));
 	if (w) {
 		registrations(w, false);
 		registrations(w, true);

@@ -29,6 +29,13 @@ struct grave {
 	struct lrp_rxq *q;
 };
 
+struct lrp_drive_ops lrp_drive_ops;
+
+void lrp_drive_register(const struct lrp_drive_ops *ops)
+{
+	lrp_drive_ops = *ops;
+}
+
 int lrp_sched_epfd = -1;
 _Atomic(struct lrp_view *) lrp_sched_hazard;
 
@@ -118,7 +125,7 @@ static void dig(void)
 	lrp_inside++;
 	for (g = first; g; g = next) {
 		next = g->next;
-		lrp_endpoint_discard(&g->ep, g->q);
+		lrp_drive_ops.discard(&g->ep, g->q);
 		lrp_arena_free(g, sizeof(*g));
 	}
 	lrp_inside--;

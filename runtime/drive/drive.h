@@ -15,6 +15,16 @@ struct lrp_view;
 struct lrp_endpoint;
 struct lrp_rxq;
 
+/* What those do whose sockets are driven; registered in a constructor. */
+struct lrp_drive_ops {
+	/* The eager thread has got a packet of the socket: takes what there is, or a part of it. */
+	void (*drain)(struct lrp_view *l);
+	/* Closes an endpoint and frees what is beside its channels. */
+	void (*discard)(struct lrp_endpoint *ep, struct lrp_rxq *q);
+};
+
+void lrp_drive_register(const struct lrp_drive_ops *ops);
+
 bool lrp_eager(void); /* LRP_EAGER=1 */
 
 /*

@@ -10,6 +10,8 @@
 extern int lrp_sched_epfd;
 extern _Atomic(struct lrp_view *) lrp_sched_hazard;
 
+extern struct lrp_drive_ops lrp_drive_ops;
+
 void *lrp_helper_main(void *ready); /* sem_t *: posted when it has its own descriptors */
 void *lrp_eager_main(void *unused);
 

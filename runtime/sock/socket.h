@@ -454,6 +454,10 @@ uint32_t lrp_multicast_requests(const struct lrp_sock *s, struct lrp_membership_
 void lrp_options_init(struct lrp_sock *s, int fd);
 uint32_t lrp_limit_of_rcvbuf(int rcvbuf);
 
+/* ---- kind.c ------------------------------------------------------------- */
+
+void lrp_dgram_linked(void);
+
 /* ---- receive.c ---------------------------------------------------------- */
 
 ssize_t lrp_receive(struct lrp_view *l, int fd, struct msghdr *msg, int flags);

@@ -308,7 +308,7 @@ static void start(struct lrp_view *l, int fd, uint32_t backlog)
 	stream->hub = hub;
 	atomic_store(&stream->mode, LRP_STREAM_LISTENER);
 	/* Somebody must answer SYNs while nobody accepts. */
-	lrp_app_watch(l);
+	lrp_stream_watch(l);
 	lrp_spare_fill(backlog < SPARES ? backlog + 1 : SPARES);
 }
 
@@ -472,7 +472,7 @@ static int accept_ours(struct lrp_view *l, int fd, int flags, struct peer *from)
 		lrp_hub_unlock(hub);
 	}
 	if (!error) {
-		lrp_app_watch(made);
+		lrp_stream_watch(made);
 		/* Another process may be stopped with the listener's lock: not with this one's. */
 		if (atomic_load(&l->sock->procs) > 1)
 			lrp_stream_settle(n);

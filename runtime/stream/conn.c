@@ -116,7 +116,7 @@ void lrp_conn_release(struct lrp_conn *c, int64_t now, bool abort)
 {
 	c->held = false;
 	/* Nobody will come back to it: the APP thread sees to the rest at once. */
-	atomic_store(&c->hub->called, false);
+	atomic_store(&c->hub->driven.called, false);
 	if (abort)
 		lrp_tcp_abort(&c->tcp, now);
 	else

@@ -80,33 +80,33 @@ static void close_view(struct lrp_view *l, void *arg)
 }
 
 /* Bytes or a FIN that the peer has not acknowledged. */
-static bool unfinished(const struct lrp_app_hub *list, uint32_t n)
+static bool unfinished(const struct lrp_app_driven *list, uint32_t n)
 {
 	const struct lrp_conn *c;
 	bool any = false;
 	uint32_t i;
 
 	for (i = 0; i < n && !any; i++) {
-		if (!lrp_hub_lock_if(list[i].hub, list[i].serial))
+		if (!lrp_hub_lock_if(lrp_hub_driven(list[i].driven), list[i].serial))
 			continue;
-		for (c = list[i].hub->conns; c && !any; c = c->next)
+		for (c = lrp_hub_driven(list[i].driven)->conns; c && !any; c = c->next)
 			any = !c->held && c->tcp.state != LRP_TCP_CLOSED &&
 			      c->tcp.state != LRP_TCP_FIN_WAIT_2 &&
 			      c->tcp.state != LRP_TCP_TIME_WAIT;
-		lrp_hub_unlock(list[i].hub);
+		lrp_hub_unlock(lrp_hub_driven(list[i].driven));
 	}
 	return any;
 }
 
 /* Those that have ended but for a wait: nothing is to be said to their peers any more. */
-static void leave(const struct lrp_app_hub *list, uint32_t n)
+static void leave(const struct lrp_app_driven *list, uint32_t n)
 {
 	uint32_t i;
 
 	for (i = 0; i < n; i++)
-		if (lrp_hub_lock_if(list[i].hub, list[i].serial)) {
-			lrp_hub_forget(list[i].hub, (int64_t)lrp_now_ns());
-			lrp_hub_unlock(list[i].hub);
+		if (lrp_hub_lock_if(lrp_hub_driven(list[i].driven), list[i].serial)) {
+			lrp_hub_forget(lrp_hub_driven(list[i].driven), (int64_t)lrp_now_ns());
+			lrp_hub_unlock(lrp_hub_driven(list[i].driven));
 		}
 }
 
@@ -149,7 +149,7 @@ static int descriptors(void)
 	return end;
 }
 
-static void close_others(const struct lrp_app_hub *list, uint32_t n)
+static void close_others(const struct lrp_app_driven *list, uint32_t n)
 {
 	int fd, end = descriptors();
 	uint8_t *wanted;
@@ -162,15 +162,16 @@ static void close_others(const struct lrp_app_hub *list, uint32_t n)
 		if (ports[i] < end)
 			wanted[ports[i]] = 1;
 	for (i = 0; i < n; i++)
-		if (list[i].hub->hold >= 0 && list[i].hub->hold < end)
-			wanted[list[i].hub->hold] = 1;
+		if (lrp_hub_driven(list[i].driven)->hold >= 0 &&
+		    lrp_hub_driven(list[i].driven)->hold < end)
+			wanted[lrp_hub_driven(list[i].driven)->hold] = 1;
 	for (fd = 0; fd < end; fd++)
 		if (!stays(fd, wanted))
 			close(fd);
 	free(wanted);
 }
 
-static _Noreturn void linger(const struct lrp_app_hub *list, uint32_t n)
+static _Noreturn void linger(const struct lrp_app_driven *list, uint32_t n)
 {
 	uint64_t turn_ns;
 
@@ -189,21 +190,21 @@ static _Noreturn void linger(const struct lrp_app_hub *list, uint32_t n)
 }
 
 /* The helper's are not those of a process that is dead [family.h]. */
-static void hand_over(const struct lrp_app_hub *list, uint32_t n, pid_t helper)
+static void hand_over(const struct lrp_app_driven *list, uint32_t n, pid_t helper)
 {
 	uint32_t i;
 
 	for (i = 0; i < n; i++)
-		if (lrp_hub_lock_if(list[i].hub, list[i].serial)) {
-			if (list[i].hub->pid == getpid())
-				list[i].hub->pid = helper;
-			lrp_hub_unlock(list[i].hub);
+		if (lrp_hub_lock_if(lrp_hub_driven(list[i].driven), list[i].serial)) {
+			if (lrp_hub_driven(list[i].driven)->pid == getpid())
+				lrp_hub_driven(list[i].driven)->pid = helper;
+			lrp_hub_unlock(lrp_hub_driven(list[i].driven));
 		}
 }
 
 /* ---- the end -------------------------------------------------------------------------------- */
 
-static bool wait_for(const struct lrp_app_hub *list, uint32_t n, uint64_t ns)
+static bool wait_for(const struct lrp_app_driven *list, uint32_t n, uint64_t ns)
 {
 	uint64_t end = lrp_now_ns() + ns;
 
@@ -217,7 +218,7 @@ static bool wait_for(const struct lrp_app_hub *list, uint32_t n, uint64_t ns)
 
 static void at_exit(void)
 {
-	struct lrp_app_hub *list;
+	struct lrp_app_driven *list;
 	sigset_t all, before;
 	uint32_t n;
 	pid_t pid;
@@ -225,7 +226,7 @@ static void at_exit(void)
 	lrp_tx_hold_never();
 	lrp_table_each(close_view, NULL);
 	lrp_tx_hold_release_all();
-	n = lrp_app_hubs(&list);
+	n = lrp_app_list(&list);
 	if (!wait_for(list, n, GRACE_NS) && getpid() != 1) {
 		/* Who dies with a hub's lock breaks it. */
 		lrp_app_park(true);

@@ -69,9 +69,9 @@ static void hub_reset(struct lrp_hub *hub)
 	hub->hold_pid = 0;
 	memset(hub->processed, 0, sizeof(hub->processed));
 	hub->dropped = hub->discarded_before = 0;
-	atomic_store(&hub->deadline_ns, LRP_TCP_NEVER);
-	atomic_store(&hub->called, false);
-	hub->armed_by = 0;
+	atomic_store(&hub->driven.deadline_ns, LRP_TCP_NEVER);
+	atomic_store(&hub->driven.called, false);
+	hub->driven.armed_by = 0;
 }
 
 struct lrp_hub *lrp_hub_new(void)
@@ -189,12 +189,12 @@ static void hub_close(struct lrp_hub *hub)
 	bool recycled = !lrp_hub_is(hub, LRP_HUB_LISTENER) && !hub->broken && !hub->tainted &&
 			hub->ep.id != LRP_ENDPOINT_NONE;
 	bool lingers = hub->listen.lingers;
-	uint32_t serial = atomic_fetch_add(&hub->serial, 1);
+	uint32_t serial = atomic_fetch_add(&hub->driven.serial, 1);
 
 	hub->hold = -1;
 	lrp_unlock(&hub->lock);
 	if (!recycled)
-		lrp_app_forget(hub, serial);
+		lrp_app_forget(&hub->driven, serial);
 	if (hub->own.ended)
 		lingers = conn_bury(hub);
 	lrp_arena_free(hub->table.slot, hub->table.slots * sizeof(struct lrp_hub_slot));
@@ -210,7 +210,7 @@ static void hub_close(struct lrp_hub *hub)
 	if (recycled) {
 		/* From here on APP may look at it again. */
 		hub->role = LRP_HUB_SPARE;
-		lrp_app_renew(hub, serial);
+		lrp_app_renew(&hub->driven, serial);
 		lrp_spare_put(hub);
 	} else {
 		lrp_hub_dispose(hub);
@@ -219,7 +219,7 @@ static void hub_close(struct lrp_hub *hub)
 
 void lrp_hub_dispose(struct lrp_hub *hub)
 {
-	lrp_app_forget(hub, atomic_load(&hub->serial));
+	lrp_app_forget(&hub->driven, atomic_load(&hub->driven.serial));
 	if (hub->foreign) {
 		lrp_endpoint_abandon(&hub->ep, &lrp_arena_allocator);
 		hub_free(hub);
@@ -242,7 +242,7 @@ void lrp_hub_leave(struct lrp_hub *hub, uint32_t serial)
 	/* A listener's has connections of other sockets. */
 	if (lrp_hub_is(hub, LRP_HUB_LISTENER))
 		return;
-	lrp_app_forget(hub, serial);
+	lrp_app_forget(&hub->driven, serial);
 	if (!lrp_hub_lock_if(hub, serial))
 		return;
 	ep = hub->ep;
@@ -278,7 +278,7 @@ bool lrp_hub_move(struct lrp_hub *from, struct lrp_conn *c, struct lrp_hub *to, 
 		to->own.parent = from;
 		from->listen.children++;
 		lrp_tcp_quota(&c->tcp, to->ep.limit * LRP_TCP_FRAME_BYTES);
-		atomic_store(&to->deadline_ns, lrp_tcp_deadline(&c->tcp));
+		atomic_store(&to->driven.deadline_ns, lrp_tcp_deadline(&c->tcp));
 	}
 	lrp_hub_release(to);
 	return moved;
@@ -317,7 +317,7 @@ void lrp_hub_bury(struct lrp_hub *hub)
 	uint32_t slots = hub->table.slots;
 
 	hub->conns = hub->touched = NULL;
-	atomic_fetch_add(&hub->serial, 1);
+	atomic_fetch_add(&hub->driven.serial, 1);
 	if (!hub->broken)
 		lrp_arena_free(hub->table.slot, slots * sizeof(struct lrp_hub_slot));
 	hub_reset(hub);

@@ -53,8 +53,8 @@ static void moved_unlock(struct lrp_hub *hub, int64_t now)
 	lrp_hub_flush_as(hub, now, NULL, ours);
 	/* Closing it takes the listener's lock, which we have: left to the APP thread. */
 	if (ours && !hub->conns) {
-		atomic_store(&hub->deadline_ns, now);
-		lrp_app_deadline(hub);
+		atomic_store(&hub->driven.deadline_ns, now);
+		lrp_app_deadline(&hub->driven);
 	}
 	lrp_hub_release(hub);
 }
@@ -163,7 +163,7 @@ static bool conn_pass_up(struct lrp_hub *hub, int64_t now, struct lrp_conn *c,
 	bool mine;
 	int error;
 
-	error = parent && lrp_app_watches(parent) ? lrp_lock_try(&parent->lock) : -EBUSY;
+	error = parent && lrp_app_watches(&parent->driven) ? lrp_lock_try(&parent->lock) : -EBUSY;
 	if (error < 0)
 		return false;
 	if (error > 0)
@@ -297,8 +297,8 @@ void lrp_hub_input(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine
 		context = LRP_CONTEXT_EAGER;
 	}
 	if (context == LRP_CONTEXT_CALL &&
-	    !atomic_load_explicit(&hub->called, memory_order_relaxed))
-		atomic_store_explicit(&hub->called, true, memory_order_relaxed);
+	    !atomic_load_explicit(&hub->driven.called, memory_order_relaxed))
+		atomic_store_explicit(&hub->driven.called, true, memory_order_relaxed);
 	if (context == LRP_CONTEXT_CALL && ops->attend)
 		ops->attend(hub);
 	for (more = true; more && rounds; rounds--) {
@@ -317,7 +317,7 @@ void lrp_hub_input(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine
 		if (any || hub->touched)
 			lrp_hub_flush(hub, now, mine);
 	}
-	if (now >= atomic_load_explicit(&hub->deadline_ns, memory_order_relaxed))
+	if (now >= atomic_load_explicit(&hub->driven.deadline_ns, memory_order_relaxed))
 		lrp_hub_timers(hub, now);
 }
 
@@ -361,6 +361,6 @@ void lrp_hub_timers(struct lrp_hub *hub, int64_t now)
 	}
 	if (ops->timers)
 		ops->timers(hub, now);
-	atomic_store(&hub->deadline_ns, next);
+	atomic_store(&hub->driven.deadline_ns, next);
 	lrp_hub_flush(hub, now, NULL);
 }

@@ -142,7 +142,7 @@ bool lrp_hub_lock_if(struct lrp_hub *hub, uint32_t serial)
 {
 	if (!lrp_hub_take_any(hub))
 		return false;
-	if (atomic_load(&hub->serial) == serial && !hub->broken)
+	if (atomic_load(&hub->driven.serial) == serial && !hub->broken)
 		return true;
 	lrp_unlock(&hub->lock);
 	lrp_inside--;
@@ -162,7 +162,7 @@ bool lrp_hub_lock(struct lrp_view *l, int fd, enum lrp_stream_mode mode)
 		if (lrp_likely(lrp_view_of(fd) == l && stream->hub == hub &&
 			       atomic_load(&stream->mode) == mode && !hub->broken)) {
 			if (lrp_unlikely(!atomic_load_explicit(&l->app, memory_order_relaxed)))
-				lrp_app_watch(l);
+				lrp_stream_watch(l);
 			if (lrp_unlikely(hub->user != lrp_self()))
 				hub->user = lrp_self();
 			return true;

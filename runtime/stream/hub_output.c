@@ -24,8 +24,8 @@ void lrp_hub_touch(struct lrp_conn *c)
 
 static void hub_earlier(struct lrp_hub *hub, int64_t deadline)
 {
-	if (deadline < atomic_load_explicit(&hub->deadline_ns, memory_order_relaxed))
-		atomic_store(&hub->deadline_ns, deadline);
+	if (deadline < atomic_load_explicit(&hub->driven.deadline_ns, memory_order_relaxed))
+		atomic_store(&hub->driven.deadline_ns, deadline);
 }
 
 /* Buffers as auto-tuning asks for, records when they run short. What cannot be had is done without.
@@ -147,11 +147,12 @@ void lrp_hub_flush_as(struct lrp_hub *hub, int64_t now, const struct lrp_conn *m
 	if (ops->deadline)
 		hub_earlier(hub, ops->deadline(hub));
 	if (!ours) {
-		if (news || hub->own.ended || atomic_load(&hub->deadline_ns) < hub->armed_ns)
+		if (news || hub->own.ended ||
+		    atomic_load(&hub->driven.deadline_ns) < hub->driven.armed_ns)
 			lrp_family_post(hub);
 		return;
 	}
-	lrp_app_deadline(hub);
+	lrp_app_deadline(&hub->driven);
 	if (news && atomic_load(&hub->sleepers) > lrp_hub_counted)
 		eventfd_write(hub->bell, 1);
 }
@@ -163,13 +164,13 @@ void lrp_hub_flush(struct lrp_hub *hub, int64_t now, const struct lrp_conn *mine
 
 void lrp_hub_mail(struct lrp_hub *hub)
 {
-	uint32_t serial = atomic_load(&hub->serial);
+	uint32_t serial = atomic_load(&hub->driven.serial);
 
-	if (!lrp_app_watches(hub) || !lrp_hub_lock_if(hub, serial))
+	if (!lrp_app_watches(&hub->driven) || !lrp_hub_lock_if(hub, serial))
 		return;
 	if (hub->own.ended)
-		atomic_store(&hub->deadline_ns, (int64_t)lrp_now_ns());
-	lrp_app_deadline(hub);
+		atomic_store(&hub->driven.deadline_ns, (int64_t)lrp_now_ns());
+	lrp_app_deadline(&hub->driven);
 	if (atomic_load(&hub->sleepers))
 		eventfd_write(hub->bell, 1);
 	lrp_hub_unlock(hub);

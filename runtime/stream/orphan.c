@@ -60,8 +60,8 @@ static struct lrp_hub *lock_parent(const struct lrp_hub *hub, bool *here)
 {
 	struct lrp_hub *parent = hub->own.parent;
 
-	*here = parent && lrp_app_watches(parent) &&
-		lrp_hub_lock_if(parent, atomic_load(&parent->serial));
+	*here = parent && lrp_app_watches(&parent->driven) &&
+		lrp_hub_lock_if(parent, atomic_load(&parent->driven.serial));
 	if (parent && !*here)
 		lrp_hub_seize(parent);
 	return parent;
@@ -94,9 +94,9 @@ static void close_foreign(struct lrp_hub *hub, struct lrp_conn *c)
 
 static void close_connection(struct lrp_hub *hub, struct lrp_conn *c)
 {
-	bool here = lrp_app_watches(hub);
+	bool here = lrp_app_watches(&hub->driven);
 
-	if (here && lrp_hub_lock_if(hub, atomic_load(&hub->serial))) {
+	if (here && lrp_hub_lock_if(hub, atomic_load(&hub->driven.serial))) {
 		lrp_conn_release(c, (int64_t)lrp_now_ns(), false);
 		lrp_hub_unlock(hub);
 	} else if (!here && !lrp_hub_is(hub, LRP_HUB_LISTENER)) {
@@ -113,8 +113,8 @@ static void close_listener(struct lrp_hub *hub)
 {
 	int64_t now = (int64_t)lrp_now_ns();
 
-	if (lrp_app_watches(hub)) {
-		if (lrp_hub_lock_if(hub, atomic_load(&hub->serial))) {
+	if (lrp_app_watches(&hub->driven)) {
+		if (lrp_hub_lock_if(hub, atomic_load(&hub->driven.serial))) {
 			lrp_listen_stop(hub, now);
 			lrp_hub_unlock(hub);
 		}
@@ -162,7 +162,7 @@ static void close_hub(struct lrp_hub *hub, void *arg)
 
 	if (hub->pid != dead->pid)
 		return;
-	if (lrp_app_watches(hub)) {
+	if (lrp_app_watches(&hub->driven)) {
 		hub->pid = lrp_self();
 		return;
 	}

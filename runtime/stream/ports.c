@@ -213,14 +213,14 @@ static bool is_taken(int error)
 static void look(void)
 {
 	int64_t now = (int64_t)lrp_now_ns();
-	struct lrp_app_hub *list;
-	uint32_t i, n = lrp_app_hubs(&list);
+	struct lrp_app_driven *list;
+	uint32_t i, n = lrp_app_list(&list);
 
 	for (i = 0; i < n; i++)
-		if (lrp_hub_lock_if(list[i].hub, list[i].serial)) {
-			lrp_hub_input(list[i].hub, now, NULL, LRP_CONTEXT_APP);
-			lrp_hub_settle(list[i].hub);
-			lrp_hub_unlock(list[i].hub);
+		if (lrp_hub_lock_if(lrp_hub_driven(list[i].driven), list[i].serial)) {
+			lrp_hub_input(lrp_hub_driven(list[i].driven), now, NULL, LRP_CONTEXT_APP);
+			lrp_hub_settle(lrp_hub_driven(list[i].driven));
+			lrp_hub_unlock(lrp_hub_driven(list[i].driven));
 		}
 	free(list);
 }

@@ -24,7 +24,7 @@ static uint32_t count;
 
 static bool current(const struct lrp_shadow *s)
 {
-	return s->serial == atomic_load(&s->listener->serial) &&
+	return s->serial == atomic_load(&s->listener->driven.serial) &&
 	       s->options == atomic_load(&s->listener->options);
 }
 
@@ -72,7 +72,7 @@ int lrp_shadow_get(const struct lrp_hub *listener, int domain, int flags, struct
 	*s = (struct lrp_shadow){.fd = -1,
 				 .nonblocking = nonblocking,
 				 .listener = listener,
-				 .serial = atomic_load(&listener->serial),
+				 .serial = atomic_load(&listener->driven.serial),
 				 .options = atomic_load(&listener->options)};
 	return socket(domain, SOCK_STREAM | flags, 0);
 }

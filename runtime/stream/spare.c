@@ -178,7 +178,7 @@ struct lrp_hub *lrp_spare_take(void)
 
 void lrp_spare_put(struct lrp_hub *hub)
 {
-	bool good = lrp_hub_lock_if(hub, atomic_load(&hub->serial));
+	bool good = lrp_hub_lock_if(hub, atomic_load(&hub->driven.serial));
 	uint32_t i;
 
 	if (good) {

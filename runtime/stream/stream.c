@@ -153,7 +153,7 @@ static struct lrp_conn *first_of(struct lrp_hub *hub, const struct lrp_tcp_flow 
 	struct lrp_conn *c;
 
 	/* APP may have it already, as a spare one. */
-	if (!lrp_hub_lock_if(hub, atomic_load(&hub->serial)))
+	if (!lrp_hub_lock_if(hub, atomic_load(&hub->driven.serial)))
 		return NULL;
 	c = lrp_conn_new(hub, flow, o);
 	if (c) {
@@ -206,7 +206,7 @@ static int open_connection(struct lrp_view *l, int fd, const struct sockaddr_sto
 	stream->hub = hub;
 	stream->told = false;
 	atomic_store(&stream->mode, LRP_STREAM_CONNECTION);
-	lrp_app_watch(l);
+	lrp_stream_watch(l);
 	lrp_hub_touch(c);
 	lrp_hub_unlock(hub);
 	return 0;
@@ -384,7 +384,7 @@ int lrp_stream_ioctl(struct lrp_view *l, int fd, unsigned long request, void *ar
  * found by exact entries alone. */
 static void withdraw(struct lrp_hub *hub, int fd)
 {
-	uint32_t serial = atomic_load(&hub->serial);
+	uint32_t serial = atomic_load(&hub->driven.serial);
 	bool any = hub->conns || hub->listen.children || hub->listen.lingers;
 
 	hub->listen.children++; /* it stays there meanwhile */
@@ -512,7 +512,7 @@ static struct lrp_hub *go_home(struct lrp_view *l, int fd, int64_t now)
 	parent = hub->pid == lrp_self() ? hub->own.parent : NULL;
 	if (!parent)
 		return hub;
-	serial = atomic_load(&parent->serial);
+	serial = atomic_load(&parent->driven.serial);
 	lrp_hub_unlock(hub);
 	home = lrp_hub_lock_if(parent, serial);
 	if (!lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
@@ -579,7 +579,7 @@ void lrp_stream_end(struct lrp_sock *s)
 
 	if (!hub)
 		return;
-	if (!lrp_hub_lock_if(hub, atomic_load(&hub->serial))) {
+	if (!lrp_hub_lock_if(hub, atomic_load(&hub->driven.serial))) {
 		if (stream->conn && !hub->broken && atomic_load(&hub->stalled))
 			lrp_conn_leave(hub, stream->conn);
 		return;

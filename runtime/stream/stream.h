@@ -30,6 +30,7 @@
 
 #include <poll.h>
 
+#include "../drive/app.h"
 #include "../tcp/flowtable.h"
 #include "../tcp/listen.h"
 #include "../tcp/tcp.h"
@@ -119,15 +120,12 @@ struct lrp_hub_listen {
 
 struct lrp_hub {
 	struct lrp_lock lock;
-	_Atomic uint32_t serial;     /* changes when the hub is closed: see lrp_hub_lock_if() */
-	_Atomic uint32_t options;    /* changes when one is set that accepted sockets inherit */
-	_Atomic uint32_t sleepers;   /* threads that wait for something of the hub; */
-	_Atomic uint32_t waiters;    /* those of them that wait for a connection, not a listener */
-	_Atomic int64_t deadline_ns; /* of its connections and its listener, or earlier */
-	_Atomic bool called;	     /* drained in a call since the APP thread looked last */
-	int64_t armed_ns;	     /* the deadline that an APP thread knows; */
-	pid_t armed_by;		     /* of this process: drive/app.c */
-	uint8_t role;		     /* enum lrp_hub_role */
+	struct lrp_driven
+		driven; /* its serial changes when the hub is closed: see lrp_hub_lock_if() */
+	_Atomic uint32_t options;  /* changes when one is set that accepted sockets inherit */
+	_Atomic uint32_t sleepers; /* threads that wait for something of the hub; */
+	_Atomic uint32_t waiters;  /* those of them that wait for a connection, not a listener */
+	uint8_t role;		   /* enum lrp_hub_role */
 	struct lrp_endpoint ep;
 	int bell;     /* eventfd, edge-triggered: another thread made something ready */
 	int set;      /* epoll instance of channels and bell, kept with a spare hub; or -1 */
@@ -172,6 +170,19 @@ struct lrp_hub {
 static inline bool lrp_hub_is(const struct lrp_hub *hub, enum lrp_hub_role role)
 {
 	return hub->role == role;
+}
+
+static inline struct lrp_hub *lrp_hub_driven(struct lrp_driven *d)
+{
+	return (struct lrp_hub *)((char *)d - offsetof(struct lrp_hub, driven));
+}
+
+/* The view's hub is to be looked after in this process from now on; with its lock or without. */
+static inline void lrp_stream_watch(struct lrp_view *l)
+{
+	struct lrp_hub *hub = l->sock->stream.hub;
+
+	atomic_store(&l->app, lrp_app_watch(&hub->driven, &hub->ep));
 }
 
 /* A holder of the lock died. Any time: closing takes the hub away first. */
@@ -269,6 +280,11 @@ void lrp_hub_bury(struct lrp_hub *hub);
 /* ---- kind.c ------------------------------------------------------------------ */
 
 void lrp_stream_linked(void);
+
+/* ---- exit.c ------------------------------------------------------------------ */
+
+/* What is to be done when the process ends is done: see there. Once per program is enough. */
+void lrp_exit_register(void);
 
 /* ---- accept.c --------------------------------------------------------------- */
 

@@ -41,7 +41,7 @@ static void own_channels(struct lrp_view *l, int fd)
 	if (own)
 		lrp_spare_put(own);
 	else
-		lrp_app_watch(l);
+		lrp_stream_watch(l);
 }
 
 void lrp_stream_settle(int fd)
@@ -71,7 +71,7 @@ static int make_set(struct lrp_view *l, int fd)
 	}
 	atomic_store(&l->epfd, epfd);
 	if (!l->borrowed)
-		lrp_app_behind(l);
+		lrp_app_behind(&l->sock->stream.hub->driven);
 	return 0;
 }
 
@@ -319,14 +319,14 @@ static bool as_before(struct lrp_hub *hub, int64_t now)
 	uint32_t i;
 
 	if (hub->turn != hub->seen_turn || lrp_hub_is(hub, LRP_HUB_LISTENER) || lrp_eager() ||
-	    now >= atomic_load_explicit(&hub->deadline_ns, memory_order_relaxed))
+	    now >= atomic_load_explicit(&hub->driven.deadline_ns, memory_order_relaxed))
 		return false;
 	for (i = 0; i < hub->ep.channels; i++)
 		if (lrp_chan_available(&hub->ep.chan[i], 1))
 			return false;
 	/* A look is a call, for the APP thread. */
-	if (!atomic_load_explicit(&hub->called, memory_order_relaxed))
-		atomic_store_explicit(&hub->called, true, memory_order_relaxed);
+	if (!atomic_load_explicit(&hub->driven.called, memory_order_relaxed))
+		atomic_store_explicit(&hub->driven.called, true, memory_order_relaxed);
 	return true;
 }
 

@@ -132,7 +132,7 @@ void lrp_waits_start(void)
 		return;
 	}
 	hub->role = LRP_HUB_TIMEWAIT;
-	lrp_app_watch_hub(hub);
+	lrp_app_watch(&hub->driven, &hub->ep);
 	atomic_store(&own, hub);
 }
 
@@ -140,7 +140,7 @@ static struct lrp_hub *own_lock(void)
 {
 	struct lrp_hub *hub = atomic_load(&own);
 
-	return hub && lrp_hub_lock_if(hub, atomic_load(&hub->serial)) ? hub : NULL;
+	return hub && lrp_hub_lock_if(hub, atomic_load(&hub->driven.serial)) ? hub : NULL;
 }
 
 /* Lock of the hub held. Entries that have expired, and the oldest if the table is full. */
