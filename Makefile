@@ -347,7 +347,7 @@ install: all
 			> $(DESTDIR)$(LIBDIR)/pkgconfig/$$l.pc || exit 1; done
 	install -m 644 include/lrp/*.h $(DESTDIR)$(INCLUDEDIR)/lrp
 	for f in $(MAN); do install -m 644 $$f $(DESTDIR)$(MANDIR)/man$${f##*.} || exit 1; done
-	sed 's|@SBINDIR@|$(SBINDIR)|' loader/lrpd.service > $(DESTDIR)$(UNITDIR)/lrpd.service
+	sed 's|@SBINDIR@|$(SBINDIR)|' loader/daemon/lrpd.service > $(DESTDIR)$(UNITDIR)/lrpd.service
 	@[ -n "$(DESTDIR)" ] || getent group $(GROUP) >/dev/null || groupadd --system $(GROUP)
 	@[ -n "$(DESTDIR)" ] || ldconfig
 	@[ -n "$(DESTDIR)" ] || ldconfig -p | grep -q 'liblrp\.so\.$(SOVERSION)' || \

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "../runtime/base/rundir.h"
-#include "../loader/store.h"
+#include "../loader/daemon/store.h"
 #include "lrp_client.h"
 
 #define LOOK_MS 1000

@@ -15,7 +15,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "../../loader/core.h"
+#include "../../loader/core/core.h"
 #include "../base/fd.h"
 #include "../base/log.h"
 #include "../base/thread.h"

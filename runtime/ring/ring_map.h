@@ -4,7 +4,7 @@
  *
  * From Linux 6.6 on any process that has a bound socket can map its rings.
  * Before, mmap() says EBUSY once the socket is bound: there whoever makes the
- * socket maps first and hands the mapping on (loader/core.h).
+ * socket maps first and hands the mapping on (loader/core/core.h).
  */
 #ifndef LRP_RING_MAP_H
 #define LRP_RING_MAP_H

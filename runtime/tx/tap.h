@@ -3,7 +3,7 @@
  * tap.h - sending without CAP_NET_RAW: through a queue of a TAP device that lrpd
  * made for this process family, whose tc program checks that the source address
  * and port are the family's own and hands the frame to the real device
- * [bpf/tx_tap.bpf.c, loader/tap.h].
+ * [bpf/tx_tap.bpf.c, loader/device/tap.h].
  *
  * Whole datagrams only: a fragment says nothing about its ports, so what exceeds the MTU is the
  * shadow's. The kernel makes the link header anew.

@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../../loader/internal.h"
+#include "../../loader/base/internal.h"
 #include "../lib/bed.h"
 #include "../lib/check.h"
 

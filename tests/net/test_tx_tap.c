@@ -17,7 +17,7 @@
 #include <lrp/abi.h>
 
 #include "../../bpf/authority.h"
-#include "../../loader/tap.h"
+#include "../../loader/device/tap.h"
 #include "../../runtime/ip/ip_input.h"
 #include "../../runtime/tx/tcp_send.h"
 #include "../../runtime/wire/checksum.h"

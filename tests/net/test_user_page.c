@@ -11,8 +11,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "../../loader/hold.h"
-#include "../../loader/internal.h"
+#include "../../loader/base/hold.h"
+#include "../../loader/base/internal.h"
 #include "../../runtime/base/log.h"
 #include "../lib/bed.h"
 #include "../lib/check.h"

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "loader/budget.h"
+#include "loader/daemon/budget.h"
 
 #define MS 1000000ull
 #define S  1000000000ull

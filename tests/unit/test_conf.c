@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "loader/conf.h"
+#include "loader/daemon/conf.h"
 
 static struct lrp_conf conf;
 static char error[256];

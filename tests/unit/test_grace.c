@@ -15,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "../../loader/internal.h"
+#include "../../loader/base/internal.h"
 
 static int open_core(void **state)
 {

@@ -11,8 +11,8 @@
 #include <errno.h>
 #include <linux/capability.h>
 
-#include "loader/internal.h"
-#include "loader/kernel.h"
+#include "loader/base/internal.h"
+#include "loader/device/kernel.h"
 
 #define BIT(c) (1ull << (c))
 #define ALL                                                                                        \

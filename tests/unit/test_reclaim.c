@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "../../loader/flow.h"
+#include "../../loader/demux/flow.h"
 
 #define ENDPOINTS 16u
 #define OWNER	  3u

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Twin of loader/stray.c. This program plays the kernel, XDP, reassembly, and a process that has
+ * Twin of loader/demux/stray.c. This program plays the kernel, XDP, reassembly, and a process that has
  * a channel of the pool and writes whatever it can reach: ring, frames, frame table.
  */
 #include <setjmp.h>
@@ -16,7 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "loader/stray.h"
+#include "loader/demux/stray.h"
 
 #define RING	    LRP_FRAGMENT_RING
 #define FRAMES	    2048u
