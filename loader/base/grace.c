@@ -21,7 +21,6 @@
 #include <unistd.h>
 
 #include "../../runtime/base/log.h"
-#include "grace.h"
 #include "internal.h"
 
 #define WAIT_NS 200000000 /* a grace period takes 10 to 30 ms; lrpd answers nobody meanwhile */

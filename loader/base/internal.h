@@ -1,13 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * internal.h - what the files of the core share.
- *
- * Two kinds of state. `struct lrp_core_state` is a memfd that the keeper holds:
- * plain tables without pointers, so that a new lrpd goes on where the old one
- * stopped, at whatever instruction that was. The demultiplexing maps are always
- * computed from these tables (flow.c), never read back: a half-done update is
- * mended by doing it again. `struct lrp_core` is this process's view:
- * descriptors and mappings.
+ * internal.h - what the files of the core share: struct lrp_core, which is this process's view
+ * (descriptors and mappings) of the tables [tables.h] and of the BPF maps.
  */
 #ifndef LRP_CORE_INTERNAL_H
 #define LRP_CORE_INTERNAL_H
@@ -17,183 +11,23 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "../../bpf/authority.h"
 #include "../../runtime/ring/fill.h"
-#include "../core/core.h"
+#include "client.h"
 #include "grace.h"
-#include "../demux/stray.h"
+#include "tables.h"
 
-#define LRP_CORE_STATE_VERSION	6u
-#define LRP_MAX_POOLS_TOTAL	(LRP_MAX_DEVICES * 4u) /* as in struct lrp_status_page */
 #define LRP_DEFAULT_FRAMES	32768u
 #define LRP_DEFAULT_GUARANTEE	4u
 #define LRP_DEFAULT_RING	256u
 #define LRP_MAX_RING		32768u
 #define LRP_FRAGMENT_GUARANTEE	64u
 #define LRP_DEFAULT_QUOTA	1024u
-#define LRP_MEMBERSHIPS_MAX	16u
-#define LRP_QUARANTINE		256u
-#define LRP_NO_POOL		UINT32_MAX
-#define LRP_CLAIMS		16384u /* bound TCP sockets of connections, see LRP_REQ_CLAIM */
 #define LRP_DEFAULT_CONNECTIONS (LRP_FLOWS / 4) /* exact entries of one user other than root */
+#define LRP_CHECKS_AFTER	4u		/* checks of the pools when all families are gone */
 
 #ifndef XDP_USE_SG
 #define XDP_USE_SG (1 << 4) /* Linux 6.6 */
 #endif
-
-/* ---- state that outlives lrpd ------------------------------------------- */
-
-enum lrp_endpoint_use {
-	LRP_ENDPOINT_FREE,
-	LRP_ENDPOINT_USED,
-	LRP_ENDPOINT_CLOSING, /* no longer in the maps; rings to be drained */
-};
-
-/* What a shadow is bound and connected to. Addresses of IPv4 are ::ffff:a.b.c.d. */
-struct lrp_published {
-	__u32 on;	/* last to be written, first to be cleared */
-	__u32 sequence; /* of two sockets on one port the later one receives */
-	__u64 cookie;	/* SO_COOKIE: the socket's identity, never reused */
-	struct lrp_addr6 laddr, raddr;
-	__be16 lport, rport;
-	__u8 proto;
-	__u8 v4, v6; /* families that it receives */
-	__u8 wildcard;
-	__u8 connected;
-	__u8 reuseport;
-	__u8 listens; /* TCP */
-	__u8 left;    /* it has left this address: the kernel's, until it is published again */
-	__u32 end[2]; /* TCP: index into lrp_ends, of IPv4 and IPv6; 0: none */
-	__u32 membership_count;
-	struct lrp_membership_request membership[LRP_MEMBERSHIPS_MAX];
-};
-
-struct lrp_endpoint_state {
-	__u32 use; /* enum lrp_endpoint_use */
-	__u32 owner;
-	__u32 ring_size; /* of its sockets; kept when it is free, so that they can be recycled */
-	__u32 limit;
-	__u32 guarantee;
-	__u32 generation;
-	__u32 missing;	   /* looks in a row that did not find its shadow */
-	__u32 pid;	   /* who asked for it */
-	__u32 socket_user; /* uid + 1 of the one user who has had its sockets; 0: nobody */
-	struct lrp_published pub;
-};
-
-struct lrp_owner_state {
-	__u32 used;
-	__u32 uid;
-	__u32 pid; /* the family's first process */
-	__u32 endpoints;
-	__u32 gone;  /* the whole family; its endpoints are being reclaimed */
-	__u32 quota; /* of its user: index into lrp_quotas */
-	__u32 mixed; /* members run under several uids */
-	__u32 pad;
-	__u64 token[2];
-	__u64 generation; /* as in lrp_families */
-	__u64 start_time;
-	char comm[16];
-};
-
-struct lrp_pool_state {
-	__u32 used; /* generation, as on the status page */
-	__u32 device;
-	__u32 queue;
-	__u32 frames;
-	__u32 frame_size;
-	__u32 fill_size;
-	__u32 reserve;	   /* frames that are never lent: the kernel's and the driver's */
-	__u32 circulating; /* the first so many frames are, or rest; the others were never needed */
-	__u32 zerocopy;
-	__u32 sg;
-	__u32 quarantined;
-	struct { /* frames whose holder died while it returned them */
-		__u32 frame;
-		__u32 misses;	   /* audits that found it nowhere */
-		__u32 at_producer; /* fill ring's producer at the last of them */
-	} quarantine[LRP_QUARANTINE];
-};
-
-struct lrp_device_state {
-	__u32 used;
-	__u32 ifindex;
-	char ifname[IFNAMSIZ];
-	__u32 mode; /* LRP_MODE_NATIVE or LRP_MODE_SKB */
-	__u32 libxdp;
-	__u32 parked; /* detached, but sockets still have its channels: see lrp_core_detach() */
-	__u32 frames; /* of each pool */
-	__u32 queues;
-	__u32 mtu;
-	__u32 virtual_device;
-	__u32 frame_payload;
-	__u64 program; /* lrp_core_xdp_hash() of what is attached */
-	__u32 pool[LRP_MAX_QUEUES];
-};
-
-struct lrp_group_state {
-	__u32 used;
-	__u8 ipv6;
-	__u8 proto;
-	__be16 port;
-	struct lrp_addr6 addr; /* of the bind; zeros: wildcard */
-};
-
-enum lrp_end_use {
-	LRP_END_FREE,
-	LRP_END_USED,
-	/* nobody's; a grace period, then entries that were made under it are purged */
-	LRP_END_RETIRING,
-	LRP_END_RETIRING_NEXT, /* the same, but of the grace period after the one that is awaited */
-	LRP_END_RETIRED,       /* they are; sockets that it was taken away from name it still */
-};
-
-/* What lrp_ends does not say, since the watcher writes there. */
-struct lrp_end_state {
-	__u32 use; /* enum lrp_end_use */
-	__u32 owner;
-	struct lrp_addr6 addr; /* zeros: wildcard */
-	__be16 port;
-	__u8 v6;
-	__u8 kept; /* the family's also while it has no socket there: see LRP_CLAIM_KEEP */
-	__u32 pad;
-	__u64 idle_ns; /* kept: no socket was there since; 0: there is one */
-};
-
-/* A bound TCP socket that a process named because it has connections on its port. */
-struct lrp_claim_state {
-	__u64 cookie; /* 0: unused */
-	__u32 owner;
-	__u32 pad;
-};
-
-struct lrp_quota_state {
-	__u32 used; /* families */
-	__u32 uid;
-};
-
-struct lrp_core_state {
-	__u32 magic;
-	__u32 version;
-	__u32 endpoints;
-	__u32 quota;
-	__u32 sequence;
-	__u32 generation;
-	__u64 family_generation;
-	__u32 connections; /* exact entries that a user other than root may have */
-	__u32 pad;
-	struct lrp_owner_state owner[LRP_OWNERS];
-	struct lrp_device_state device[LRP_MAX_DEVICES];
-	struct lrp_pool_state pool[LRP_MAX_POOLS_TOTAL];
-	struct lrp_group_state group[LRP_GROUPS];
-	__u32 page_owner[LRP_USER_PAGES]; /* owner + 1; 0: no page */
-	struct lrp_end_state end[LRP_ENDS];
-	struct lrp_claim_state claim[LRP_CLAIMS];
-	struct lrp_quota_state quota_of[LRP_QUOTAS]; /* by lrp_quotas */
-	struct lrp_endpoint_state endpoint[];	     /* `endpoints` of them */
-};
-
-/* ---- this process's view ------------------------------------------------- */
 
 enum lrp_shared_map {
 	LRP_MAP_PORTS,
@@ -356,7 +190,6 @@ struct lrp_core {
 	struct lrp_core_batch batch;
 };
 
-/* core.c */
 uint64_t lrp_core_now_ns(void);
 /* A line for people in error[LRP_ERROR_SIZE]; returns err. */
 #define LRP_ERROR_SIZE 512 /* as lrp_reply.error_text */
@@ -367,7 +200,14 @@ __attribute__((format(printf, 3, 4))) void lrp_core_put(struct lrp_core *core, i
 							const char *format, ...);
 __attribute__((format(printf, 2, 3))) void lrp_core_drop(struct lrp_core *core, const char *format,
 							 ...);
+
 uint32_t lrp_core_pools(const struct lrp_core *core); /* number that are on */
+/* The next look for published sockets that are gone comes after `ms` at the latest. */
+void lrp_core_sweep_in(struct lrp_core *core, uint32_t ms);
+/* Something about the pool's shared memory may be wrong: it is repaired soon. */
+void lrp_core_suspect(struct lrp_core *core, struct lrp_core_pool *pool);
+/* The endpoint is taken back with the batch whose grace period is awaited. */
+bool lrp_core_in_batch(const struct lrp_core *core, uint32_t endpoint);
 
 static inline bool lrp_core_pool_on(const struct lrp_core_pool *pool)
 {
@@ -402,123 +242,5 @@ lrp_core_channel(const struct lrp_core *core, const struct lrp_core_pool *pool, 
 {
 	return &pool->device->channels[lrp_core_channel_id(core, pool, endpoint)];
 }
-
-/* device.c */
-int lrp_core_attach(struct lrp_core *core, const struct lrp_attach_request *request, char *text);
-int lrp_core_detach(struct lrp_core *core, const char *ifname, char *text);
-void lrp_core_device_close(struct lrp_core *core, struct lrp_core_device *device);
-void lrp_core_parked_run(struct lrp_core *core); /* frees what nobody uses any more */
-int lrp_core_device_adopt(struct lrp_core *core, struct lrp_core_device *device);
-int lrp_core_map_shared(struct lrp_core *core); /* maps the maps that are mmapable */
-void lrp_core_unmap_shared(struct lrp_core *core);
-struct lrp_core_device *lrp_core_device_find(struct lrp_core *core, uint32_t ifindex);
-
-/* A TAP queue that leads to the device, for the family; a descriptor or -errno. */
-int lrp_core_device_tap(struct lrp_core *core, uint32_t ifindex, uint32_t owner);
-
-/* endpoint.c */
-int lrp_core_endpoints(struct lrp_core *core, struct lrp_core_client *client,
-		       const struct lrp_request *request, struct lrp_reply *reply, int *out_fds,
-		       int *out_count);
-int lrp_core_adopt(struct lrp_core *core, struct lrp_core_client *client,
-		   const struct lrp_request *request, struct lrp_reply *reply, int *out_fds,
-		   int *out_count);
-void lrp_core_user_gone(struct lrp_core *core, uint32_t uid); /* unless he has families left */
-int lrp_core_limit(struct lrp_core *core, uint32_t endpoint, uint32_t limit);
-int lrp_core_fragment_endpoint(struct lrp_core *core, struct lrp_core_pool *pool);
-void lrp_core_channel_shut(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint);
-void lrp_core_channel_free(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint);
-
-/* user_page.c */
-int lrp_core_user_page_fd(struct lrp_core *core, uint32_t owner, uint32_t page);
-int lrp_core_user_page_map(struct lrp_core *core, uint32_t page);
-void lrp_core_user_pages_free(struct lrp_core *core, uint32_t owner);
-void lrp_core_user_pages_adopt(struct lrp_core *core); /* after a takeover; devices are there */
-/* A record of zeros for a channel. */
-int lrp_core_user_slot_take(struct lrp_core *core, uint32_t owner, uint32_t *page, uint32_t *slot);
-void lrp_core_user_slot_free(struct lrp_core *core, const struct lrp_channel *channel);
-/* Its owner writes it: read each value once. NULL: it has none. */
-struct lrp_user *lrp_core_user(struct lrp_core *core, const struct lrp_channel *channel);
-
-/* circulate.c */
-void lrp_core_guarantees(
-	struct lrp_core *core); /* recomputes guaranteed and surplus of all pools */
-uint32_t lrp_core_guarantee_sum(const struct lrp_core *core); /* of one pool */
-/* An endpoint more; a limit that has become larger by `more`. */
-void lrp_core_guarantee_add(struct lrp_core *core, const struct lrp_endpoint_state *ep);
-void lrp_core_limit_add(struct lrp_core *core, uint32_t more, uint32_t limit);
-/* XDP has said so: more of its frames circulate from now on. */
-void lrp_core_pool_short(struct lrp_core *core, struct lrp_core_pool *pool);
-uint64_t lrp_core_rest_run(struct lrp_core *core); /* when to come again, 0: no need */
-/* The goal once more: frames that could not be returned rest. */
-void lrp_core_circulate(struct lrp_core *core, struct lrp_core_pool *pool);
-
-/* owner.c */
-int lrp_core_hello(struct lrp_core *core, struct lrp_core_client *client,
-		   const struct lrp_request *request, struct lrp_reply *reply);
-void lrp_core_owner_sync(struct lrp_core *core, uint32_t owner); /* its record in lrp_owners */
-void lrp_core_owners_run(struct lrp_core *core);
-void lrp_core_sweep(struct lrp_core *core);
-void lrp_core_sweep_in(struct lrp_core *core, uint32_t ms); /* at the latest */
-
-/* reclaim.c */
-void lrp_core_release(struct lrp_core *core, uint32_t endpoint);
-/* Endpoints in LRP_ENDPOINT_CLOSING are taken back after a grace period. When to come again, 0: no
- * need before the core's descriptor is readable. */
-uint64_t lrp_core_reclaim_run(struct lrp_core *core);
-/* For a request that lacks what closing endpoints still have: waits for their grace period, and
- * takes them back. False: nothing is closing, the grace period is not over soon, or another
- * request has waited just now. */
-bool lrp_core_reclaim_now(struct lrp_core *core);
-void lrp_core_reclaim_forget(struct lrp_core *core); /* on the way out */
-bool lrp_core_in_batch(const struct lrp_core *core, uint32_t endpoint);
-
-/* quarantine.c: frames in doubt */
-void lrp_core_quarantine(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t frame);
-void lrp_core_quarantine_run(struct lrp_core *core);
-void lrp_core_quarantine_adopt(struct lrp_core *core);
-/* Back on the fill ring; at rest, if the ring is broken. */
-bool lrp_core_frame_return(struct lrp_core_pool *pool, uint32_t frame);
-
-/* repair.c */
-/* Something about the pool's shared memory may be wrong: it is repaired soon. */
-void lrp_core_suspect(struct lrp_core *core, struct lrp_core_pool *pool);
-uint64_t lrp_core_repair_run(struct lrp_core *core); /* when to come again, 0: no need */
-
-/* audit.c */
-enum lrp_frame_place {
-	LRP_FRAME_NOWHERE = 0, /* the kernel's, or lost */
-	LRP_FRAME_IN_FILL = 1 << 0,
-	LRP_FRAME_IN_RX = 1 << 1,
-	LRP_FRAME_HELD = 1 << 2, /* marked in the frame table */
-	LRP_FRAME_QUARANTINED = 1 << 3,
-	LRP_FRAME_TWICE = 1 << 4,   /* in two rings, or twice in one */
-	LRP_FRAME_AT_HEAD = 1 << 5, /* seen only at the consumer of an RX ring */
-	LRP_FRAME_AT_REST = 1 << 6,
-};
-/* ORs what is true of each frame into place[]. The RX rings only if asked for: there may be
- * thousands. While packets move the picture is blurred. -ETIME: not finished by until_ns (0: no
- * limit); -EOVERFLOW: the RX rings name more frames than there are. */
-enum lrp_rings {
-	LRP_RINGS_NONE,
-	LRP_RINGS_USED,	  /* not those of endpoints that are closing */
-	LRP_RINGS_OTHERS, /* not those of the batch */
-	LRP_RINGS_ALL,
-};
-int lrp_core_places(struct lrp_core *core, struct lrp_core_pool *pool, uint8_t *place,
-		    enum lrp_rings rings, uint64_t until_ns);
-/* The fill ring alone. */
-int lrp_core_fill_places(const struct lrp_core_pool *pool, uint8_t *place);
-/* The entries of an RX ring as its shared indices say, at most a ring full: the first, and in *end
- * one past the last. And the frame of one of them, UINT32_MAX: none of the pool. Read once. */
-uint32_t lrp_core_ring_bounds(const struct lrp_chan *chan, uint32_t *end);
-uint32_t lrp_core_ring_frame(const struct lrp_chan *chan, uint32_t at);
-struct json_object;
-struct json_object *lrp_core_audit(struct lrp_core *core);
-
-/* status.c */
-struct json_object *lrp_core_status(struct lrp_core *core);
-struct json_object *lrp_core_channels(struct lrp_core *core);
-int lrp_core_json_memfd(struct json_object *json, uint32_t *length); /* takes json */
 
 #endif

@@ -14,72 +14,27 @@
 
 #include "../../runtime/base/log.h"
 #include "../base/closer.h"
+#include "../pool/circulate.h"
+#include "../pool/quarantine.h"
+#include "../pool/user_page.h"
 #include "../demux/beside.h"
-#include "../demux/exact.h"
 #include "../demux/end.h"
+#include "../demux/exact.h"
 #include "../demux/flow.h"
 #include "../demux/fragment.h"
 #include "../demux/kernel_tcp.h"
-#include "../device/local.h"
-#include "../endpoint/memory.h"
-#include "../device/pin.h"
 #include "../demux/reset.h"
-#include "state.h"
-#include "../device/tap.h"
 #include "../demux/watch.h"
-
-uint64_t lrp_core_now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-int lrp_core_error(char *error, int err, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(error, LRP_ERROR_SIZE, format, args);
-	va_end(args);
-	return err;
-}
-
-void lrp_core_put(struct lrp_core *core, int fd, const char *format, ...)
-{
-	char name[sizeof(((struct lrp_core_kept *)0)->name)];
-	va_list args;
-
-	if (!core->opts.store.put || fd < 0)
-		return;
-	va_start(args, format);
-	vsnprintf(name, sizeof(name), format, args);
-	va_end(args);
-	core->opts.store.put(core->opts.store.arg, name, fd);
-}
-
-void lrp_core_drop(struct lrp_core *core, const char *format, ...)
-{
-	char name[sizeof(((struct lrp_core_kept *)0)->name)];
-	va_list args;
-
-	if (!core->opts.store.drop)
-		return;
-	va_start(args, format);
-	vsnprintf(name, sizeof(name), format, args);
-	va_end(args);
-	core->opts.store.drop(core->opts.store.arg, name);
-}
-
-uint32_t lrp_core_pools(const struct lrp_core *core)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++)
-		n += lrp_core_pool_live(&core->pool[i]);
-	return n;
-}
+#include "../device/device.h"
+#include "../device/local.h"
+#include "../device/pin.h"
+#include "../device/tap.h"
+#include "../endpoint/memory.h"
+#include "../endpoint/owner.h"
+#include "../endpoint/reclaim.h"
+#include "../endpoint/repair.h"
+#include "core.h"
+#include "state.h"
 
 /* ---- making and freeing ------------------------------------------------------ */
 

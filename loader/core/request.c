@@ -5,11 +5,19 @@
 #include <json-c/json.h>
 #include <string.h>
 
-#include "../demux/end.h"
 #include "../base/family.h"
+#include "../pool/audit.h"
+#include "../pool/user_page.h"
+#include "../demux/end.h"
 #include "../demux/flow.h"
-#include "../base/internal.h"
+#include "../demux/release.h"
 #include "../demux/shadow.h"
+#include "../device/device.h"
+#include "../device/park.h"
+#include "../endpoint/endpoint.h"
+#include "../endpoint/owner.h"
+#include "core.h"
+#include "status.h"
 
 int lrp_core_check_request(const void *message, size_t length, int fd_count)
 {

@@ -12,8 +12,12 @@
 #include <unistd.h>
 
 #include "../../runtime/base/log.h"
-#include "state.h"
+#include "../pool/circulate.h"
+#include "../pool/user_page.h"
 #include "../demux/watch.h"
+#include "../device/device.h"
+#include "core.h"
+#include "state.h"
 
 /* ---- memory that outlives us --------------------------------------------- */
 

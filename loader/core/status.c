@@ -14,10 +14,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../pool/user_page.h"
 #include "../demux/exact.h"
-#include "../demux/flow.h"
 #include "../demux/fragment.h"
-#include "../pool/umem.h"
+#include "../demux/reset.h"
+#include "../demux/stray.h"
+#include "status.h"
 
 static const char *const reason_name[] = {
 #define X(NAME, name, text) #name,

@@ -7,10 +7,9 @@
 
 #include "../../runtime/base/log.h"
 #include "beside.h"
-#include "exact.h"
 #include "end.h"
+#include "exact.h"
 #include "flow.h"
-#include "../base/grace.h"
 #include "kernel_tcp.h"
 #include "shadow.h"
 #include "watch.h"

@@ -9,6 +9,7 @@
 
 #include "end.h"
 #include "exact.h"
+#include "reset.h"
 #include "watch.h"
 
 #define FLOW_BATCH 4096u /* more than ever are in one bucket */

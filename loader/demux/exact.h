@@ -17,8 +17,8 @@ void lrp_core_flows_purge(struct lrp_core *core);
 /* From time to time, for tombstones. Returns when to call again; 0: when there are entries. */
 uint64_t lrp_core_flows_run(struct lrp_core *core);
 
-/* Of each endpoint the ends of a TCP connection that an exact entry leads there (rport 0: none), as the
- * processes have written them; to be freed. NULL: no memory. */
+/* For each endpoint the two ends of a TCP connection whose exact entry leads there (rport 0: none).
+ * Processes have written them. The caller frees the array. NULL: no memory. */
 struct lrp_core_reset *lrp_core_flows_ends(struct lrp_core *core);
 
 #endif

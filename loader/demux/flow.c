@@ -25,14 +25,12 @@
 #include <string.h>
 
 #include "../../runtime/base/log.h"
-#include "end.h"
-#include "../base/family.h"
 #include "beside.h"
+#include "end.h"
 #include "exact.h"
 #include "flow.h"
 #include "fragment.h"
-#include "kernel_tcp.h"
-#include "reset.h"
+#include "release.h"
 #include "shadow.h"
 #include "watch.h"
 

@@ -19,9 +19,11 @@
 #include <unistd.h>
 
 #include "../../runtime/base/log.h"
+#include "../pool/umem.h"
+#include "../pool/user_page.h"
 #include "fragment.h"
 #include "inject.skel.h"
-#include "../pool/umem.h"
+#include "stray.h"
 
 #define LOST_NS 100000000ull /* between two questions for what the kernel lost */
 

@@ -20,8 +20,8 @@
 #define LRP_CORE_STRAY_H
 
 #include "../../runtime/ring/fill.h"
+#include "../base/tables.h"
 
-#define LRP_FRAGMENT_RING  1024u
 #define LRP_STRAY_LIFE_NS  1000000000ull /* an orphan waits so long for its first fragment */
 #define LRP_STRAY_CLAIM_NS 1000000000ull /* a claim that stands longer is a dead process's */
 

@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "../../runtime/base/log.h"
-#include "end.h"
 #include "../base/reuse.h"
+#include "end.h"
 #include "shadow.h"
 #include "watch.h"
 #include "watch.skel.h"

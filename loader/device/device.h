@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * device.h - attaching and letting go, in steps that device.c and park.c share.
+ * device.h - attaching to an interface and letting go; steps that device.c and park.c share.
  * Errors: 0 or -errno, a line in `text` (LRP_ERROR_SIZE).
  */
 #ifndef LRP_CORE_DEVICE_H
@@ -8,6 +8,18 @@
 
 #include "../base/internal.h"
 #include "link.h"
+#include "park.h"
+
+/* LRP_REQ_ATTACH. */
+int lrp_core_attach(struct lrp_core *core, const struct lrp_attach_request *request, char *text);
+void lrp_core_device_close(struct lrp_core *core, struct lrp_core_device *device);
+int lrp_core_device_adopt(struct lrp_core *core, struct lrp_core_device *device);
+int lrp_core_map_shared(struct lrp_core *core); /* maps the maps that are mmapable */
+void lrp_core_unmap_shared(struct lrp_core *core);
+struct lrp_core_device *lrp_core_device_find(struct lrp_core *core, uint32_t ifindex);
+
+/* A TAP queue that leads to the device, for the family; a descriptor or -errno. */
+int lrp_core_device_tap(struct lrp_core *core, uint32_t ifindex, uint32_t owner);
 
 struct lrp_core_plan {
 	uint32_t frames, frame_size, payload;

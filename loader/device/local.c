@@ -20,7 +20,7 @@
 #include <sys/socket.h>
 
 #include "../../runtime/base/log.h"
-#include "../demux/flow.h"
+#include "device.h"
 #include "link.h"
 #include "local.h"
 

@@ -12,11 +12,13 @@
 #include <errno.h>
 #include <string.h>
 
-#include "device.h"
+#include "../pool/circulate.h"
 #include "../demux/flow.h"
+#include "device.h"
+#include "link.h"
 #include "local.h"
+#include "park.h"
 #include "pin.h"
-#include "../pool/umem.h"
 #include "xdp.h"
 
 static uint32_t users(const struct lrp_core *core, const struct lrp_core_device *device)

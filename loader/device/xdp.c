@@ -16,44 +16,11 @@
 
 #include "../../runtime/base/log.h"
 #include "kernel.h"
+#include "link.h"
 #include "lrp_xdp.skel.h"
 #include "xdp.h"
 
 #define PROGRAM "lrp_xdp"
-
-const char *const lrp_shared_map_name[LRP_MAP_SHARED] = {
-	[LRP_MAP_PORTS] = "lrp_ports",
-	[LRP_MAP_LOCAL4] = "lrp_local4",
-	[LRP_MAP_LOCAL6] = "lrp_local6",
-	[LRP_MAP_BINDS4] = "lrp_binds4",
-	[LRP_MAP_BINDS6] = "lrp_binds6",
-	[LRP_MAP_FLOWS4] = "lrp_flows4",
-	[LRP_MAP_FLOWS6] = "lrp_flows6",
-	[LRP_MAP_GROUPS] = "lrp_groups",
-	[LRP_MAP_MEMBERSHIPS] = "lrp_memberships",
-	[LRP_MAP_USERS] = "lrp_users",
-	[LRP_MAP_OWNERS] = "lrp_owners",
-	[LRP_MAP_EVENTS] = "lrp_events",
-	[LRP_MAP_END_INDEX] = "lrp_end_index",
-	[LRP_MAP_ENDS] = "lrp_ends",
-	[LRP_MAP_END_HEADS] = "lrp_end_heads",
-	[LRP_MAP_ENDPOINT_OWNERS] = "lrp_endpoint_owners",
-	[LRP_MAP_FAMILIES] = "lrp_families",
-	[LRP_MAP_QUOTAS] = "lrp_quotas",
-	[LRP_MAP_SHADOWS] = "lrp_shadows",
-	[LRP_MAP_KERNEL4] = "lrp_kernel4",
-	[LRP_MAP_KERNEL6] = "lrp_kernel6",
-	[LRP_MAP_LEFT] = "lrp_left",
-	[LRP_MAP_FRAGMENTS] = "lrp_fragments",
-	[LRP_MAP_ORPHANS] = "lrp_orphans",
-	[LRP_MAP_STRAYS] = "lrp_strays",
-};
-
-const char *const lrp_device_map_name[LRP_MAP_PER_DEVICE] = {
-	[LRP_MAP_DEVICE] = "lrp_device",   [LRP_MAP_CHANNELS] = "lrp_channels",
-	[LRP_MAP_XSKS] = "lrp_xsks",	   [LRP_MAP_POOLS] = "lrp_pools",
-	[LRP_MAP_REASONS] = "lrp_reasons",
-};
 
 /* ---- libbpf's and libxdp's words ------------------------------------------------ */
 

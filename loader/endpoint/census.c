@@ -5,8 +5,11 @@
 #include <string.h>
 
 #include "../../runtime/base/log.h"
+#include "../pool/places.h"
+#include "../pool/umem.h"
+#include "../pool/user_page.h"
+#include "../demux/release.h"
 #include "census.h"
-#include "../demux/flow.h"
 
 #define LOOK_NS 200000000ull /* what a look at all rings may take */
 #define SLACK	64u	     /* frames by which honest counts may be behind */
@@ -187,13 +190,6 @@ static void tell_losses(struct lrp_core *core, struct lrp_core_pool *pool,
 }
 
 /* ---- all frames ---------------------------------------------------------------------------- */
-
-uint32_t lrp_core_kernel_bound(const struct lrp_core_pool *pool)
-{
-	if (pool->state->zerocopy)
-		return pool->state->reserve;
-	return pool->state->sg ? 24 : 4;
-}
 
 static void sort(struct lrp_core_pool *pool, struct lrp_census *census, const uint8_t *place)
 {

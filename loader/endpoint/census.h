@@ -9,7 +9,7 @@
 #ifndef LRP_CORE_CENSUS_H
 #define LRP_CORE_CENSUS_H
 
-#include "../pool/umem.h"
+#include "../base/internal.h"
 
 struct lrp_census {
 	uint8_t *before; /* places in the fill ring, before it was poisoned */
@@ -34,8 +34,5 @@ void lrp_core_census_end(struct lrp_census *census);
 /* Who has channels on the pool, for a line: "comm (pid N, uid N), ...". */
 void lrp_core_census_families(const struct lrp_core *core, const struct lrp_core_pool *pool,
 			      char *text, size_t size);
-
-/* Copy mode: frames that the kernel keeps while nothing moves. Zero-copy: the driver's ring. */
-uint32_t lrp_core_kernel_bound(const struct lrp_core_pool *pool);
 
 #endif

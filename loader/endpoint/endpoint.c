@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * endpoint.c - endpoints and their channels: handing out, guarantees (Invariant
- * 1), quotas of users.
+ * endpoint.c - handing out endpoints: guarantees (Invariant 1), quotas of users.
  *
  * AF_XDP sockets are recycled with the endpoint, since closing waits for a grace period: a free
  * endpoint whose rings were the same user's and have the wanted size is preferred, then one that
  * has none, then any. They never go to another user: whoever had one may have its rings mapped
  * still, and has left in them what he liked. Large ones, and those of a user other than root of
- * whom no family is left, are closed.
+ * whom no family is left, are closed [channel.c].
  */
 #include <errno.h>
 #include <string.h>
@@ -19,8 +18,13 @@
 #include "../../runtime/base/log.h"
 #include "../../runtime/ring/fill.h"
 #include "../base/family.h"
+#include "../pool/channel.h"
+#include "../pool/circulate.h"
+#include "../demux/release.h"
+#include "endpoint.h"
+#include "owner.h"
 #include "quota.h"
-#include "../pool/umem.h"
+#include "reclaim.h"
 
 static uint32_t power_of_two_above(uint32_t n)
 {
@@ -50,91 +54,7 @@ static bool guarantee_fits(const struct lrp_core *core, uint32_t more)
 	return true;
 }
 
-/* ---- one channel ------------------------------------------------------------------- */
-
-/* Makes the endpoint's channel in this pool, if it is not there, and opens it to XDP. */
-static int channel_open(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint)
-{
-	struct lrp_endpoint_state *ep = &core->state->endpoint[endpoint];
-	struct lrp_channel *channel = lrp_core_channel(core, pool, endpoint);
-	uint32_t id = lrp_core_channel_id(core, pool, endpoint);
-	uint32_t page, slot;
-	int err;
-
-	if (channel->flags & LRP_CHANNEL_ACTIVE)
-		return 0;
-	/* Open, but the pool is being repaired. */
-	if (pool->health.state == LRP_POOL_PASSED && channel->ring_size &&
-	    pool->xsk[endpoint] >= 0 && channel->owner == ep->owner)
-		return 0;
-	/* Recycled, but with a ring of another size. */
-	if (pool->xsk[endpoint] >= 0 && channel->ring_size && channel->ring_size != ep->ring_size)
-		lrp_core_xsk_close(core, pool, endpoint);
-	if (pool->xsk[endpoint] < 0) {
-		err = lrp_core_xsk_create(core, pool, endpoint, ep->ring_size);
-		if (err)
-			return err;
-	}
-	err = lrp_core_user_slot_take(core, ep->owner, &page, &slot);
-	if (err)
-		return err;
-	channel->limit = pool->health.state == LRP_POOL_WELL ? ep->limit : 0;
-	channel->guarantee = ep->guarantee;
-	channel->owner = ep->owner;
-	channel->user_page = page;
-	channel->user_slot = slot;
-	channel->endpoint = endpoint;
-	channel->ring_size = ep->ring_size;
-	channel->generation++;
-	channel->corrected = channel->enqueued; /* occupancy starts at zero */
-	if (bpf_map_update_elem(pool->device->map_fd[LRP_MAP_XSKS], &id, &pool->xsk[endpoint],
-				BPF_ANY)) {
-		err = -errno;
-		lrp_core_user_slot_free(core, channel);
-		return err;
-	}
-	__atomic_store_n(&channel->flags,
-			 pool->health.state == LRP_POOL_PASSED ? 0 : LRP_CHANNEL_ACTIVE,
-			 __ATOMIC_RELEASE);
-	return 0;
-}
-
-/* Shut to XDP; what is under way still arrives (reclaim.c waits for it). */
-void lrp_core_channel_shut(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint)
-{
-	struct lrp_channel *channel = lrp_core_channel(core, pool, endpoint);
-
-	(void)core;
-	__atomic_store_n(&channel->flags, 0, __ATOMIC_RELEASE);
-}
-
 /* ---- whose sockets they were ------------------------------------------------------- */
-
-#define LARGE_RING(core) (LRP_DEFAULT_RING > 2 * (core)->cpus ? LRP_DEFAULT_RING : 4 * (core)->cpus)
-#define NO_USER		 UINT32_MAX /* no process has this uid: nobody gets them again */
-
-/* uid + 1, as in struct lrp_endpoint_state. */
-static uint32_t socket_user(const struct lrp_core *core, uint32_t owner)
-{
-	const struct lrp_owner_state *state = &core->state->owner[owner];
-
-	return state->mixed ? NO_USER : state->uid + 1;
-}
-
-static void close_sockets(struct lrp_core *core, uint32_t endpoint)
-{
-	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++)
-		if (core->pool[i].xsk)
-			lrp_core_xsk_close(core, &core->pool[i], endpoint);
-}
-
-/* A member of the family runs under another uid: what it has had is no longer one user's. */
-void lrp_core_member_joined(struct lrp_core *core, __u32 owner, uid_t uid)
-{
-	if (owner > LRP_OWNER_LRPD && owner < LRP_OWNERS && core->state->owner[owner].used &&
-	    core->state->owner[owner].uid != uid)
-		core->state->owner[owner].mixed = 1;
-}
 
 /* A family of the user is gone. If it was the last one, so is what was kept for the next. */
 void lrp_core_user_gone(struct lrp_core *core, uint32_t uid)
@@ -145,40 +65,7 @@ void lrp_core_user_gone(struct lrp_core *core, uint32_t uid)
 	for (uint32_t e = LRP_ENDPOINT_FIRST; e < core->state->endpoints; e++)
 		if (core->state->endpoint[e].use == LRP_ENDPOINT_FREE &&
 		    core->state->endpoint[e].socket_user == uid + 1)
-			close_sockets(core, e);
-}
-
-/* Last step of reclaiming: the record is free, the loan given back. */
-void lrp_core_channel_free(struct lrp_core *core, struct lrp_core_pool *pool, uint32_t endpoint)
-{
-	struct lrp_channel *channel = lrp_core_channel(core, pool, endpoint);
-	struct lrp_endpoint_state *ep = &core->state->endpoint[endpoint];
-	uint32_t loan = __atomic_exchange_n(&channel->loan, 0, __ATOMIC_ACQ_REL);
-
-	if (loan)
-		__atomic_fetch_sub(&pool->shared->lent, loan, __ATOMIC_ACQ_REL);
-	lrp_core_user_slot_free(core, channel);
-	channel->owner = LRP_OWNER_LRPD;
-	channel->corrected = channel->enqueued;
-	if (core->opts.embedded)
-		return;
-	/* The family may have become mixed since. */
-	ep->socket_user = socket_user(core, ep->owner);
-	if (ep->socket_user == NO_USER || ep->ring_size > LARGE_RING(core))
-		lrp_core_xsk_close(core, pool, endpoint);
-}
-
-/* The fragment endpoint: one for all processes, its records in lrpd's own page. */
-int lrp_core_fragment_endpoint(struct lrp_core *core, struct lrp_core_pool *pool)
-{
-	struct lrp_endpoint_state *ep = &core->state->endpoint[LRP_ENDPOINT_FRAGMENT];
-
-	ep->use = LRP_ENDPOINT_USED;
-	ep->owner = LRP_OWNER_LRPD;
-	ep->ring_size = LRP_FRAGMENT_RING;
-	ep->limit = LRP_FRAGMENT_RING - core->cpus;
-	ep->guarantee = LRP_FRAGMENT_GUARANTEE;
-	return channel_open(core, pool, LRP_ENDPOINT_FRAGMENT);
+			lrp_core_sockets_close(core, e);
 }
 
 /* ---- handing out --------------------------------------------------------------------- */
@@ -216,7 +103,7 @@ static int open_channels(struct lrp_core *core, uint32_t endpoint)
 
 		if (!lrp_core_pool_live(&core->pool[i]))
 			continue;
-		err = channel_open(core, &core->pool[i], endpoint);
+		err = lrp_core_channel_open(core, &core->pool[i], endpoint);
 		if (err)
 			return err;
 	}
@@ -226,7 +113,7 @@ static int open_channels(struct lrp_core *core, uint32_t endpoint)
 static int endpoint_make(struct lrp_core *core, const struct lrp_core_client *client,
 			 uint32_t ring_size, uint32_t limit, uint32_t guarantee)
 {
-	uint32_t owner = client->owner, user = socket_user(core, owner);
+	uint32_t owner = client->owner, user = lrp_core_socket_user(core, owner);
 	uint32_t e = pick_free(core, ring_size, user);
 	struct lrp_endpoint_state *ep;
 	int err;
@@ -238,7 +125,7 @@ static int endpoint_make(struct lrp_core *core, const struct lrp_core_client *cl
 	ep = &core->state->endpoint[e];
 	/* In this order: whoever takes over from us in between finds none, not another's. */
 	if (ep->socket_user != user)
-		close_sockets(core, e);
+		lrp_core_sockets_close(core, e);
 	ep->socket_user = user;
 	ep->owner = owner;
 	ep->pid = (uint32_t)client->pid;
@@ -385,7 +272,7 @@ int lrp_core_adopt(struct lrp_core *core, struct lrp_core_client *client,
 	if (index >= LRP_MAX_POOLS_TOTAL || !lrp_core_pool_live(&core->pool[index]))
 		return -ENOENT;
 	pool = &core->pool[index];
-	err = channel_open(core, pool, endpoint);
+	err = lrp_core_channel_open(core, pool, endpoint);
 	if (err)
 		return err;
 	reply->count = 1;

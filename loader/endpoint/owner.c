@@ -10,13 +10,17 @@
 #include <sys/random.h>
 #include <time.h>
 
-#include "../demux/exact.h"
-#include "../demux/end.h"
 #include "../base/family.h"
+#include "../pool/user_page.h"
+#include "../demux/end.h"
+#include "../demux/exact.h"
 #include "../demux/flow.h"
-#include "memory.h"
+#include "../demux/release.h"
 #include "../demux/shadow.h"
 #include "../device/tap.h"
+#include "endpoint.h"
+#include "memory.h"
+#include "owner.h"
 
 #define SWEEP_MS      400
 #define SWEEP_SOON_MS 120
@@ -152,6 +156,14 @@ int lrp_core_hello(struct lrp_core *core, struct lrp_core_client *client,
 	return 0;
 }
 
+/* A member of the family runs under another uid: what it has had is no longer one user's. */
+void lrp_core_member_joined(struct lrp_core *core, __u32 owner, uid_t uid)
+{
+	if (owner > LRP_OWNER_LRPD && owner < LRP_OWNERS && core->state->owner[owner].used &&
+	    core->state->owner[owner].uid != uid)
+		core->state->owner[owner].mixed = 1;
+}
+
 bool lrp_core_owner_valid(struct lrp_core *core, __u32 owner, uid_t uid)
 {
 	return owner > LRP_OWNER_LRPD && owner < LRP_OWNERS && core->state->owner[owner].used &&
@@ -245,16 +257,6 @@ void lrp_core_sweep(struct lrp_core *core)
 	}
 	free(row);
 	free(alive);
-}
-
-void lrp_core_sweep_in(struct lrp_core *core, uint32_t ms)
-{
-	uint64_t at = lrp_core_now_ns() + (uint64_t)ms * 1000000u;
-
-	if (at < core->sweep_floor_ns)
-		at = core->sweep_floor_ns;
-	if (!core->next_sweep_ns || at < core->next_sweep_ns)
-		core->next_sweep_ns = at;
 }
 
 void lrp_core_client_gone(struct lrp_core *core, __u32 owner, bool family_gone)

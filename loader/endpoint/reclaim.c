@@ -24,41 +24,21 @@
 #include <string.h>
 
 #include "../../runtime/base/log.h"
-#include "../demux/exact.h"
-#include "../base/family.h"
-#include "../demux/flow.h"
+#include "../pool/channel.h"
+#include "../pool/circulate.h"
+#include "../pool/places.h"
+#include "../pool/quarantine.h"
 #include "../pool/umem.h"
+#include "../demux/exact.h"
+#include "../demux/release.h"
+#include "../device/park.h"
+#include "owner.h"
+#include "reclaim.h"
 
-/*
- * What is closed is gathered for so long, since a look at all frames and a grace period take some
- * milliseconds, and one of each serves for all: a program that opens and closes sockets in a loop
- * costs no more than that. Well below the second in which the frames of a dead process must be
- * back.
- */
-#define GATHER_MS 100u
 #define LOOK_NS	  200000000ull /* what a look at all rings may take */
 #define BATCH_MAX 2048u	       /* what is looked at in one go takes up to 100 ms */
 #define BLOCK_MS  100u	/* between two requests that wait for frames or endpoints to come back */
 #define LATE_MS	  2000u /* the same, after one that has waited in vain */
-
-/* ---- 1: shutting ------------------------------------------------------------------- */
-
-void lrp_core_release(struct lrp_core *core, uint32_t endpoint)
-{
-	struct lrp_endpoint_state *ep = &core->state->endpoint[endpoint];
-
-	if (ep->use != LRP_ENDPOINT_USED)
-		return;
-	lrp_core_withdraw(core, endpoint);
-	ep->use = LRP_ENDPOINT_CLOSING;
-	lrp_core_family_endpoint(core, endpoint, 0);
-	core->closing++;
-	if (!core->gather_at_ns)
-		core->gather_at_ns = lrp_core_now_ns() + GATHER_MS * 1000000ull;
-	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++)
-		if (lrp_core_pool_on(&core->pool[i]))
-			lrp_core_channel_shut(core, &core->pool[i], endpoint);
-}
 
 /* ---- 3 and 4: finding the frames ----------------------------------------------------------- */
 
@@ -133,31 +113,9 @@ static void drain_ring(struct lrp_core *core, struct lrp_core_pool *pool, uint32
 		lrp_core_suspect(core, pool);
 }
 
-static bool contains(const struct lrp_core_batch *batch, uint32_t endpoint)
-{
-	uint32_t low = 0, high = batch->count;
-
-	while (low < high) {
-		uint32_t mid = low + (high - low) / 2;
-
-		if (batch->endpoint[mid] == endpoint)
-			return true;
-		if (batch->endpoint[mid] < endpoint)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return false;
-}
-
-bool lrp_core_in_batch(const struct lrp_core *core, uint32_t endpoint)
-{
-	return core->batch.endpoint && contains(&core->batch, endpoint);
-}
-
 /* Is the holder one of those that are being reclaimed? */
 static bool holder_gone(const struct lrp_core *core, const struct lrp_core_pool *pool,
-			const struct lrp_core_batch *batch, uint32_t holder)
+			uint32_t holder)
 {
 	uint32_t channel;
 
@@ -166,30 +124,28 @@ static bool holder_gone(const struct lrp_core *core, const struct lrp_core_pool 
 		return false;
 	channel = (holder & ~LRP_FRAME_RETURNING) - LRP_FRAME_MARK(0);
 	return channel / core->state->endpoints == pool->state->queue &&
-	       contains(batch, channel % core->state->endpoints);
+	       lrp_core_in_batch(core, channel % core->state->endpoints);
 }
 
-static bool any_holder_gone(const struct lrp_core *core, const struct lrp_core_pool *pool,
-			    const struct lrp_core_batch *batch)
+static bool any_holder_gone(const struct lrp_core *core, const struct lrp_core_pool *pool)
 {
 	for (uint32_t frame = 0; frame < pool->view.frames; frame++) {
 		uint32_t holder =
 			__atomic_load_n(&pool->view.frame[frame].holder, __ATOMIC_ACQUIRE);
 
-		if (holder && holder_gone(core, pool, batch, holder))
+		if (holder && holder_gone(core, pool, holder))
 			return true;
 	}
 	return false;
 }
 
-static void sweep_table(struct lrp_core *core, struct lrp_core_pool *pool,
-			const struct lrp_core_batch *batch, const uint8_t *place)
+static void sweep_table(struct lrp_core *core, struct lrp_core_pool *pool, const uint8_t *place)
 {
 	for (uint32_t frame = 0; frame < pool->view.frames; frame++) {
 		uint32_t *word = &pool->view.frame[frame].holder;
 		uint32_t holder = __atomic_load_n(word, __ATOMIC_ACQUIRE), next = LRP_FRAME_FREE;
 
-		if (!holder_gone(core, pool, batch, holder))
+		if (!holder_gone(core, pool, holder))
 			continue;
 		if (place[frame] & (LRP_FRAME_IN_FILL | LRP_FRAME_IN_RX) ||
 		    frame >= pool->state->circulating) {
@@ -233,12 +189,12 @@ static void reclaim_pool(struct lrp_core *core, struct lrp_core_pool *pool,
 		if (full[i])
 			drain_ring(core, pool, batch->endpoint[i], place);
 	/* The rings of those that go are empty now: only others' count. */
-	if (any_holder_gone(core, pool, batch)) {
+	if (any_holder_gone(core, pool)) {
 		memset(place, 0, pool->view.frames);
 		if (lrp_core_places(core, pool, place, LRP_RINGS_OTHERS,
 				    lrp_core_now_ns() + LOOK_NS))
 			lrp_core_suspect(core, pool);
-		sweep_table(core, pool, batch, place);
+		sweep_table(core, pool, place);
 	}
 	for (uint32_t i = 0; i < batch->count; i++)
 		lrp_core_channel_free(core, pool, batch->endpoint[i]);
@@ -259,7 +215,7 @@ static void gather(struct lrp_core *core)
 	most = core->closing < BATCH_MAX ? core->closing : BATCH_MAX;
 	batch->endpoint = malloc(most * sizeof(*batch->endpoint));
 	if (!batch->endpoint) {
-		core->gather_at_ns = lrp_core_now_ns() + GATHER_MS * 1000000ull;
+		core->gather_at_ns = lrp_core_now_ns() + LRP_GATHER_MS * 1000000ull;
 		return;
 	}
 	batch->count = 0;

@@ -30,10 +30,11 @@
 
 #include "../../runtime/base/log.h"
 #include "../../runtime/ring/ring_map.h"
+#include "../pool/circulate.h"
 #include "census.h"
+#include "repair.h"
 
 #define CHECK_MS	250u
-#define CHECKS_AFTER	4u /* checks when all families are gone */
 #define LATELY_NS	(10ull * 1000000000u)
 #define REPAIRS_LATELY	3u /* more than that: to the kernel */
 #define PASS_NS		800000000ull
@@ -349,13 +350,6 @@ static void repair(struct lrp_core *core, struct lrp_core_pool *pool)
 
 /* ---- all pools ------------------------------------------------------------------------------ */
 
-void lrp_core_suspect(struct lrp_core *core, struct lrp_core_pool *pool)
-{
-	pool->health.suspect = true;
-	core->next_check_ns = lrp_core_now_ns();
-	core->checks = CHECKS_AFTER;
-}
-
 static bool anybody(const struct lrp_core *core)
 {
 	for (uint32_t o = LRP_OWNER_LRPD + 1; o < LRP_OWNERS; o++)
@@ -401,7 +395,9 @@ uint64_t lrp_core_repair_run(struct lrp_core *core)
 	bool due = now >= core->next_check_ns, live = false;
 
 	if (due) {
-		core->checks = anybody(core) ? CHECKS_AFTER : core->checks ? core->checks - 1 : 0;
+		core->checks = anybody(core)  ? LRP_CHECKS_AFTER
+			       : core->checks ? core->checks - 1
+					      : 0;
 		core->next_check_ns = now + CHECK_MS * 1000000ull;
 	}
 	for (uint32_t i = 0; i < LRP_MAX_POOLS_TOTAL; i++) {

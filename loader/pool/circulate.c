@@ -15,7 +15,9 @@
 
 #include "../../runtime/base/log.h"
 #include "../../runtime/ring/fill.h"
-#include "umem.h"
+#include "circulate.h"
+#include "places.h"
+#include "quarantine.h"
 
 #define LOANS_FEW   512u /* frames for loans, at least */
 #define SPARES_FREE 64u /* endpoints with next to no guarantee that count for nothing: spare hubs */

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 
 #include "../../runtime/base/log.h"
-#include "umem.h"
+#include "places.h"
+#include "quarantine.h"
 
 #define QUARANTINE_MS	  250u	       /* between two looks */
 #define QUARANTINE_MISSES 4u	       /* looks in a row that found the frame nowhere */

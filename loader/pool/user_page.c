@@ -13,10 +13,11 @@
 
 #include <bpf/bpf.h>
 
-#include "../base/family.h"
 #include "../../runtime/base/log.h"
+#include "../base/family.h"
 #include "../base/hold.h"
-#include "umem.h"
+#include "channel.h"
+#include "user_page.h"
 
 int lrp_core_user_page_map(struct lrp_core *core, uint32_t page)
 {

@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "../../loader/base/internal.h"
+#include "../../loader/core/core.h"
+#include "../../loader/demux/release.h"
 #include "../lib/bed.h"
 #include "../lib/check.h"
 

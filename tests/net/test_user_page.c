@@ -13,6 +13,7 @@
 
 #include "../../loader/base/hold.h"
 #include "../../loader/base/internal.h"
+#include "../../loader/core/core.h"
 #include "../../runtime/base/log.h"
 #include "../lib/bed.h"
 #include "../lib/check.h"

@@ -13,6 +13,8 @@
 #include <cmocka.h>
 
 #include "../../loader/demux/flow.h"
+#include "../../loader/demux/release.h"
+#include "../../loader/endpoint/reclaim.h"
 
 #define ENDPOINTS 16u
 #define OWNER	  3u
