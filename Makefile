@@ -103,7 +103,15 @@ BPFT := $(patsubst tests/bpf/%.c,$(B)/tests/bpf/%,$(wildcard tests/bpf/test_*.c)
 SIM := $(patsubst tests/sim/%.c,$(B)/tests/sim/%,$(wildcard tests/sim/test_*.c))
 NETT := $(patsubst tests/net/%.c,$(B)/tests/net/%,$(wildcard tests/net/test_*.c))
 NETSH := $(wildcard tests/net/test_*.sh)
+# Tests in net/ that mostly wait for timers: each uses less than a tenth of a CPU, so two run at once.
+NET_IDLE := $(filter %/test_socket_attach %/test_socket_errors %/test_socket_options \
+	%/test_socket_receive %/test_stream_accept %/test_stream_close %/test_stream_connect \
+	%/test_stream_exit %/test_stream_flags %/test_stream_icmp %/test_stream_linger \
+	%/test_stream_listen %/test_stream_orphan %/test_stream_ports %/test_stream_workers,$(NETT))
 MUTANTS := tests/mutants/run.sh
+# Unit tests that wait for the kernel, with deadlines. All else in unit/, sim/, bpf/ and fuzz/ may run
+# beside another test.
+UNIT_TIMED := $(filter %/test_broker %/test_grace %/test_reclaim,$(UNIT))
 FUZZ := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 # What `make check` spends on each storm and fuzz target; check-long sets more.
@@ -264,11 +272,12 @@ check-build: build-all $(UNIT) $(SIM) $(BPFT) $(NETT)
 
 check: deps
 	@$(MAKE) --no-print-directory -j2 check-build $(FUZZ)
-	@tests/lib/run.sh $(UNIT) $(SIM) $(MUTANTS) $(BPFT) $(NETT) $(NETSH) $(FUZZ)
+	@tests/lib/run.sh -j 2 $(BPFT) $(SIM) $(FUZZ) $(filter-out $(UNIT_TIMED),$(UNIT)) \
+		$(NET_IDLE) -j 1 $(MUTANTS) $(UNIT_TIMED) $(filter-out $(NET_IDLE),$(NETT)) $(NETSH)
 
 check-unit:
 	@$(MAKE) --no-print-directory -j2 $(UNIT) $(SIM)
-	@tests/lib/run.sh $(UNIT) $(SIM)
+	@tests/lib/run.sh -j 2 $(SIM) $(filter-out $(UNIT_TIMED),$(UNIT)) -j 1 $(UNIT_TIMED)
 
 # Does a test fail for each mechanism of TCP that is switched off?
 mutants:
@@ -277,11 +286,11 @@ mutants:
 
 check-bpf: deps
 	@$(MAKE) --no-print-directory -j2 check-build
-	@tests/lib/run.sh $(BPFT)
+	@tests/lib/run.sh -j 2 $(BPFT)
 
 check-net: deps
 	@$(MAKE) --no-print-directory -j2 check-build
-	@tests/lib/run.sh $(NETT) $(NETSH)
+	@tests/lib/run.sh -j 2 $(NET_IDLE) -j 1 $(filter-out $(NET_IDLE),$(NETT)) $(NETSH)
 
 check-long: export LRP_FUZZ_SECONDS = 600
 check-long: export LRP_SOAK_SECONDS = 600
@@ -290,7 +299,7 @@ check-long: check
 
 fuzz: deps
 	@$(MAKE) --no-print-directory -j2 $(FUZZ)
-	@LRP_FUZZ_SECONDS=$${LRP_FUZZ_SECONDS:-60} tests/lib/run.sh $(FUZZ)
+	@LRP_FUZZ_SECONDS=$${LRP_FUZZ_SECONDS:-60} tests/lib/run.sh -j 2 $(FUZZ)
 
 # Unit tests once with address and undefined-behaviour, once with the thread sanitizer.
 san: deps
@@ -312,7 +321,7 @@ C_FILES = $(shell git ls-files '*.c' '*.h')
 lint format: DEPS += cppcheck=x:cppcheck clang-format=x:clang-format
 lint: deps
 	@$(MAKE) --no-print-directory -j2 layers
-	@cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr \
+	@cppcheck -j 2 --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr \
 		--suppress=missingIncludeSystem --suppress=nullPointerRedundantCheck \
 		-D'LIBBPF_OPTS(type,name,...)=struct type name={0}' -D'__has_include(x)=0' \
 		-Iinclude -I. $(LIB_SRC) $(wildcard tools/*.c)
