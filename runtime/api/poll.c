@@ -14,6 +14,7 @@
 #include "../base/clock.h"
 #include "../drive/drive.h"
 #include "../tx/hold.h"
+#include "../dgram/dgram.h"
 #include "../stream/stream.h"
 
 #define READ_EVENTS (POLLIN | POLLRDNORM)

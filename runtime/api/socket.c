@@ -12,64 +12,11 @@
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "../base/fd.h"
-#include "../drive/drive.h"
+#include "../dgram/dgram.h"
+#include "../sock/kind.h"
 #include "../stream/stream.h"
-
-int lrp_setup_lock(int fd, struct lrp_view **local)
-{
-	struct lrp_view *l = lrp_view_of(fd);
-
-	if (!l)
-		return -EBADF;
-	lrp_inside++;
-	lrp_lock(&l->sock->setup);
-	if (lrp_view_of(fd) != l) {
-		lrp_setup_unlock(l);
-		return -EBADF;
-	}
-	*local = l;
-	return 0;
-}
-
-void lrp_setup_unlock(struct lrp_view *l)
-{
-	lrp_unlock(&l->sock->setup);
-	lrp_inside--;
-}
-
-struct lrp_sock *lrp_sock_new(int fd, int domain, bool is_stream)
-{
-	struct lrp_sock *s = lrp_sock_alloc();
-	struct lrp_holder *holders;
-
-	if (!s)
-		return NULL;
-	/* A thread that found it by a descriptor now closed may hold the lock for a moment. */
-	lrp_rx_lock(s);
-	holders = atomic_load(&s->holder.next);
-	memset((char *)s + sizeof(s->rx), 0, offsetof(struct lrp_sock, setup) - sizeof(s->rx));
-	memset((char *)&s->setup + sizeof(s->setup), 0,
-	       sizeof(*s) - offsetof(struct lrp_sock, setup) - sizeof(s->setup));
-	s->domain = (uint8_t)domain;
-	s->ep.id = s->old.id = LRP_ENDPOINT_NONE;
-	s->eventfd = -1;
-	atomic_store(&s->holder.next, holders);
-	atomic_store(&s->procs, 1);
-	lrp_holder_first(s);
-	s->is_stream = is_stream;
-	lrp_options_init(s, fd);
-	if (lrp_eager() && !is_stream) {
-		s->eventfd = lrp_fd_aside(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-		s->eager = true;
-	}
-	lrp_rx_unlock(s);
-	return s;
-}
 
 LRP_API int lrp_socket(int domain, int type, int protocol)
 {
@@ -93,9 +40,7 @@ LRP_API int lrp_socket(int domain, int type, int protocol)
 		return lrp_fail(-EOPNOTSUPP);
 	}
 	lrp_inside++;
-	lrp_stream_linked();
-	lrp_dgram_linked();
-	s = lrp_sock_new(fd, domain, type == SOCK_STREAM);
+	s = lrp_sock_new(fd, domain, type == SOCK_STREAM ? lrp_stream_kind : lrp_dgram_kind);
 	error = s ? lrp_table_add(fd, s, &l) : -ENOMEM;
 	lrp_inside--;
 	if (error) {
@@ -116,8 +61,8 @@ LRP_API int lrp_bind(int fd, const struct sockaddr *addr, socklen_t addrlen)
 	if (error)
 		return lrp_fail(error);
 	error = lrp_bind_port(fd, addr, addrlen);
-	if (!error && !lrp_is_stream(l))
-		lrp_sock_publish(l, fd);
+	if (!error && lrp_kind_of(l->sock)->bound)
+		lrp_kind_of(l->sock)->bound(l, fd);
 	lrp_setup_unlock(l);
 	return error ? lrp_fail(error) : 0;
 }
@@ -126,99 +71,89 @@ LRP_API int lrp_connect(int fd, const struct sockaddr *addr, socklen_t addrlen)
 {
 	LRP_CALL_POINT;
 	struct lrp_view *l = lrp_view_of(fd);
-	int error;
+	int error = l ? lrp_kind_of(l->sock)->connect(l, fd, addr, addrlen) : -EBADF;
 
-	if (l && lrp_is_stream(l)) {
-		error = lrp_stream_connect(l, fd, addr, addrlen);
-		return error ? lrp_fail(error) : 0;
-	}
-	error = lrp_setup_lock(fd, &l);
+	return error ? lrp_fail(error) : 0;
+}
+
+LRP_API int lrp_listen(int fd, int backlog)
+{
+	LRP_CALL;
+	struct lrp_view *l;
+	int (*call)(struct lrp_view *, int, int);
+	int error = lrp_setup_lock(fd, &l);
+
 	if (error)
 		return lrp_fail(error);
-	/* What cannot be bound here connect() binds, and the kernel serves. */
-	if (addr && addrlen >= sizeof(addr->sa_family) && addr->sa_family != AF_UNSPEC)
-		(void)lrp_bind_any(fd, l->sock->domain);
-	if (connect(fd, addr, addrlen))
-		error = -errno;
-	else
-		lrp_sock_publish(l, fd);
+	call = lrp_kind_of(l->sock)->listen;
+	error = call ? call(l, fd, backlog) : -EOPNOTSUPP;
 	lrp_setup_unlock(l);
 	return error ? lrp_fail(error) : 0;
 }
 
-/* Setup lock held or not: the first call that needs a port gives the socket one. */
-int lrp_sock_autobind(int fd)
+LRP_API int lrp_accept4(int fd, struct sockaddr *addr, socklen_t *addrlen, int flags)
 {
-	struct lrp_view *locked;
-	int error;
+	LRP_CALL_POINT;
+	struct lrp_view *l = lrp_view_of(fd);
+	struct sockaddr_storage from;
+	socklen_t len = sizeof(from);
+	int n;
 
-	error = lrp_setup_lock(fd, &locked);
-	if (error)
-		return error;
-	if (!locked->sock->bound) {
-		error = lrp_bind_any(fd, locked->sock->domain);
-		if (error == -EINVAL)
-			error = 0;
-		if (!error)
-			lrp_sock_publish(locked, fd);
+	if (!l)
+		n = -EBADF;
+	else if (addr && (int)*addrlen < 0)
+		n = -EINVAL;
+	else if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
+		n = -EINVAL;
+	else if (!lrp_kind_of(l->sock)->accept)
+		n = -EOPNOTSUPP;
+	else
+		n = lrp_kind_of(l->sock)->accept(l, fd, flags, &from, &len);
+	if (n < 0)
+		return lrp_fail(n);
+	if (addr) {
+		memcpy(addr, &from, *addrlen < len ? *addrlen : len);
+		*addrlen = len;
 	}
-	lrp_setup_unlock(locked);
-	return error;
+	return n;
+}
+
+LRP_API int lrp_accept(int fd, struct sockaddr *addr, socklen_t *addrlen)
+{
+	return lrp_accept4(fd, addr, addrlen, 0);
 }
 
 LRP_API int lrp_shutdown(int fd, int how)
 {
 	LRP_CALL;
 	struct lrp_view *l;
-	struct lrp_sock *s;
-	int error = lrp_setup_lock(fd, &l), r;
+	int error = lrp_setup_lock(fd, &l);
 
 	if (error)
 		return lrp_fail(error);
-	s = l->sock;
-	if (lrp_is_stream(l)) {
-		error = lrp_stream_shutdown(l, fd, how);
-		lrp_setup_unlock(l);
-		return error ? lrp_fail(error) : 0;
-	}
-	r = shutdown(fd, how);
-	error = r ? -errno : 0;
-	/* Even an unconnected socket is shut down by it, and only then says ENOTCONN. */
-	if ((!r || error == -ENOTCONN) && (how == SHUT_RD || how == SHUT_RDWR)) {
-		atomic_fetch_or(&s->state, LRP_SOCK_SHUT_RD);
-		lrp_sock_flags_sync(s);
-	}
-	/* Sending fails from now on, as the shadow says it. */
-	if ((!r || error == -ENOTCONN) && (how == SHUT_WR || how == SHUT_RDWR))
-		s->slow_send = true;
+	error = lrp_kind_of(l->sock)->shutdown(l, fd, how);
 	lrp_setup_unlock(l);
+	return error ? lrp_fail(error) : 0;
+}
+
+static int name_of(int fd, struct sockaddr *addr, socklen_t *addrlen, bool peer)
+{
+	struct lrp_view *l = lrp_view_of(fd);
+	int error = l ? lrp_kind_of(l->sock)->name(l, fd, addr, addrlen, peer) : -EBADF;
+
 	return error ? lrp_fail(error) : 0;
 }
 
 LRP_API int lrp_getsockname(int fd, struct sockaddr *addr, socklen_t *addrlen)
 {
 	LRP_CALL;
-	struct lrp_view *l = lrp_view_of(fd);
-	int error = -EBADF;
-
-	if (l && !lrp_is_stream(l))
-		return getsockname(fd, addr, addrlen);
-	if (l)
-		error = lrp_stream_name(l, fd, addr, addrlen, false);
-	return error ? lrp_fail(error) : 0;
+	return name_of(fd, addr, addrlen, false);
 }
 
 LRP_API int lrp_getpeername(int fd, struct sockaddr *addr, socklen_t *addrlen)
 {
 	LRP_CALL;
-	struct lrp_view *l = lrp_view_of(fd);
-	int error = -EBADF;
-
-	if (l && !lrp_is_stream(l))
-		return getpeername(fd, addr, addrlen);
-	if (l)
-		error = lrp_stream_name(l, fd, addr, addrlen, true);
-	return error ? lrp_fail(error) : 0;
+	return name_of(fd, addr, addrlen, true);
 }
 
 static int dup_with(int fd, int cmd, int arg)
@@ -231,7 +166,7 @@ static int dup_with(int fd, int cmd, int arg)
 	newfd = fcntl(fd, cmd, arg);
 	if (newfd < 0)
 		return -1;
-	l->sock->stream.touched = true;
+	l->sock->touched = true;
 	lrp_inside++;
 	error = lrp_table_dup(newfd, l);
 	lrp_inside--;
@@ -268,7 +203,7 @@ LRP_API int lrp_fcntl(int fd, int cmd, ...)
 		/* SIGIO would come for the shadow's datagrams alone. */
 		if (arg & O_ASYNC)
 			return lrp_fail(-EOPNOTSUPP);
-		l->sock->stream.touched = true;
+		l->sock->touched = true;
 		return fcntl(fd, cmd, arg);
 	case F_GETFL:
 	case F_GETFD:
@@ -279,52 +214,17 @@ LRP_API int lrp_fcntl(int fd, int cmd, ...)
 	}
 }
 
-/* Bytes of the next datagram, as FIONREAD on a UDP socket has it. */
-static int next_length(struct lrp_view *l, int fd, int *length)
-{
-	struct lrp_packet p;
-	struct lrp_from from;
-	bool found;
-
-	lrp_rx_lock(l->sock);
-	found = lrp_input_next(l, &p, &from, LRP_CONTEXT_CALL);
-	if (found) {
-		*length = (int)p.payload_len;
-		l->sock->peeked = LRP_PEEKED_CHANNEL;
-	}
-	lrp_rx_unlock(l->sock);
-	return found ? 0 : ioctl(fd, FIONREAD, length);
-}
-
 LRP_API int lrp_ioctl(int fd, unsigned long request, ...)
 {
 	LRP_CALL;
 	struct lrp_view *l = lrp_view_of(fd);
 	va_list ap;
 	void *arg;
+	int error;
 
 	va_start(ap, request);
 	arg = va_arg(ap, void *);
 	va_end(ap);
-	if (!l)
-		return lrp_fail(-EBADF);
-	if (lrp_is_stream(l)) {
-		int error = lrp_stream_ioctl(l, fd, request, arg);
-
-		return error ? lrp_fail(error) : 0;
-	}
-	switch (request) {
-	case FIONREAD: /* = SIOCINQ */
-		return next_length(l, fd, arg);
-	case FIONBIO:
-	case FIONCLEX:
-	case FIOCLEX:
-	case TIOCOUTQ: /* = SIOCOUTQ */
-		return ioctl(fd, request, arg);
-	default:
-		/* Questions about interfaces are asked on any socket. */
-		if (request >= SIOCGIFNAME && request <= SIOCGIFTXQLEN)
-			return ioctl(fd, request, arg);
-		return lrp_fail(-EOPNOTSUPP);
-	}
+	error = l ? lrp_kind_of(l->sock)->ioctl(l, fd, request, arg) : -EBADF;
+	return error ? lrp_fail(error) : 0;
 }

@@ -12,15 +12,10 @@
 #include "../base/clock.h"
 #include "../base/log.h"
 #include "../drive/drive.h"
-#include "../sock/socket.h"
+#include "dgram.h"
 
 /* A packet may be on its way to a replaced ring so long. */
 #define OLD_RING_NS (200 * LRP_NS_PER_MS)
-
-const struct lrp_allocator lrp_arena_allocator = {
-	.alloc = lrp_arena_alloc,
-	.free = lrp_arena_free,
-};
 
 uint32_t lrp_cpus(void)
 {
@@ -463,7 +458,7 @@ void lrp_sock_tick(struct lrp_view *l, int fd)
 }
 
 /* The holder of rx was killed while he held it. */
-void lrp_sock_recover(struct lrp_sock *s)
+void lrp_dgram_recover(struct lrp_sock *s)
 {
 	uint32_t i;
 

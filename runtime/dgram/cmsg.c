@@ -11,7 +11,7 @@
 #include <sys/ioctl.h>
 #include <time.h>
 
-#include "../sock/socket.h"
+#include "dgram.h"
 
 #ifndef SO_TIMESTAMP_NEW
 #define SO_TIMESTAMP_NEW    63

@@ -15,7 +15,7 @@
 
 #include "../ip/icmp_input.h"
 #include "../ip/ip_input.h"
-#include "../sock/socket.h"
+#include "dgram.h"
 
 #define QUEUE_MAX   32u	 /* errors that wait to be read */
 #define PAYLOAD_MAX 576u /* of the datagram that an error is about */

@@ -21,8 +21,7 @@
 #include "../ip/orphans.h"
 #include "../ip/reassembly.h"
 #include "../udp/udp_input.h"
-#include "../sock/socket.h"
-#include "../stream/stream.h"
+#include "dgram.h"
 
 /* On several queues a fragment can overtake its first by so much: who sleeps looks again. */
 #define LATE_NS (100 * LRP_NS_PER_MS)

@@ -8,18 +8,13 @@
  * frame up. What was found out about the head of a ring is remembered in
  * rxq->head, so that poll() and MSG_PEEK do not make the work be done twice.
  */
-#include <stdlib.h>
-
 #include "../base/clock.h"
 #include "../ip/ip_input.h"
 #include "../drive/verdict.h"
 #include "../udp/udp_input.h"
-#include "../sock/socket.h"
+#include "dgram.h"
 
-#define BURST	64u	      /* packets of one channel before the next has its turn */
-#define SCRATCH (80u * 1024u) /* a packet of the largest size, with its link header */
-
-static __thread uint8_t *scratch; /* packets in several frames are made linear here */
+#define BURST 64u /* packets of one channel before the next has its turn */
 
 enum head { HEAD_GOOD, HEAD_GONE, HEAD_INCOMPLETE };
 
@@ -79,52 +74,13 @@ static enum head input_other(struct lrp_sock *s, struct lrp_chan *chan, struct l
 	return HEAD_GONE;
 }
 
-/* A packet in several frames: copies it together. */
-static enum head assemble(struct lrp_chan *chan, uint32_t avail, struct lrp_packet *p,
-			  uint32_t *descs)
-{
-	uint32_t n = 0, len = 0;
-	const struct xdp_desc *desc;
-
-	if (!scratch)
-		scratch = malloc(SCRATCH);
-	do {
-		if (n == avail)
-			return HEAD_INCOMPLETE;
-		desc = lrp_chan_desc(chan, n++);
-		if (scratch && desc->len <= SCRATCH - len)
-			memcpy(scratch + len, lrp_chan_data(chan, desc), desc->len);
-		else
-			len = SCRATCH;
-		if (len < SCRATCH)
-			len += desc->len;
-	} while (desc->options & XDP_PKT_CONTD);
-	*descs = n;
-	if (!scratch || len >= SCRATCH)
-		return HEAD_GONE;
-	p->frame = scratch;
-	p->frame_len = len;
-	return HEAD_GOOD;
-}
-
 static enum head linearise(struct lrp_chan *chan, uint32_t avail, struct lrp_packet *p,
 			   uint32_t *descs)
 {
-	enum head head = assemble(chan, avail, p, descs);
+	int linear = lrp_linear(chan, avail, p, descs);
+	enum head head = !linear ? HEAD_GOOD : linear > 0 ? HEAD_GONE : HEAD_INCOMPLETE;
 
 	return head == HEAD_GONE ? drop(chan, LRP_DROPPED(LRP_DROP_MEMORY), *descs) : head;
-}
-
-int lrp_linear(struct lrp_chan *chan, uint32_t avail, struct lrp_packet *p, uint32_t *descs)
-{
-	switch (assemble(chan, avail, p, descs)) {
-	case HEAD_GOOD:
-		return 0;
-	case HEAD_GONE:
-		return LRP_DROPPED(LRP_DROP_MEMORY);
-	default:
-		return -EAGAIN;
-	}
 }
 
 /* Verifies the packet at the head of a channel. */

@@ -4,7 +4,8 @@
 
 #include "../base/clock.h"
 #include "../drive/drive.h"
-#include "../sock/socket.h"
+#include "../sock/kind.h"
+#include "dgram.h"
 
 #define BATCH 64u /* packets per hold of the lock */
 
@@ -47,6 +48,30 @@ static void eager_drain(struct lrp_view *l)
 		lrp_wait_signal(l);
 }
 
+const enum lrp_kind_number lrp_dgram_kind = LRP_KIND_DGRAM;
+
+static const struct lrp_kind kind = {
+	.init = lrp_dgram_init,
+	.wake = lrp_wait_ring,
+	.leave = lrp_dgram_leave,
+	.end = lrp_dgram_end,
+	.recover = lrp_dgram_recover,
+	.bound = lrp_sock_publish,
+	.connect = lrp_dgram_connect,
+	.shutdown = lrp_dgram_shutdown,
+	.name = lrp_dgram_name,
+	.ioctl = lrp_dgram_ioctl,
+	.setsockopt = lrp_dgram_setsockopt,
+	.getsockopt = lrp_dgram_getsockopt,
+	.receive = lrp_dgram_receive,
+	.receive_many = lrp_dgram_receive_many,
+	.send = lrp_dgram_send,
+	.send_many = lrp_dgram_send_many,
+	.zc_receive = lrp_dgram_zc_receive,
+	.zc_return = lrp_dgram_zc_return,
+	.stats = lrp_dgram_stats,
+};
+
 static __attribute__((constructor)) void dgram_register(void)
 {
 	static const struct lrp_drive_ops drive = {
@@ -54,10 +79,6 @@ static __attribute__((constructor)) void dgram_register(void)
 		.discard = lrp_endpoint_discard,
 	};
 
+	lrp_kind_register(LRP_KIND_DGRAM, &kind);
 	lrp_drive_register(&drive);
-}
-
-/* The linker takes this file with whatever calls it. */
-void lrp_dgram_linked(void)
-{
 }

@@ -13,7 +13,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "../sock/socket.h"
+#include "dgram.h"
 
 /* The interface that the kernel takes when the application named none: the route's. */
 static uint32_t route_ifindex(int family, const void *group, size_t len)

@@ -20,7 +20,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "../stream/stream.h"
+#include "dgram.h"
 
 #ifndef SO_TIMESTAMP_NEW
 #define SO_TIMESTAMP_NEW   63
@@ -368,8 +368,8 @@ static bool timestamping_known(const void *value, socklen_t len)
 	return !(v & ~(SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE));
 }
 
-static int set_option(struct lrp_view *l, int fd, int level, int name, const void *value,
-		      socklen_t len)
+int lrp_dgram_setsockopt(struct lrp_view *l, int fd, int level, int name, const void *value,
+			 socklen_t len)
 {
 	const struct option *o = find(level, name);
 
@@ -395,32 +395,10 @@ void lrp_options_init(struct lrp_sock *s, int fd)
 {
 	if (s->domain == AF_INET6)
 		s->v6only = get_int(fd, SOL_IPV6, IPV6_V6ONLY, 0) != 0;
-	/* A connection asks when it opens. */
-	if (s->is_stream)
-		return;
 	s->limit = lrp_limit_of_rcvbuf(get_int(fd, SOL_SOCKET, SO_RCVBUF, 212992));
 	s->pmtu4 = (uint8_t)get_int(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_WANT);
 	if (s->domain == AF_INET6)
 		s->pmtu6 = (uint8_t)get_int(fd, SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_WANT);
-}
-
-/* ---- calls ------------------------------------------------------------------ */
-
-LRP_API int lrp_setsockopt(int fd, int level, int name, const void *value, socklen_t len)
-{
-	LRP_CALL;
-	struct lrp_view *l;
-	int error = lrp_setup_lock(fd, &l);
-
-	if (!error) {
-		error = lrp_is_stream(l) ? lrp_stream_setsockopt(l, fd, level, name, value, len)
-					 : set_option(l, fd, level, name, value, len);
-		lrp_setup_unlock(l);
-	}
-	if (!error)
-		return 0;
-	errno = -error;
-	return -1;
 }
 
 /* The pending error: ours if there is one, else the shadow's. */
@@ -440,30 +418,21 @@ static int get_error(struct lrp_view *l, int fd, void *value, socklen_t *len)
 	return 0;
 }
 
-LRP_API int lrp_getsockopt(int fd, int level, int name, void *value, socklen_t *len)
+int lrp_dgram_getsockopt(struct lrp_view *l, int fd, int level, int name, void *value,
+			 socklen_t *len)
 {
-	LRP_CALL;
-	struct lrp_view *l = lrp_view_of(fd);
 	const struct option *o = find(level, name);
-	int error = 0;
 
-	if (!l)
-		error = -EBADF;
-	else if (lrp_is_stream(l))
-		error = lrp_stream_getsockopt(l, fd, level, name, value, len);
-	else if (level == SOL_SOCKET && name == SO_ERROR)
-		error = get_error(l, fd, value, len);
-	else if (!o)
-		error = -ENOPROTOOPT;
-	else if (o->way == REFUSE)
-		error = -EOPNOTSUPP;
-	else if (getsockopt(fd, level, name, value, len))
-		error = -errno;
-	else if (((level == SOL_IP && name == IP_MTU) || (level == SOL_IPV6 && name == IPV6_MTU)) &&
-		 l->sock->path_mtu && *len == sizeof(int) && *(uint32_t *)value > l->sock->path_mtu)
+	if (level == SOL_SOCKET && name == SO_ERROR)
+		return get_error(l, fd, value, len);
+	if (!o)
+		return -ENOPROTOOPT;
+	if (o->way == REFUSE)
+		return -EOPNOTSUPP;
+	if (getsockopt(fd, level, name, value, len))
+		return -errno;
+	if (((level == SOL_IP && name == IP_MTU) || (level == SOL_IPV6 && name == IPV6_MTU)) &&
+	    l->sock->path_mtu && *len == sizeof(int) && *(uint32_t *)value > l->sock->path_mtu)
 		memcpy(value, &l->sock->path_mtu, sizeof(int));
-	if (!error)
-		return 0;
-	errno = -error;
-	return -1;
+	return 0;
 }

@@ -9,7 +9,7 @@
  */
 #include <string.h>
 
-#include "../sock/socket.h"
+#include "dgram.h"
 
 #define FRAME_BYTES    2048u /* room per datagram of the limit */
 #define SIZE_MIN       (256u * 1024u)

@@ -12,19 +12,9 @@
 
 #include "../base/clock.h"
 #include "../drive/drive.h"
-#include "../stream/stream.h"
+#include "dgram.h"
 
 #define SHADOW_EVERY 64u
-
-bool lrp_nonblocking(int fd, int flags)
-{
-	int fl;
-
-	if (flags & MSG_DONTWAIT)
-		return true;
-	fl = fcntl(fd, F_GETFL);
-	return fl >= 0 && fl & O_NONBLOCK;
-}
 
 static ssize_t from_shadow(struct lrp_view *l, int fd, struct msghdr *msg, int flags)
 {
@@ -180,13 +170,11 @@ static int receive_some(struct lrp_view *l, int fd, struct mmsghdr *msgs, unsign
 	}
 }
 
-ssize_t lrp_receive(struct lrp_view *l, int fd, struct msghdr *msg, int flags)
+ssize_t lrp_dgram_receive(struct lrp_view *l, int fd, struct msghdr *msg, int flags)
 {
 	struct mmsghdr one;
 	int n;
 
-	if (lrp_unlikely(lrp_is_stream(l)))
-		return lrp_stream_receive(l, fd, msg, flags);
 	if (lrp_unlikely(flags & MSG_ERRQUEUE))
 		return lrp_error_receive(l, fd, msg, flags);
 	one.msg_hdr = *msg;
@@ -199,132 +187,14 @@ ssize_t lrp_receive(struct lrp_view *l, int fd, struct msghdr *msg, int flags)
 	return (ssize_t)one.msg_len;
 }
 
-/* ---- calls -------------------------------------------------------------- */
-
-static inline ssize_t result(ssize_t n)
+int lrp_dgram_receive_many(struct lrp_view *l, int fd, struct mmsghdr *msgs, unsigned int count,
+			   int flags, bool more)
 {
-	if (lrp_likely(n >= 0))
-		return n;
-	errno = (int)-n;
-	return -1;
-}
+	ssize_t len;
 
-LRP_API ssize_t lrp_recvmsg(int fd, struct msghdr *msg, int flags)
-{
-	LRP_CALL_POINT;
-	struct lrp_view *l = lrp_view_of(fd);
-
-	return result(l ? lrp_receive(l, fd, msg, flags) : -EBADF);
-}
-
-LRP_API ssize_t lrp_recvfrom(int fd, void *buf, size_t len, int flags, struct sockaddr *addr,
-			     socklen_t *addrlen)
-{
-	LRP_CALL_POINT;
-	struct lrp_view *l = lrp_view_of(fd);
-	struct iovec iov = {.iov_base = buf, .iov_len = len};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	ssize_t n;
-
-	if (lrp_unlikely(!l))
-		return result(-EBADF);
-	if (addr) {
-		if ((int)*addrlen < 0)
-			return result(-EINVAL);
-		msg.msg_name = addr;
-		msg.msg_namelen = *addrlen;
-	}
-	n = lrp_receive(l, fd, &msg, flags);
-	if (addr && n >= 0)
-		*addrlen = msg.msg_namelen;
-	return result(n);
-}
-
-LRP_API ssize_t lrp_recv(int fd, void *buf, size_t len, int flags)
-{
-	return lrp_recvfrom(fd, buf, len, flags, NULL, NULL);
-}
-
-LRP_API ssize_t lrp_read(int fd, void *buf, size_t len)
-{
-	return lrp_recvfrom(fd, buf, len, 0, NULL, NULL);
-}
-
-LRP_API ssize_t lrp_readv(int fd, const struct iovec *iov, int count)
-{
-	struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
-
-	if (count < 0 || count > 1024) {
-		errno = EINVAL;
-		return -1;
-	}
-	return lrp_recvmsg(fd, &msg, 0);
-}
-
-/*
- * As Linux has it: the timeout is looked at after each datagram and not while
- * waiting for one, and is updated to what is left of it; an error after the first
- * datagram is kept for the next call.
- */
-LRP_API int lrp_recvmmsg(int fd, struct mmsghdr *msgs, unsigned int count, int flags,
-			 struct timespec *timeout)
-{
-	LRP_CALL_POINT;
-	struct lrp_view *l = lrp_view_of(fd);
-	uint64_t end = 0, now;
-	unsigned int done = 0;
-	int n = 0;
-
-	if (!l)
-		return (int)result(-EBADF);
-	if (timeout) {
-		if (timeout->tv_sec < 0 || timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000)
-			return (int)result(-EINVAL);
-		end = lrp_now_ns() + (uint64_t)timeout->tv_sec * LRP_NS_PER_S +
-		      (uint64_t)timeout->tv_nsec;
-	}
-	if (count > 1024)
-		count = 1024;
-	while (done < count) {
-		/* A timeout is looked at after each. */
-		unsigned int want = timeout ? 1 : count - done;
-
-		if (lrp_is_stream(l)) {
-			ssize_t len = lrp_stream_receive(l, fd, &msgs[done].msg_hdr,
-							 flags & ~MSG_WAITFORONE);
-
-			msgs[done].msg_len = (unsigned int)len;
-			n = len < 0 ? (int)len : 1;
-		} else if (flags & MSG_ERRQUEUE) {
-			ssize_t len = lrp_error_receive(l, fd, &msgs[done].msg_hdr, flags);
-
-			msgs[done].msg_len = (unsigned int)len;
-			n = len < 0 ? (int)len : 1;
-		} else {
-			n = receive_some(l, fd, msgs + done, want, flags & ~MSG_WAITFORONE,
-					 done && flags & MSG_DONTWAIT);
-		}
-		if (n < 0)
-			break;
-		done += (unsigned int)n;
-		if (flags & MSG_WAITFORONE)
-			flags |= MSG_DONTWAIT;
-		if (timeout) {
-			now = lrp_now_ns();
-			timeout->tv_sec = now < end ? (time_t)((end - now) / LRP_NS_PER_S) : 0;
-			timeout->tv_nsec = now < end ? (long)((end - now) % LRP_NS_PER_S) : 0;
-			if (now >= end)
-				break;
-		}
-		if (atomic_load_explicit(&l->sock->state, memory_order_relaxed) &
-			    LRP_SOCK_SHUT_RD &&
-		    !msgs[done - 1].msg_len)
-			break;
-	}
-	if (done) {
-		if (n < 0 && n != -EAGAIN && n != -EINTR && n != -EBADF)
-			atomic_store(&l->sock->error, -n);
-		return (int)done;
-	}
-	return (int)result(n);
+	if (lrp_likely(!(flags & MSG_ERRQUEUE)))
+		return receive_some(l, fd, msgs, count, flags, more);
+	len = lrp_error_receive(l, fd, &msgs[0].msg_hdr, flags);
+	msgs[0].msg_len = (unsigned int)len;
+	return len < 0 ? (int)len : 1;
 }

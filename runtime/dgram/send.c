@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 #include "../tx/tx.h"
-#include "../stream/stream.h"
+#include "dgram.h"
 
 #define DESTS 64u /* destinations that a thread remembers, a power of two */
 #define BATCH 32u
@@ -138,6 +138,26 @@ static inline bool direct(const struct lrp_sock *s, int flags)
 	       s->published && lrp_tx_ready();
 }
 
+/* Setup lock held or not: the first call that needs a port gives the socket one. */
+static int autobind(int fd)
+{
+	struct lrp_view *locked;
+	int error;
+
+	error = lrp_setup_lock(fd, &locked);
+	if (error)
+		return error;
+	if (!locked->sock->bound) {
+		error = lrp_bind_any(fd, locked->sock->domain);
+		if (error == -EINVAL)
+			error = 0;
+		if (!error)
+			lrp_sock_publish(locked, fd);
+	}
+	lrp_setup_unlock(locked);
+	return error;
+}
+
 /* What must be said before anything is sent. */
 static int prepare(struct lrp_view *l, int fd)
 {
@@ -145,7 +165,7 @@ static int prepare(struct lrp_view *l, int fd)
 	int error;
 
 	if (lrp_unlikely(!s->bound)) {
-		error = lrp_sock_autobind(fd);
+		error = autobind(fd);
 		if (error)
 			return error;
 	}
@@ -182,13 +202,11 @@ static int send_direct(struct lrp_view *l, int fd, const struct msghdr *msg, int
 	return n;
 }
 
-static ssize_t send_one(struct lrp_view *l, int fd, const struct msghdr *msg, int flags)
+ssize_t lrp_dgram_send(struct lrp_view *l, int fd, const struct msghdr *msg, int flags)
 {
 	ssize_t n;
 	size_t i;
 
-	if (lrp_unlikely(lrp_is_stream(l)))
-		return lrp_stream_send(l, fd, msg, flags);
 	n = prepare(l, fd);
 	if (lrp_unlikely(n))
 		return n;
@@ -206,58 +224,6 @@ static ssize_t send_one(struct lrp_view *l, int fd, const struct msghdr *msg, in
 	/* The parts of one datagram stay together, in the shadow. */
 	l->sock->corked = n >= 0 && flags & MSG_MORE;
 	return n < 0 ? -errno : n;
-}
-
-static inline ssize_t result(ssize_t n)
-{
-	if (lrp_likely(n >= 0))
-		return n;
-	errno = (int)-n;
-	return -1;
-}
-
-LRP_API ssize_t lrp_sendmsg(int fd, const struct msghdr *msg, int flags)
-{
-	LRP_CALL_POINT;
-	struct lrp_view *l = lrp_view_of(fd);
-
-	return result(l ? send_one(l, fd, msg, flags) : -EBADF);
-}
-
-LRP_API ssize_t lrp_sendto(int fd, const void *buf, size_t len, int flags,
-			   const struct sockaddr *addr, socklen_t addrlen)
-{
-	LRP_CALL_POINT;
-	struct lrp_view *l = lrp_view_of(fd);
-	struct iovec iov = {.iov_base = (void *)buf, .iov_len = len};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (addr) {
-		msg.msg_name = (void *)addr;
-		msg.msg_namelen = addrlen;
-	}
-	return result(l ? send_one(l, fd, &msg, flags) : -EBADF);
-}
-
-LRP_API ssize_t lrp_send(int fd, const void *buf, size_t len, int flags)
-{
-	return lrp_sendto(fd, buf, len, flags, NULL, 0);
-}
-
-LRP_API ssize_t lrp_write(int fd, const void *buf, size_t len)
-{
-	return lrp_sendto(fd, buf, len, 0, NULL, 0);
-}
-
-LRP_API ssize_t lrp_writev(int fd, const struct iovec *iov, int count)
-{
-	struct msghdr msg = {.msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)count};
-
-	if (count < 0 || count > 1024) {
-		errno = EINVAL;
-		return -1;
-	}
-	return lrp_sendmsg(fd, &msg, 0);
 }
 
 /* As many of msgs[0..count) as go directly, in one go. 0: the first is the shadow's; -errno. */
@@ -284,31 +250,25 @@ static int send_batch(struct lrp_view *l, int fd, struct mmsghdr *msgs, unsigned
 	return sent;
 }
 
-LRP_API int lrp_sendmmsg(int fd, struct mmsghdr *msgs, unsigned int count, int flags)
+int lrp_dgram_send_many(struct lrp_view *l, int fd, struct mmsghdr *msgs, unsigned int count,
+			int flags)
 {
-	LRP_CALL_POINT;
-	struct lrp_view *l = lrp_view_of(fd);
 	unsigned int done = 0;
-	ssize_t n;
+	ssize_t n = prepare(l, fd);
 	int sent;
 
-	if (!l)
-		return (int)result(-EBADF);
-	if (count > 1024)
-		count = 1024;
-	n = lrp_is_stream(l) ? 0 : prepare(l, fd);
 	if (n)
-		return (int)result(n);
+		return (int)n;
 	while (done < count) {
-		sent = lrp_is_stream(l) ? 0 : send_batch(l, fd, msgs + done, count - done, flags);
+		sent = send_batch(l, fd, msgs + done, count - done, flags);
 		if (sent > 0) {
 			done += (unsigned int)sent;
 			continue;
 		}
-		n = send_one(l, fd, &msgs[done].msg_hdr, flags);
+		n = lrp_dgram_send(l, fd, &msgs[done].msg_hdr, flags);
 		if (n < 0)
 			break;
 		msgs[done++].msg_len = (unsigned int)n;
 	}
-	return done ? (int)done : (int)result(n);
+	return done ? (int)done : (int)n;
 }

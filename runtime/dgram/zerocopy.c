@@ -10,7 +10,7 @@
 
 #include "../base/clock.h"
 #include "../drive/drive.h"
-#include "../stream/stream.h"
+#include "dgram.h"
 
 #define COOKIE_COPY	  (1ull << 63)
 #define COOKIE_POOL_SHIFT 48
@@ -127,22 +127,17 @@ static int attempt(struct lrp_view *l, int fd, struct lrp_zc *dgrams, unsigned i
 	return error ? -error : -EAGAIN;
 }
 
-LRP_API int lrp_zc_recv(int fd, struct lrp_zc *dgrams, unsigned int count, int flags)
+int lrp_dgram_zc_receive(struct lrp_view *l, int fd, struct lrp_zc *dgrams, unsigned int count,
+			 int flags)
 {
-	LRP_CALL_POINT;
-	struct lrp_view *l = lrp_view_of(fd);
-	int n = !l ? -EBADF : 0;
 	int64_t timeo;
 	uint64_t deadline = 0;
+	int n;
 
-	if (!n && (lrp_is_stream(l) || flags & ~MSG_DONTWAIT))
-		n = -EOPNOTSUPP;
-	if (!n && !count)
-		n = -EINVAL;
-	if (n) {
-		errno = -n;
-		return -1;
-	}
+	if (flags & ~MSG_DONTWAIT)
+		return -EOPNOTSUPP;
+	if (!count)
+		return -EINVAL;
 	timeo = atomic_load(&l->sock->rcvtimeo_ns);
 	if (timeo)
 		deadline = lrp_now_ns() + (uint64_t)timeo;
@@ -168,10 +163,7 @@ LRP_API int lrp_zc_recv(int fd, struct lrp_zc *dgrams, unsigned int count, int f
 		if (n && !(n == -EINTR && !timeo && lrp_signals_restart()))
 			break;
 	}
-	if (n > 0)
-		return n;
-	errno = -n;
-	return -1;
+	return n;
 }
 
 /* setup held: channels do not change. */
@@ -189,17 +181,11 @@ static int give_back(struct lrp_sock *s, uint64_t cookie)
 	return error;
 }
 
-LRP_API int lrp_zc_return(int fd, struct lrp_zc *dgrams, unsigned int count)
+int lrp_dgram_zc_return(struct lrp_view *l, struct lrp_zc *dgrams, unsigned int count)
 {
-	LRP_CALL;
-	struct lrp_view *l;
-	int error = lrp_setup_lock(fd, &l), e;
 	unsigned int i;
+	int error = 0, e;
 
-	if (error) {
-		errno = -error;
-		return -1;
-	}
 	for (i = 0; i < count; i++) {
 		uint64_t cookie = dgrams[i].cookie;
 		struct copy *copy = (void *)(uintptr_t)(cookie & ~COOKIE_COPY);
@@ -218,9 +204,5 @@ LRP_API int lrp_zc_return(int fd, struct lrp_zc *dgrams, unsigned int count)
 		if (e)
 			error = e;
 	}
-	lrp_setup_unlock(l);
-	if (!error)
-		return 0;
-	errno = -error;
-	return -1;
+	return error;
 }

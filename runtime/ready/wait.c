@@ -21,7 +21,7 @@
 #include "../base/fd.h"
 #include "../drive/drive.h"
 #include "../tx/hold.h"
-#include "../sock/socket.h"
+#include "../dgram/dgram.h"
 
 #define FRAGMENT_LOOK_NS (5 * LRP_NS_PER_MS)
 

@@ -62,6 +62,8 @@ enum lrp_rx_option {
 	LRP_RX_NEW_TIMESTAMP = 1 << 12, /* 64-bit layout was asked for by its own option name */
 };
 
+enum lrp_kind_number { LRP_KIND_DGRAM, LRP_KIND_STREAM, LRP_KINDS };
+
 enum lrp_sock_state {
 	LRP_SOCK_CLOSED = 1 << 0, /* last descriptor of the last process is gone */
 	LRP_SOCK_REAPED = 1 << 1, /* its channels too */
@@ -119,7 +121,6 @@ struct lrp_stream {
 	struct lrp_conn *conn;
 	bool told;    /* connect() has reported the outcome */
 	uint64_t set; /* options that were set, by index: accepted sockets inherit them */
-	bool touched; /* the shadow differs from a new one, or others have it: shadow.c */
 	_Atomic int64_t sndtimeo_ns;
 };
 
@@ -177,7 +178,8 @@ struct lrp_sock {
 	_Atomic int64_t rcvtimeo_ns;	/* 0: none */
 	uint32_t members;
 	struct lrp_member member[LRP_MEMBERS_MAX];
-	bool is_stream;
+	uint8_t kind; /* enum lrp_kind_number */
+	bool touched; /* the shadow differs from a new one, or others have it: stream/shadow.c */
 	struct lrp_holder holder; /* if so: who made it, and who got it by fork */
 	struct lrp_stream stream; /* and then most of the others are not used */
 	struct lrp_sock *next_free;
@@ -219,11 +221,6 @@ struct lrp_from {
 	uint64_t time_ns; /* CLOCK_REALTIME of its processing, 0: now */
 };
 
-static inline bool lrp_is_stream(const struct lrp_view *l)
-{
-	return l->sock->is_stream;
-}
-
 /* ---- table.c ------------------------------------------------------------ */
 
 #define LRP_FDS (1u << 20)
@@ -259,7 +256,7 @@ int lrp_table_find(bool (*is)(const struct lrp_view *l, const void *arg), const 
  * No lock. */
 void lrp_sock_each(void (*f)(struct lrp_sock *s, void *arg), void *arg);
 
-/* ---- socket.c ----------------------------------------------------------- */
+/* ---- life.c, bind.c, linear.c ----------------------------------------------------------- */
 
 /* What a call returns that failed with -errno. */
 static inline int lrp_fail(int error)
@@ -268,23 +265,58 @@ static inline int lrp_fail(int error)
 	return -1;
 }
 
-struct lrp_sock *lrp_sock_new(int fd, int domain, bool is_stream);
+struct lrp_sock *lrp_sock_new(int fd, int domain, enum lrp_kind_number kind);
 /* As bind(2), but a port that the kernel is to choose is bound by its number
  * [bind.c]. 0 or -errno. */
 int lrp_bind_port(int fd, const struct sockaddr *addr, socklen_t len);
 /* The same to the wildcard address, if the socket has no port yet. */
 int lrp_bind_any(int fd, int domain);
-int lrp_sock_autobind(int fd);
 /* 0 or -EBADF: takes the setup lock of the socket that fd is. */
 int lrp_setup_lock(int fd, struct lrp_view **local);
 void lrp_setup_unlock(struct lrp_view *l);
 
-/* ---- close.c ------------------------------------------------------------ */
-
+/* Makes what an API call finds on the descriptor nobody's; as lrp_close(), but -errno. */
+int lrp_sock_close(int fd);
 void lrp_sock_leave(struct lrp_view *l);
 void lrp_sock_reap(struct lrp_sock *s);
+void lrp_sock_recover(struct lrp_sock *s); /* the holder of rx was killed while he held it */
 /* What was closed in signal handlers, up to now. */
 void lrp_close_deferred(void);
+/* MSG_DONTWAIT, or the shadow's O_NONBLOCK. */
+bool lrp_nonblocking(int fd, int flags);
+extern const struct lrp_allocator lrp_arena_allocator;
+/* A packet in several descriptors, copied together into memory of the thread. 0, a drop reason as
+ * lrp_ip_input() has it, or -EAGAIN: the rest is published with the next flush. */
+int lrp_linear(struct lrp_chan *chan, uint32_t avail, struct lrp_packet *p, uint32_t *descs);
+
+/* True if this process has the mappings of the socket's channels. */
+static inline bool lrp_view_mapped(const struct lrp_view *l)
+{
+	return l->serial == atomic_load_explicit(&l->sock->serial, memory_order_relaxed);
+}
+
+/* rx. Afterwards the descriptor may have been closed: check with lrp_view_of(fd) == l. */
+static inline void lrp_rx_lock(struct lrp_sock *s)
+{
+	if (lrp_unlikely(lrp_lock(&s->rx)))
+		lrp_sock_recover(s);
+}
+
+static inline void lrp_rx_unlock(struct lrp_sock *s)
+{
+	lrp_unlock(&s->rx);
+	/* Whoever closed the last descriptor while we were inside left the rest to us. */
+	if (lrp_unlikely(atomic_load_explicit(&s->state, memory_order_seq_cst) & LRP_SOCK_CLOSED))
+		lrp_sock_reap(s);
+}
+
+/* The pending error, positive, and clears it. */
+static inline int lrp_error_take(struct lrp_sock *s)
+{
+	if (lrp_likely(!atomic_load_explicit(&s->error, memory_order_relaxed)))
+		return 0;
+	return atomic_exchange(&s->error, 0);
+}
 
 /* ---- secret.c --------------------------------------------------------------- */
 
@@ -308,95 +340,6 @@ void lrp_holder_free(struct lrp_sock *s);
 /* When it started, in ticks since boot; 0: it is dead, 1: nobody can tell (no /proc). */
 uint64_t lrp_holder_started(pid_t pid);
 uint64_t lrp_holder_start(void); /* the calling one */
-
-/* ---- channels.c --------------------------------------------------------- */
-
-extern const struct lrp_allocator lrp_arena_allocator;
-
-/* After the shadow was bound or connected, or its memberships changed: reads its addresses, takes
- * an endpoint if there is none, publishes. Setup lock held. */
-void lrp_sock_publish(struct lrp_view *l, int fd);
-uint32_t lrp_cpus(void); /* that this machine can have: XDP may exceed a limit by one frame each */
-/* Changes the ceiling to s->limit, by a new ring if need be. Setup lock held. */
-void lrp_sock_resize(struct lrp_view *l, int fd);
-/* Closes an endpoint and frees what is beside its channels. */
-void lrp_endpoint_discard(struct lrp_endpoint *ep, struct lrp_rxq *q);
-/* The same of one that nobody receives from any more, but that the helper may still read. */
-void lrp_endpoint_retire(struct lrp_endpoint *ep, struct lrp_rxq *q, bool helper_is_out);
-void lrp_sock_recover(struct lrp_sock *s);
-/* What needs no doing per packet: channels of new pools, the old ring of a resize. */
-void lrp_sock_tick(struct lrp_view *l, int fd);
-void lrp_sock_user_flags(struct lrp_sock *s, uint32_t set, uint32_t clear);
-/* Tells XDP whether the socket is shut down for reading, or connected. */
-void lrp_sock_flags_sync(struct lrp_sock *s);
-
-/* True if this process has the mappings of the socket's channels. */
-static inline bool lrp_view_mapped(const struct lrp_view *l)
-{
-	return l->serial == atomic_load_explicit(&l->sock->serial, memory_order_relaxed);
-}
-
-/* rx. Afterwards the descriptor may have been closed: check with lrp_view_of(fd) == l. */
-static inline void lrp_rx_lock(struct lrp_sock *s)
-{
-	if (lrp_unlikely(lrp_lock(&s->rx)))
-		lrp_sock_recover(s);
-}
-
-static inline void lrp_rx_unlock(struct lrp_sock *s)
-{
-	lrp_unlock(&s->rx);
-	/* Whoever closed the last descriptor while we were inside left the rest to us. */
-	if (lrp_unlikely(atomic_load_explicit(&s->state, memory_order_seq_cst) & LRP_SOCK_CLOSED))
-		lrp_sock_reap(s);
-}
-
-/* ---- input.c ------------------------------------------------------------ */
-
-/* rx held. The next datagram of the channels or the ready queue, verified and this socket's;
- * false: none is there. The packet stays where it is until lrp_input_take(). */
-bool lrp_input_next(struct lrp_view *l, struct lrp_packet *p, struct lrp_from *from,
-		    enum lrp_context context);
-void lrp_input_take(struct lrp_sock *s, const struct lrp_from *from);
-/* Returns all taken frames: before the caller may sleep elsewhere. */
-void lrp_input_return(struct lrp_view *l);
-/* A packet in several descriptors, copied together into memory of the thread. 0, a drop reason as
- * lrp_ip_input() has it, or -EAGAIN: the rest is published with the next flush. */
-int lrp_linear(struct lrp_chan *chan, uint32_t avail, struct lrp_packet *p, uint32_t *descs);
-/* True if there is something to look at; processes nothing. */
-bool lrp_input_pending(struct lrp_view *l);
-/* The ring that a larger one replaced still holds something. */
-bool lrp_old_pending(const struct lrp_view *l);
-
-/* ---- ready.c ------------------------------------------------------------ */
-
-/* Datagrams that have been processed and wait for their receiver, copied. rx held. */
-int lrp_ready_push(struct lrp_sock *s, const struct lrp_packet *p, uint32_t ifindex,
-		   uint64_t time_ns);
-bool lrp_ready_peek(struct lrp_sock *s, struct lrp_packet *p, struct lrp_from *from);
-void lrp_ready_pop(struct lrp_sock *s);
-void lrp_ready_free(struct lrp_sock *s);
-bool lrp_ready_empty(const struct lrp_sock *s);
-
-/* ---- fragments.c -------------------------------------------------------- */
-
-/* rx held. A fragment came; whole datagrams go to the ready queue. Returns a drop reason as
- * lrp_ip_input() does, or 0. */
-int lrp_fragment_input(struct lrp_sock *s, const struct lrp_packet *p, const struct lrp_chan *chan);
-/* Looks for fragments that came before their first. */
-void lrp_fragment_collect(struct lrp_sock *s);
-void lrp_fragment_free(struct lrp_sock *s);
-
-/* ---- cmsg.c ------------------------------------------------------------- */
-
-/* Copies a datagram out as recvmsg() does. Returns what recvmsg() returns. */
-ssize_t lrp_deliver(struct lrp_view *l, const struct lrp_packet *p, const struct lrp_from *from,
-		    struct msghdr *msg, int flags);
-void lrp_cmsg_put(struct msghdr *msg, size_t *used, int level, int type, const void *data,
-		  size_t len);
-/* The sender's address as the socket's domain has it; returns its length. */
-socklen_t lrp_peer_name(const struct lrp_sock *s, const struct lrp_packet *p, uint32_t ifindex,
-			struct sockaddr_storage *name);
 
 /* ---- wait.c ------------------------------------------------------------- */
 
@@ -422,45 +365,5 @@ void lrp_wait_signal(struct lrp_view *l);
  */
 bool lrp_signals_restart(void);
 bool lrp_signals_none(void);
-
-/* ---- error.c ------------------------------------------------------------ */
-
-int lrp_icmp_received(struct lrp_sock *s, const struct lrp_packet *p, const struct lrp_chan *chan);
-/* Looks at what is in the rings for ICMP errors without receiving; takes no lock if they are empty. */
-void lrp_error_scan(struct lrp_view *l);
-/* The pending error, positive, and clears it. */
-static inline int lrp_error_take(struct lrp_sock *s)
-{
-	if (lrp_likely(!atomic_load_explicit(&s->error, memory_order_relaxed)))
-		return 0;
-	return atomic_exchange(&s->error, 0);
-}
-ssize_t lrp_error_receive(struct lrp_view *l, int fd, struct msghdr *msg, int flags);
-bool lrp_error_queued(const struct lrp_sock *s);
-/* Takes over what the shadow's error queue has, so that its EPOLLERR ends. */
-void lrp_error_adopt(struct lrp_view *l, int fd);
-void lrp_error_free(struct lrp_sock *s);
-
-/* ---- multicast.c -------------------------------------------------------- */
-
-/* Membership options: sets them on the shadow and publishes the group. -errno. */
-int lrp_multicast_set(struct lrp_view *l, int fd, int level, int name, const void *value,
-		      socklen_t len);
-uint32_t lrp_multicast_requests(const struct lrp_sock *s, struct lrp_membership_request *requests);
-
-/* ---- options.c ---------------------------------------------------------- */
-
-/* Reads what the shadow has from the start: SO_RCVBUF, TTL, ... */
-void lrp_options_init(struct lrp_sock *s, int fd);
-uint32_t lrp_limit_of_rcvbuf(int rcvbuf);
-
-/* ---- kind.c ------------------------------------------------------------- */
-
-void lrp_dgram_linked(void);
-
-/* ---- receive.c ---------------------------------------------------------- */
-
-ssize_t lrp_receive(struct lrp_view *l, int fd, struct msghdr *msg, int flags);
-bool lrp_nonblocking(int fd, int flags);
 
 #endif

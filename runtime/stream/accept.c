@@ -312,14 +312,12 @@ static void start(struct lrp_view *l, int fd, uint32_t backlog)
 	lrp_spare_fill(backlog < SPARES ? backlog + 1 : SPARES);
 }
 
-static int listen_on(struct lrp_view *l, int fd, int backlog)
+int lrp_stream_listen(struct lrp_view *l, int fd, int backlog)
 {
 	struct lrp_stream *stream = &l->sock->stream;
 	int most = lrp_stream_somaxconn();
 	uint32_t queue = (uint32_t)(backlog < 0 || backlog > most ? most : backlog);
 
-	if (!lrp_is_stream(l))
-		return -EOPNOTSUPP;
 	if (atomic_load(&stream->mode) == LRP_STREAM_CONNECTION)
 		return -EINVAL;
 	/* listen() binds what this cannot. */
@@ -336,22 +334,6 @@ static int listen_on(struct lrp_view *l, int fd, int backlog)
 	return 0;
 }
 
-LRP_API int lrp_listen(int fd, int backlog)
-{
-	LRP_CALL;
-	struct lrp_view *l;
-	int error = lrp_setup_lock(fd, &l);
-
-	if (!error) {
-		error = listen_on(l, fd, backlog);
-		lrp_setup_unlock(l);
-	}
-	if (!error)
-		return 0;
-	errno = -error;
-	return -1;
-}
-
 /* ---- accept() ----------------------------------------------------------------- */
 
 /* A descriptor for what is accepted, and its socket. */
@@ -362,7 +344,7 @@ static int socket_for(struct lrp_view *listener, int listener_fd, int fd, bool k
 	int error;
 
 	lrp_inside++;
-	s = lrp_sock_new(fd, listener->sock->domain, true);
+	s = lrp_sock_new(fd, listener->sock->domain, LRP_KIND_STREAM);
 	error = s ? lrp_table_add(fd, s, l) : -ENOMEM;
 	lrp_inside--;
 	if (error) {
@@ -478,7 +460,7 @@ static int accept_ours(struct lrp_view *l, int fd, int flags, struct peer *from)
 			lrp_stream_settle(n);
 		return n;
 	}
-	lrp_close(n);
+	(void)lrp_sock_close(n);
 	return error;
 }
 
@@ -557,35 +539,15 @@ static int accept_any(struct lrp_view *l, int fd, int flags, struct peer *from)
 	}
 }
 
-LRP_API int lrp_accept4(int fd, struct sockaddr *addr, socklen_t *addrlen, int flags)
+int lrp_stream_accept(struct lrp_view *l, int fd, int flags, struct sockaddr_storage *addr,
+		      socklen_t *len)
 {
-	LRP_CALL_POINT;
 	struct peer from = {.len = sizeof(from.addr)};
-	struct lrp_view *l = lrp_view_of(fd);
-	int n;
+	int n = accept_any(l, fd, flags, &from);
 
-	if (!l)
-		n = -EBADF;
-	else if (addr && (int)*addrlen < 0)
-		n = -EINVAL;
-	else if (flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC))
-		n = -EINVAL;
-	else if (!lrp_is_stream(l))
-		n = -EOPNOTSUPP;
-	else
-		n = accept_any(l, fd, flags, &from);
-	if (n < 0) {
-		errno = -n;
-		return -1;
-	}
-	if (addr) {
-		memcpy(addr, &from.addr, *addrlen < from.len ? *addrlen : from.len);
-		*addrlen = from.len;
+	if (n >= 0) {
+		*addr = from.addr;
+		*len = from.len;
 	}
 	return n;
-}
-
-LRP_API int lrp_accept(int fd, struct sockaddr *addr, socklen_t *addrlen)
-{
-	return lrp_accept4(fd, addr, addrlen, 0);
 }

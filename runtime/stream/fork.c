@@ -49,7 +49,7 @@ static void settle_prepare(void)
 static void touch(struct lrp_view *l, void *unused)
 {
 	(void)unused;
-	l->sock->stream.touched = true;
+	l->sock->touched = true;
 }
 
 static void sockets_prepare(void)

@@ -138,7 +138,7 @@ static void close_sock(struct lrp_sock *s, void *arg)
 	struct lrp_conn *c = stream->conn;
 	bool listener = is_listener(s);
 
-	if (!s->is_stream || listener != dead->listeners ||
+	if (s->kind != LRP_KIND_STREAM || listener != dead->listeners ||
 	    !lrp_holder_drop(s, dead->pid, dead->start) || atomic_fetch_sub(&s->procs, 1) != 1)
 		return;
 	atomic_store(&stream->mode, LRP_STREAM_KERNEL);

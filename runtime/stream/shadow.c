@@ -81,7 +81,7 @@ void lrp_shadow_keep(struct lrp_view *l, int fd)
 {
 	struct lrp_shadow *s = &l->shadow;
 
-	if (!s->listener || l->sock->stream.touched || !current(s))
+	if (!s->listener || l->sock->touched || !current(s))
 		return;
 	if (s->fd < 0)
 		s->fd = lrp_fd_aside_of(fd);

@@ -361,7 +361,7 @@ int lrp_stream_ioctl(struct lrp_view *l, int fd, unsigned long request, void *ar
 		    request != SIOCOUTQNSD && request != FIONBIO && request != FIONCLEX &&
 		    request != FIOCLEX && !(request >= SIOCGIFNAME && request <= SIOCGIFTXQLEN))
 			return -EOPNOTSUPP;
-		stream->touched |= request == FIONBIO;
+		l->sock->touched |= request == FIONBIO;
 		return ioctl(fd, request, arg) ? -errno : 0;
 	}
 	tcp = &stream->conn->tcp;

@@ -279,7 +279,17 @@ void lrp_hub_bury(struct lrp_hub *hub);
 
 /* ---- kind.c ------------------------------------------------------------------ */
 
-void lrp_stream_linked(void);
+/* For lrp_sock_new(). Who uses it gets all of the folder from the linker. */
+extern const enum lrp_kind_number lrp_stream_kind;
+
+static inline bool lrp_is_stream(const struct lrp_view *l)
+{
+	return l->sock->kind == LRP_KIND_STREAM;
+}
+
+/* ---- stats.c ----------------------------------------------------------------- */
+
+void lrp_stream_stats(struct lrp_view *l, int fd, struct lrp_stats *now);
 
 /* ---- exit.c ------------------------------------------------------------------ */
 
@@ -287,6 +297,10 @@ void lrp_stream_linked(void);
 void lrp_exit_register(void);
 
 /* ---- accept.c --------------------------------------------------------------- */
+
+int lrp_stream_listen(struct lrp_view *l, int fd, int backlog); /* setup lock held */
+int lrp_stream_accept(struct lrp_view *l, int fd, int flags, struct sockaddr_storage *addr,
+		      socklen_t *len);
 
 /* The hub is broken: the kernel's socket, which listens, too, takes over the port. Setup lock not held. */
 void lrp_listen_abandon(struct lrp_view *l, int fd);

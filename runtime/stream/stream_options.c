@@ -281,7 +281,7 @@ int lrp_stream_setsockopt(struct lrp_view *l, int fd, int level, int name, const
 	if (setsockopt(fd, level, name, value, len))
 		return -errno;
 	l->sock->stream.set |= 1ull << i;
-	l->sock->stream.touched = true;
+	l->sock->touched = true;
 	if (level == SOL_IPV6 && name == IPV6_V6ONLY)
 		l->sock->v6only = get(fd, level, name, 0) != 0;
 	if (options[i].way == OURS)
@@ -332,7 +332,7 @@ void lrp_stream_inherit(struct lrp_view *from, int from_fd, struct lrp_view *to,
 		}
 		lrp_stream_setsockopt(to, to_fd, options[i].level, options[i].name, value, len);
 	}
-	to->sock->stream.touched = false;
+	to->sock->touched = false;
 	if (!kept)
 		return;
 	atomic_store(&to->sock->rcvtimeo_ns, atomic_load(&from->sock->rcvtimeo_ns));

@@ -18,7 +18,7 @@
 
 #include <lrp/lrp.h>
 
-#include "../../runtime/sock/socket.h"
+#include "../../runtime/dgram/dgram.h"
 #include "../lib/bed.h"
 #include "../lib/check.h"
 #include "socket_harness.h"
