@@ -26,7 +26,7 @@ static void dests_start(void)
 	pthread_key_create(&dests_key, free);
 }
 
-static struct lrp_tx_dest *dest_of(const struct lrp_tx_datagram *d)
+static struct lrp_tx_dest *dest_of(const struct lrp_udp_datagram *d)
 {
 	uint32_t hash = (uint32_t)d->dport << 16 | d->sport;
 
@@ -43,7 +43,7 @@ static struct lrp_tx_dest *dest_of(const struct lrp_tx_datagram *d)
 	return &dests[hash >> 26 & (DESTS - 1)];
 }
 
-static bool set_dst4(struct lrp_tx_datagram *d, const struct lrp_sock *s, struct in_addr dst)
+static bool set_dst4(struct lrp_udp_datagram *d, const struct lrp_sock *s, struct in_addr dst)
 {
 	d->family = AF_INET;
 	d->dst.v4 = dst;
@@ -56,7 +56,7 @@ static bool set_dst4(struct lrp_tx_datagram *d, const struct lrp_sock *s, struct
 	return dst.s_addr != INADDR_ANY;
 }
 
-static bool set_dst6(struct lrp_tx_datagram *d, const struct lrp_sock *s,
+static bool set_dst6(struct lrp_udp_datagram *d, const struct lrp_sock *s,
 		     const struct in6_addr *dst)
 {
 	if (IN6_IS_ADDR_V4MAPPED(dst)) {
@@ -78,7 +78,7 @@ static bool set_dst6(struct lrp_tx_datagram *d, const struct lrp_sock *s,
 }
 
 /* Describes a message for runtime/tx. False: the shadow's, and its errors too. */
-static bool describe(const struct lrp_sock *s, const struct msghdr *msg, struct lrp_tx_datagram *d)
+static bool describe(const struct lrp_sock *s, const struct msghdr *msg, struct lrp_udp_datagram *d)
 {
 	uint64_t length = 0;
 	size_t i;
@@ -183,7 +183,7 @@ static int tx_flags(int fd, int flags)
 /* 1: sent; 0: the shadow's turn; -errno. */
 static int send_direct(struct lrp_view *l, int fd, const struct msghdr *msg, int flags)
 {
-	struct lrp_tx_datagram d;
+	struct lrp_udp_datagram d;
 	struct lrp_tx_dest *dest;
 	int n;
 
@@ -231,7 +231,7 @@ static int send_batch(struct lrp_view *l, int fd, struct mmsghdr *msgs, unsigned
 		      int flags)
 {
 	struct lrp_tx_dest *dest[BATCH];
-	struct lrp_tx_datagram d[BATCH];
+	struct lrp_udp_datagram d[BATCH];
 	unsigned int n, i;
 	int sent;
 

@@ -92,7 +92,7 @@ bool lrp_tx_epoch_followed(void)
  * Identification of datagrams that may be fragmented, `count` in a row: must not come
  * again for the same addresses while fragments are about [RFC 6864 4.3].
  */
-static uint32_t take_ids(const struct lrp_tx_datagram *d, uint32_t count)
+static uint32_t take_ids(const struct lrp_udp_datagram *d, uint32_t count)
 {
 	uint64_t words[4] = {0}, h = 0;
 
@@ -118,8 +118,8 @@ static uint32_t take_ids(const struct lrp_tx_datagram *d, uint32_t count)
 }
 
 /* The datagram with what the route adds to it. DF as the kernel's sockets set it by default. */
-static void complete(struct lrp_tx_datagram *work, const struct lrp_tx_dest *dest,
-		     const struct lrp_tx_datagram *d)
+static void complete(struct lrp_udp_datagram *work, const struct lrp_tx_dest *dest,
+		     const struct lrp_udp_datagram *d)
 {
 	*work = *d;
 	work->src = dest->src;
@@ -130,7 +130,7 @@ static void complete(struct lrp_tx_datagram *work, const struct lrp_tx_dest *des
 	work->dont_fragment = !d->no_df;
 }
 
-static uint16_t frame_id(struct lrp_tx_dest *dest, const struct lrp_tx_datagram *work,
+static uint16_t frame_id(struct lrp_tx_dest *dest, const struct lrp_udp_datagram *work,
 			 uint32_t count)
 {
 	uint16_t id = dest->id;
@@ -187,7 +187,7 @@ static void chunk_close(struct chunk *c, const struct head *head, const struct l
 	c->used = (uint32_t)((uint8_t *)first->iov_base + first->iov_len - c->bytes);
 }
 
-static uint8_t *gather(uint8_t *to, const struct lrp_tx_datagram *d)
+static uint8_t *gather(uint8_t *to, const struct lrp_udp_datagram *d)
 {
 	uint32_t left = d->length;
 
@@ -205,7 +205,7 @@ static uint8_t *gather(uint8_t *to, const struct lrp_tx_datagram *d)
  * How many of the datagrams from the first on may go as one piece: the same
  * headers, the same length, but for the last, which may be shorter.
  */
-static uint32_t run_length(struct lrp_tx_dest *const *dest, const struct lrp_tx_datagram *d,
+static uint32_t run_length(struct lrp_tx_dest *const *dest, const struct lrp_udp_datagram *d,
 			   uint32_t count)
 {
 	uint32_t n, total = d->length, iovs = d->iov_count;
@@ -214,7 +214,7 @@ static uint32_t run_length(struct lrp_tx_dest *const *dest, const struct lrp_tx_
 	    atomic_load_explicit(&runs_refused, memory_order_relaxed))
 		return 1;
 	for (n = 1; n < count && n < RUN_MAX; n++) {
-		const struct lrp_tx_datagram *e = &d[n];
+		const struct lrp_udp_datagram *e = &d[n];
 
 		if (dest[n] != dest[0] || !lrp_tx_key_match(&dest[0]->key, e) ||
 		    e->length > d->length || !e->length || e->ttl != d->ttl ||
@@ -234,10 +234,10 @@ static uint32_t run_length(struct lrp_tx_dest *const *dest, const struct lrp_tx_
  * room left, or -errno.
  */
 static int chunk_add(struct chunk *c, struct lrp_tx_dest *const *dest,
-		     const struct lrp_tx_datagram *d, uint32_t count)
+		     const struct lrp_udp_datagram *d, uint32_t count)
 {
 	uint32_t run = run_length(dest, d, count), gathered = 0, slices = 0;
-	struct lrp_tx_datagram work;
+	struct lrp_udp_datagram work;
 	struct lrp_udp_frame frame;
 	struct head head;
 	int error;
@@ -311,10 +311,10 @@ static void chunk_reset(struct chunk *c, const struct lrp_tx_dest *dest)
  * it in payload, length and identification only.
  */
 static __attribute__((noinline)) bool head_make(struct lrp_tx_dest *dest,
-						const struct lrp_tx_datagram *d)
+						const struct lrp_udp_datagram *d)
 {
 	struct lrp_udp_header_room room;
-	struct lrp_tx_datagram work;
+	struct lrp_udp_datagram work;
 	struct lrp_udp_frame frame;
 	const uint8_t *udp;
 	struct head head;
@@ -351,7 +351,7 @@ static __attribute__((noinline)) bool head_make(struct lrp_tx_dest *dest,
  * -EOPNOTSUPP: not that case.
  */
 static inline __attribute__((always_inline)) int
-send_like_last(struct lrp_tx_dest *dest, const struct lrp_tx_datagram *d, int flags)
+send_like_last(struct lrp_tx_dest *dest, const struct lrp_udp_datagram *d, int flags)
 {
 	uint8_t bytes[sizeof(dest->head.bytes) + GATHER_MAX];
 	uint8_t *ip = bytes + VNET_LEN + LINK_LEN, *udp;
@@ -402,10 +402,10 @@ send_like_last(struct lrp_tx_dest *dest, const struct lrp_tx_datagram *d, int fl
 }
 
 /* One datagram larger than the MTU. 1, or as lrp_tx_send(). */
-static int send_fragments(struct lrp_tx_dest *dest, const struct lrp_tx_datagram *d, int flags)
+static int send_fragments(struct lrp_tx_dest *dest, const struct lrp_udp_datagram *d, int flags)
 {
 	struct lrp_udp_fragments fragments;
-	struct lrp_tx_datagram work;
+	struct lrp_udp_datagram work;
 	struct lrp_udp_frame frame;
 	struct head head;
 	struct chunk c;
@@ -446,7 +446,7 @@ static int send_fragments(struct lrp_tx_dest *dest, const struct lrp_tx_datagram
 	return 1;
 }
 
-static bool prepared(struct lrp_tx_dest *dest, const struct lrp_tx_datagram *d, uint32_t epoch,
+static bool prepared(struct lrp_tx_dest *dest, const struct lrp_udp_datagram *d, uint32_t epoch,
 		     uint64_t now_ns)
 {
 	struct lrp_tx_key key;
@@ -460,7 +460,7 @@ static bool prepared(struct lrp_tx_dest *dest, const struct lrp_tx_datagram *d, 
 
 /* Sends some of the first datagrams over one device. As lrp_tx_send(). */
 static __attribute__((noinline)) int send_some(struct lrp_tx_dest *const *dest,
-					       const struct lrp_tx_datagram *dgram, uint32_t count,
+					       const struct lrp_udp_datagram *dgram, uint32_t count,
 					       int flags, uint32_t epoch, uint64_t now_ns)
 {
 	uint32_t filled = 0, done = 0;
@@ -472,7 +472,7 @@ static __attribute__((noinline)) int send_some(struct lrp_tx_dest *const *dest,
 	chunk_reset(&c, dest[0]);
 	while (filled < count) {
 		struct lrp_tx_dest *to = dest[filled];
-		const struct lrp_tx_datagram *d = &dgram[filled];
+		const struct lrp_udp_datagram *d = &dgram[filled];
 
 		if (filled && (d->iov_count > IOV_MAX_EACH || !prepared(to, d, epoch, now_ns) ||
 			       &lrp_tx_devices[to->slot] != c.device))
@@ -511,7 +511,7 @@ static __attribute__((noinline)) int send_some(struct lrp_tx_dest *const *dest,
 	return (int)done;
 }
 
-int lrp_tx_send(struct lrp_tx_dest *const *dest, const struct lrp_tx_datagram *dgram,
+int lrp_tx_send(struct lrp_tx_dest *const *dest, const struct lrp_udp_datagram *dgram,
 		uint32_t count, int flags)
 {
 	uint32_t epoch = lrp_tx_epoch(), done = 0;

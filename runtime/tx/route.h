@@ -18,7 +18,7 @@
 /* A neighbour that is being resolved is asked for again after this. */
 #define LRP_TX_RETRY_NS 10000000ull
 
-static inline void lrp_tx_key_set(struct lrp_tx_key *key, const struct lrp_tx_datagram *d)
+static inline void lrp_tx_key_set(struct lrp_tx_key *key, const struct lrp_udp_datagram *d)
 {
 	memset(key, 0, sizeof(*key));
 	if (d->family == AF_INET) {
@@ -36,7 +36,7 @@ static inline void lrp_tx_key_set(struct lrp_tx_key *key, const struct lrp_tx_da
 	key->proto = IPPROTO_UDP;
 }
 
-static inline bool lrp_tx_key_match(const struct lrp_tx_key *key, const struct lrp_tx_datagram *d)
+static inline bool lrp_tx_key_match(const struct lrp_tx_key *key, const struct lrp_udp_datagram *d)
 {
 	if (key->sport != d->sport || key->dport != d->dport || key->family != d->family ||
 	    key->tos != d->tos || key->proto != IPPROTO_UDP || key->oif != d->oif)

@@ -32,6 +32,7 @@
 #include <sys/uio.h>
 
 #include "../ip/packet.h"
+#include "../udp/udp_output.h"
 
 /* What a route lookup depends on. */
 struct lrp_tx_key {
@@ -76,21 +77,6 @@ struct lrp_tx_dest {
 	} head;
 };
 
-struct lrp_tx_datagram {
-	uint8_t family;	     /* AF_INET, AF_INET6 */
-	uint8_t ttl, tos;    /* ttl 0: what the route has, else the kernel's default */
-	bool no_checksum;    /* SO_NO_CHECK, IPv4 only */
-	bool dont_fragment;  /* IP_PMTUDISC_DO: EMSGSIZE rather than fragments */
-	bool no_df;	     /* IP_PMTUDISC_DONT: no DF even on a datagram that fits; IPv4 only */
-	uint32_t flow_label; /* network order; 0: one is made as net.ipv6.auto_flowlabels says */
-	union lrp_address src, dst; /* src all zeros: the kernel's choice */
-	__be16 sport, dport;
-	const struct iovec *iov;
-	uint32_t iov_count;
-	uint32_t length; /* bytes of payload */
-	uint32_t oif;	 /* SO_BINDTODEVICE, IP_UNICAST_IF, scope of a link-local address; or 0 */
-};
-
 /* True if this process can send on its own: CAP_NET_RAW, or a TAP queue [tap.c]. Asked once. */
 bool lrp_tx_ready(void);
 
@@ -103,7 +89,7 @@ bool lrp_tx_ready(void);
  * EMSGSIZE, EINTR. Without MSG_DONTWAIT a full buffer is waited for.
  * Flags: MSG_DONTWAIT.
  */
-int lrp_tx_send(struct lrp_tx_dest *const *dest, const struct lrp_tx_datagram *dgram,
+int lrp_tx_send(struct lrp_tx_dest *const *dest, const struct lrp_udp_datagram *dgram,
 		uint32_t count, int flags);
 
 /* Which way a key's packets go. */

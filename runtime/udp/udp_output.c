@@ -42,12 +42,12 @@ uint32_t lrp_udp_max_payload(uint8_t family)
 	return family == AF_INET ? 65535 - HEADER4_LEN - UDP_LEN : 65535 - UDP_LEN;
 }
 
-bool lrp_udp_fits(const struct lrp_tx_datagram *d, uint32_t mtu)
+bool lrp_udp_fits(const struct lrp_udp_datagram *d, uint32_t mtu)
 {
 	return (uint64_t)ip_header_len(d->family) + UDP_LEN + d->length <= mtu;
 }
 
-static int check(const struct lrp_tx_datagram *d)
+static int check(const struct lrp_udp_datagram *d)
 {
 	uint64_t there = 0;
 
@@ -63,7 +63,7 @@ static int check(const struct lrp_tx_datagram *d)
 }
 
 /* `flags_offset`: the fragment word of IPv4. */
-static uint8_t *write_header4(uint8_t *p, const struct lrp_tx_datagram *d, uint32_t len,
+static uint8_t *write_header4(uint8_t *p, const struct lrp_udp_datagram *d, uint32_t len,
 			      uint16_t id, uint32_t flags_offset)
 {
 	uint8_t *ip = p;
@@ -84,7 +84,7 @@ static uint8_t *write_header4(uint8_t *p, const struct lrp_tx_datagram *d, uint3
 	return p;
 }
 
-static uint8_t *write_header6(uint8_t *p, const struct lrp_tx_datagram *d, uint32_t len,
+static uint8_t *write_header6(uint8_t *p, const struct lrp_udp_datagram *d, uint32_t len,
 			      uint8_t next_header)
 {
 	uint32_t first =
@@ -98,7 +98,7 @@ static uint8_t *write_header6(uint8_t *p, const struct lrp_tx_datagram *d, uint3
 	return put(p, &d->dst.v6, 16);
 }
 
-static uint64_t pseudo_sum(const struct lrp_tx_datagram *d)
+static uint64_t pseudo_sum(const struct lrp_udp_datagram *d)
 {
 	uint32_t len = UDP_LEN + d->length;
 
@@ -107,7 +107,7 @@ static uint64_t pseudo_sum(const struct lrp_tx_datagram *d)
 		       : lrp_checksum_pseudo6(&d->src.v6, &d->dst.v6, IPPROTO_UDP, len);
 }
 
-static uint16_t full_checksum(const struct lrp_tx_datagram *d)
+static uint16_t full_checksum(const struct lrp_udp_datagram *d)
 {
 	uint64_t sum = pseudo_sum(d);
 	uint16_t folded;
@@ -120,7 +120,7 @@ static uint16_t full_checksum(const struct lrp_tx_datagram *d)
 	return folded ? folded : 0xffff;
 }
 
-static uint8_t *write_udp(uint8_t *p, const struct lrp_tx_datagram *d, uint16_t sum)
+static uint8_t *write_udp(uint8_t *p, const struct lrp_udp_datagram *d, uint16_t sum)
 {
 	p = put(p, &d->sport, 2);
 	p = put(p, &d->dport, 2);
@@ -129,7 +129,7 @@ static uint8_t *write_udp(uint8_t *p, const struct lrp_tx_datagram *d, uint16_t 
 }
 
 int lrp_udp_build(struct lrp_udp_header_room *room, struct lrp_udp_frame *frame,
-		  const uint8_t *link, const struct lrp_tx_datagram *d, uint16_t id,
+		  const uint8_t *link, const struct lrp_udp_datagram *d, uint16_t id,
 		  enum lrp_udp_checksum checksum)
 {
 	uint8_t *p;
@@ -160,7 +160,7 @@ int lrp_udp_build(struct lrp_udp_header_room *room, struct lrp_udp_frame *frame,
 }
 
 int lrp_udp_fragments_init(struct lrp_udp_fragments *f, const uint8_t *link,
-			   const struct lrp_tx_datagram *d, uint32_t mtu, uint32_t id)
+			   const struct lrp_udp_datagram *d, uint32_t mtu, uint32_t id)
 {
 	int error = check(d);
 
@@ -183,7 +183,7 @@ int lrp_udp_fragments_init(struct lrp_udp_fragments *f, const uint8_t *link,
 bool lrp_udp_fragments_next(struct lrp_udp_fragments *f, struct lrp_udp_header_room *room,
 			    struct lrp_udp_frame *frame)
 {
-	const struct lrp_tx_datagram *d = f->d;
+	const struct lrp_udp_datagram *d = f->d;
 	uint32_t len = f->total - f->offset, udp_len = f->offset ? 0 : UDP_LEN, id;
 	bool more = len > f->room;
 	uint8_t *p;
@@ -215,8 +215,8 @@ bool lrp_udp_fragments_next(struct lrp_udp_fragments *f, struct lrp_udp_header_r
 	return true;
 }
 
-int lrp_udp_slice(const struct lrp_tx_datagram *d, uint32_t offset, uint32_t len, struct iovec *out,
-		  uint32_t max)
+int lrp_udp_slice(const struct lrp_udp_datagram *d, uint32_t offset, uint32_t len,
+		  struct iovec *out, uint32_t max)
 {
 	uint32_t count = 0;
 

@@ -8,11 +8,29 @@
 #ifndef LRP_UDP_OUTPUT_H
 #define LRP_UDP_OUTPUT_H
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/uio.h>
 
-#include "../tx/tx.h"
+#include "../ip/packet.h"
 
 #define LRP_UDP_LINK_LEN 14u
+
+/* What is to be sent. */
+struct lrp_udp_datagram {
+	uint8_t family;	     /* AF_INET, AF_INET6 */
+	uint8_t ttl, tos;    /* ttl 0: what the route has, else the kernel's default */
+	bool no_checksum;    /* SO_NO_CHECK, IPv4 only */
+	bool dont_fragment;  /* IP_PMTUDISC_DO: EMSGSIZE rather than fragments */
+	bool no_df;	     /* IP_PMTUDISC_DONT: no DF even on a datagram that fits; IPv4 only */
+	uint32_t flow_label; /* network order; 0: one is made as net.ipv6.auto_flowlabels says */
+	union lrp_address src, dst; /* src all zeros: the kernel's choice */
+	__be16 sport, dport;
+	const struct iovec *iov;
+	uint32_t iov_count;
+	uint32_t length; /* bytes of payload */
+	uint32_t oif;	 /* SO_BINDTODEVICE, IP_UNICAST_IF, scope of a link-local address; or 0 */
+};
 
 /* Room for the longest: link 14, IPv6 40, fragment header 8, UDP 8. */
 struct lrp_udp_header_room {
@@ -36,7 +54,7 @@ struct lrp_udp_frame {
 
 /* True if the datagram needs no fragmentation; length of payload at most that of UDP over its
  * family is not checked here. */
-bool lrp_udp_fits(const struct lrp_tx_datagram *d, uint32_t mtu);
+bool lrp_udp_fits(const struct lrp_udp_datagram *d, uint32_t mtu);
 
 /* Longest payload of a UDP datagram: 65,507 or 65,527. */
 uint32_t lrp_udp_max_payload(uint8_t family);
@@ -49,7 +67,7 @@ uint32_t lrp_udp_max_payload(uint8_t family);
  * (iovecs shorter than d->length).
  */
 int lrp_udp_build(struct lrp_udp_header_room *room, struct lrp_udp_frame *frame,
-		  const uint8_t *link, const struct lrp_tx_datagram *d, uint16_t id,
+		  const uint8_t *link, const struct lrp_udp_datagram *d, uint16_t id,
 		  enum lrp_udp_checksum checksum);
 
 /*
@@ -62,7 +80,7 @@ int lrp_udp_build(struct lrp_udp_header_room *room, struct lrp_udp_frame *frame,
  */
 struct lrp_udp_fragments {
 	const uint8_t *link;
-	const struct lrp_tx_datagram *d;
+	const struct lrp_udp_datagram *d;
 	uint32_t id;
 	uint32_t room;	 /* bytes of datagram that a fragment has room for */
 	uint32_t offset; /* next byte of the datagram (UDP header included) */
@@ -71,7 +89,7 @@ struct lrp_udp_fragments {
 };
 
 int lrp_udp_fragments_init(struct lrp_udp_fragments *f, const uint8_t *link,
-			   const struct lrp_tx_datagram *d, uint32_t mtu, uint32_t id);
+			   const struct lrp_udp_datagram *d, uint32_t mtu, uint32_t id);
 bool lrp_udp_fragments_next(struct lrp_udp_fragments *f, struct lrp_udp_header_room *room,
 			    struct lrp_udp_frame *frame);
 
@@ -79,7 +97,7 @@ bool lrp_udp_fragments_next(struct lrp_udp_fragments *f, struct lrp_udp_header_r
  * The range [offset, offset + len) of a datagram's payload as iovecs. Returns how many were
  * written to `out`, -ENOBUFS if more than `max` are needed, -EINVAL if the range lies outside.
  */
-int lrp_udp_slice(const struct lrp_tx_datagram *d, uint32_t offset, uint32_t len, struct iovec *out,
-		  uint32_t max);
+int lrp_udp_slice(const struct lrp_udp_datagram *d, uint32_t offset, uint32_t len,
+		  struct iovec *out, uint32_t max);
 
 #endif

@@ -36,7 +36,7 @@ static bool arrives(int fd)
 	return found;
 }
 
-static void never_ours(struct lrp_tx_datagram d)
+static void never_ours(struct lrp_udp_datagram d)
 {
 	struct lrp_tx_dest dest = {0};
 
@@ -70,7 +70,7 @@ static void test_kernels_own(void **state)
 
 static void test_own_source_and_device(void **state)
 {
-	struct lrp_tx_datagram d = datagram(AF_INET, "198.18.1.2", &iov);
+	struct lrp_udp_datagram d = datagram(AF_INET, "198.18.1.2", &iov);
 	struct lrp_tx_dest dest = {0};
 
 	(void)state;
@@ -96,8 +96,8 @@ static void test_own_source_and_device(void **state)
 /* One that is asked for by many keys in turn is never sent with another's route. */
 static void test_key_mismatch_starts_over(void **state)
 {
-	struct lrp_tx_datagram a = datagram(AF_INET, "198.18.1.2", &iov);
-	struct lrp_tx_datagram b = datagram(AF_INET, "198.18.2.2", &iov);
+	struct lrp_udp_datagram a = datagram(AF_INET, "198.18.1.2", &iov);
+	struct lrp_udp_datagram b = datagram(AF_INET, "198.18.2.2", &iov);
 	struct lrp_tx_dest dest = {0};
 
 	(void)state;
@@ -114,7 +114,7 @@ static void test_key_mismatch_starts_over(void **state)
  * second when not. */
 static void test_neighbour_replaced(void **state)
 {
-	struct lrp_tx_datagram d = datagram(AF_INET, "198.18.1.2", &iov);
+	struct lrp_udp_datagram d = datagram(AF_INET, "198.18.1.2", &iov);
 	struct lrp_tx_dest dest = {0};
 	int i;
 
@@ -143,7 +143,7 @@ static void test_neighbour_replaced(void **state)
 /* Not more often than once a second, with changes reported all the time, and not less. */
 static void test_one_a_second_through_the_shadow(void **state)
 {
-	struct lrp_tx_datagram d = datagram(AF_INET6, "2001:db8:1::2", &iov);
+	struct lrp_udp_datagram d = datagram(AF_INET6, "2001:db8:1::2", &iov);
 	struct lrp_tx_dest dest = {0};
 	int kernels = 0;
 
@@ -161,7 +161,7 @@ static void test_one_a_second_through_the_shadow(void **state)
 
 static void test_route_change(void **state)
 {
-	struct lrp_tx_datagram d = datagram(AF_INET, "198.18.9.9", &iov);
+	struct lrp_udp_datagram d = datagram(AF_INET, "198.18.9.9", &iov);
 	int other = capture_open("blaster", "b0");
 	struct lrp_tx_dest dest = {0};
 
@@ -211,7 +211,7 @@ static void test_route_change(void **state)
 
 static void test_device_down_and_gone(void **state)
 {
-	struct lrp_tx_datagram d = datagram(AF_INET, "198.18.3.2", &iov);
+	struct lrp_udp_datagram d = datagram(AF_INET, "198.18.3.2", &iov);
 	struct lrp_tx_dest dest = {0};
 	int there;
 
@@ -258,7 +258,7 @@ static uint64_t now_ms(void)
 
 static void test_local_congestion(void **state)
 {
-	struct lrp_tx_datagram d = datagram(AF_INET, "198.18.1.2", &iov);
+	struct lrp_udp_datagram d = datagram(AF_INET, "198.18.1.2", &iov);
 	struct lrp_tx_dest dest = {0};
 	uint64_t start;
 	int n, sent = 0;
@@ -297,7 +297,7 @@ static void test_local_congestion(void **state)
 /* IP_TOS stands for a priority that classful queues look at. */
 static void test_priority_of_tos(void **state)
 {
-	struct lrp_tx_datagram d = datagram(AF_INET, "198.18.1.2", &iov);
+	struct lrp_udp_datagram d = datagram(AF_INET, "198.18.1.2", &iov);
 	struct lrp_tx_dest dest = {0};
 	int priority = -1;
 	socklen_t len = sizeof(priority);
@@ -315,7 +315,7 @@ static void test_priority_of_tos(void **state)
 /* The socket hears nothing, and cannot be made to. */
 static void test_deaf(void **state)
 {
-	struct lrp_tx_datagram d = datagram(AF_INET, "198.18.1.2", &iov);
+	struct lrp_udp_datagram d = datagram(AF_INET, "198.18.1.2", &iov);
 	struct sockaddr_ll all = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
 	struct lrp_tx_dest dest = {0};
 	char buf[64];
@@ -360,7 +360,7 @@ static int in_child(int (*run)(void *), void *arg)
 
 struct child {
 	struct lrp_tx_dest dest;
-	struct lrp_tx_datagram d;
+	struct lrp_udp_datagram d;
 	ino_t parents;
 	bool unprivileged;
 };
@@ -409,7 +409,7 @@ static void test_fork(void **state)
 /* Daemons close what they did not open. */
 static void test_descriptors_closed_by_others(void **state)
 {
-	struct lrp_tx_datagram d = datagram(AF_INET, "198.18.1.2", &iov);
+	struct lrp_udp_datagram d = datagram(AF_INET, "198.18.1.2", &iov);
 	struct lrp_tx_dest dest = {0};
 
 	(void)state;
@@ -424,7 +424,7 @@ static void test_descriptors_closed_by_others(void **state)
 /* IPsec is the kernel's: nothing may go past a policy in the clear. */
 static void test_ipsec_policy(void **state)
 {
-	struct lrp_tx_datagram d = datagram(AF_INET, "198.18.1.2", &iov);
+	struct lrp_udp_datagram d = datagram(AF_INET, "198.18.1.2", &iov);
 	struct lrp_tx_dest dest = {0};
 
 	(void)state;

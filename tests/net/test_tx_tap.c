@@ -538,7 +538,7 @@ static int opener(uint32_t ifindex)
 static uint8_t payload[4000];
 
 static struct iovec pair_iov[64];
-static struct lrp_tx_datagram pair[64];
+static struct lrp_udp_datagram pair[64];
 static struct lrp_tx_dest pair_dest, *pair_dests[64];
 
 static void batch_of(uint32_t length)
@@ -569,7 +569,7 @@ static int warm_pair(void)
 
 static int child_sends(void)
 {
-	struct lrp_tx_datagram big;
+	struct lrp_udp_datagram big;
 	struct lrp_tx_dest *dests[2] = {&pair_dest, &pair_dest};
 	int n, done = 0;
 
@@ -591,7 +591,7 @@ static int child_sends(void)
 	/* Fragments are the shadow's. */
 	big = pair[0];
 	pair_iov[0].iov_len = big.length = 3000;
-	if (lrp_tx_send(dests, (struct lrp_tx_datagram[]){big, big}, 2, 0) != 0)
+	if (lrp_tx_send(dests, (struct lrp_udp_datagram[]){big, big}, 2, 0) != 0)
 		return 4;
 	/* Not ours: refused at the TAP, and lost. */
 	pair_iov[0].iov_len = 30;

@@ -43,9 +43,9 @@ static void kernel_options(int fd, const struct variant *v)
 	}
 }
 
-static struct lrp_tx_datagram datagram_of(const struct variant *v, const struct iovec *iov)
+static struct lrp_udp_datagram datagram_of(const struct variant *v, const struct iovec *iov)
 {
-	struct lrp_tx_datagram d =
+	struct lrp_udp_datagram d =
 		datagram(v->family, v->family == AF_INET ? "198.18.1.2" : "2001:db8:1::2", iov);
 
 	d.tos = (uint8_t)(v->tos < 0 ? 0 : v->tos);
@@ -124,11 +124,11 @@ static void compare(const struct variant *v, uint32_t length)
 		{pattern, length / 3},
 		{pattern + length / 3, length / 7},
 		{pattern + length / 3 + length / 7, length - length / 3 - length / 7}};
-	struct lrp_tx_datagram d = datagram_of(v, &whole);
+	struct lrp_udp_datagram d = datagram_of(v, &whole);
 	int fd = v->family == AF_INET ? shadow4 : shadow6, sent, error;
 	struct frames kernel, ours, scattered;
 	struct lrp_tx_dest dest = {0};
-	struct lrp_tx_datagram small = d;
+	struct lrp_udp_datagram small = d;
 	struct iovec tiny = {pattern, 1};
 
 	kernel_options(fd, v);
@@ -289,7 +289,7 @@ static void test_zero_checksum(void **state)
 
 	(void)state;
 	for (uint32_t value = 0; value < 65536; value++) {
-		struct lrp_tx_datagram d;
+		struct lrp_udp_datagram d;
 		struct iovec iov = {pattern, 2};
 		uint64_t sum;
 
@@ -328,7 +328,7 @@ static void batch_against_kernel(int family, uint32_t length, uint32_t last, uin
 	struct variant v = {.family = family, .ttl = -1};
 	int fd = family == AF_INET ? shadow4 : shadow6, n, done = 0;
 	struct iovec iov[100];
-	struct lrp_tx_datagram d[100];
+	struct lrp_udp_datagram d[100];
 	struct lrp_tx_dest dest = {0}, *dests[100];
 	struct frames kernel, ours;
 
@@ -419,7 +419,7 @@ static void test_reassembled_by_the_kernel(void **state)
 		for (uint32_t length = 0; length <= 65507; length += length < 3000 ? 61 : 977) {
 			uint32_t use = length + 977 > 65507 ? 65507 : length;
 			struct iovec iov = {pattern, use};
-			struct lrp_tx_datagram d = datagram_of(&v, &iov);
+			struct lrp_udp_datagram d = datagram_of(&v, &iov);
 			struct pollfd p = {.fd = receiver, .events = POLLIN};
 			int n;
 

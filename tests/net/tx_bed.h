@@ -207,7 +207,7 @@ static inline int shadow_open(int family)
 	return fd;
 }
 
-static inline int shadow_send(int fd, const struct lrp_tx_datagram *d)
+static inline int shadow_send(int fd, const struct lrp_udp_datagram *d)
 {
 	struct sockaddr_storage to;
 	struct msghdr m = {
@@ -217,13 +217,13 @@ static inline int shadow_send(int fd, const struct lrp_tx_datagram *d)
 	return sendmsg(fd, &m, 0) < 0 ? -errno : 0;
 }
 
-static inline int tx_one(struct lrp_tx_dest *dest, const struct lrp_tx_datagram *d, int flags)
+static inline int tx_one(struct lrp_tx_dest *dest, const struct lrp_udp_datagram *d, int flags)
 {
 	return lrp_tx_send(&dest, d, 1, flags);
 }
 
 /* Sends, through the shadow where lrp_tx_send() says so. True: it was ours. */
-static inline bool tx_or_shadow(struct lrp_tx_dest *dest, const struct lrp_tx_datagram *d, int fd)
+static inline bool tx_or_shadow(struct lrp_tx_dest *dest, const struct lrp_udp_datagram *d, int fd)
 {
 	int n = tx_one(dest, d, 0);
 
@@ -234,7 +234,7 @@ static inline bool tx_or_shadow(struct lrp_tx_dest *dest, const struct lrp_tx_da
 }
 
 /* Until the destination is ours: the kernel has to resolve the neighbour first. */
-static inline void tx_warm(struct lrp_tx_dest *dest, const struct lrp_tx_datagram *d, int fd)
+static inline void tx_warm(struct lrp_tx_dest *dest, const struct lrp_udp_datagram *d, int fd)
 {
 	for (int i = 0; i < 300; i++) {
 		if (tx_or_shadow(dest, d, fd))
@@ -244,9 +244,9 @@ static inline void tx_warm(struct lrp_tx_dest *dest, const struct lrp_tx_datagra
 	fail_msg("the destination never became ours");
 }
 
-static inline struct lrp_tx_datagram datagram(int family, const char *dst, const struct iovec *iov)
+static inline struct lrp_udp_datagram datagram(int family, const char *dst, const struct iovec *iov)
 {
-	return (struct lrp_tx_datagram){.family = (uint8_t)family,
+	return (struct lrp_udp_datagram){.family = (uint8_t)family,
 					.ttl = 64,
 					.dst = address(family, dst),
 					.sport = htons(SPORT),

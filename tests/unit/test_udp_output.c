@@ -19,9 +19,9 @@ static const uint8_t link6[14] = {2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x86, 0xdd
 static uint8_t payload[66000];
 static struct iovec whole_iov = {payload, sizeof(payload)};
 
-static struct lrp_tx_datagram datagram_of(int family, uint32_t len)
+static struct lrp_udp_datagram datagram_of(int family, uint32_t len)
 {
-	struct lrp_tx_datagram d = {
+	struct lrp_udp_datagram d = {
 		.family = (uint8_t)family,
 		.ttl = 63,
 		.tos = 0x2e << 2,
@@ -45,7 +45,7 @@ static const uint8_t *link_of(int family)
 
 /* The frame as a device would send it. */
 static uint32_t gather(uint8_t *out, const struct lrp_udp_header_room *room,
-		       const struct lrp_udp_frame *f, const struct lrp_tx_datagram *d)
+		       const struct lrp_udp_frame *f, const struct lrp_udp_datagram *d)
 {
 	struct iovec iov[64];
 	int n = lrp_udp_slice(d, f->payload_offset, f->payload_len, iov, 64);
@@ -78,7 +78,7 @@ static void header_bytes(void **state)
 	payload[0] = 'h';
 	payload[1] = 'i';
 	for_each_family (family) {
-		struct lrp_tx_datagram d = datagram_of(family, 2);
+		struct lrp_udp_datagram d = datagram_of(family, 2);
 		struct lrp_udp_header_room room;
 		struct lrp_udp_frame f;
 		uint8_t want[sizeof(want6)];
@@ -121,7 +121,7 @@ static void round_trip(void **state)
 	for_each_family (family) {
 		for (uint32_t n = 0; n < 9000; n += n < 200 ? 1 : 101) {
 			for (int checksum = 0; checksum < 3; checksum++) {
-				struct lrp_tx_datagram d = datagram_of(family, n);
+				struct lrp_udp_datagram d = datagram_of(family, n);
 				struct lrp_udp_header_room room;
 				struct lrp_udp_frame f;
 				struct lrp_packet p = {.frame = frame};
@@ -162,7 +162,7 @@ static void never_zero(void **state)
 {
 	(void)state;
 	for_each_family (family) {
-		struct lrp_tx_datagram d = datagram_of(family, 2);
+		struct lrp_udp_datagram d = datagram_of(family, 2);
 		struct lrp_udp_header_room room;
 		struct lrp_udp_frame f;
 
@@ -188,7 +188,7 @@ static void limits(void **state)
 	for_each_family (family) {
 		uint32_t max = lrp_udp_max_payload((uint8_t)family);
 		uint32_t headers = family == AF_INET ? 28 : 48;
-		struct lrp_tx_datagram d = datagram_of(family, max);
+		struct lrp_udp_datagram d = datagram_of(family, max);
 
 		assert_int_equal(
 			lrp_udp_build(&room, &f, link_of(family), &d, 1, LRP_UDP_CHECKSUM_FULL), 0);
@@ -259,7 +259,7 @@ static void slices(void **state)
 {
 	struct iovec iov[4] = {
 		{payload, 3}, {payload + 100, 0}, {payload + 200, 5}, {payload + 300, 4}};
-	struct lrp_tx_datagram d = {.iov = iov, .iov_count = 4, .length = 11};
+	struct lrp_udp_datagram d = {.iov = iov, .iov_count = 4, .length = 11};
 	struct iovec out[4];
 
 	(void)state;
@@ -293,7 +293,7 @@ static void fragments_round_trip(void **state)
 		int family = n & 1 ? AF_INET : AF_INET6;
 		uint32_t mtu = family == AF_INET ? 68 + rnd_below(rnd_below(2) ? 100 : 9000)
 						 : 1280 + rnd_below(8000);
-		struct lrp_tx_datagram d = datagram_of(family, rnd_below(65508));
+		struct lrp_udp_datagram d = datagram_of(family, rnd_below(65508));
 		struct iovec iov[5];
 		struct lrp_udp_fragments f;
 		struct lrp_udp_header_room room;

@@ -44,7 +44,7 @@ static uint32_t fill(uint8_t family, uint32_t length, enum kind kind)
 {
 	static uint8_t payload[FRAME_SIZE];
 	struct iovec iov = {payload, length};
-	struct lrp_tx_datagram d = {.family = family,
+	struct lrp_udp_datagram d = {.family = family,
 				    .ttl = 64,
 				    .sport = htons(1000),
 				    .dport = htons(2000),

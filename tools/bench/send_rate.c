@@ -48,7 +48,7 @@ static struct mmsghdr messages[BATCH];
 static struct iovec iov[BATCH];
 static struct sockaddr_in ports[BATCH]; /* one destination each, for the mixed batch */
 static struct mmsghdr mixed[BATCH];
-static struct lrp_tx_datagram same_dgram[BATCH], mixed_dgram[BATCH];
+static struct lrp_udp_datagram same_dgram[BATCH], mixed_dgram[BATCH];
 static struct lrp_tx_dest same_dest, mixed_dest[BATCH];
 static struct lrp_tx_dest *same_dests[BATCH], *mixed_dests[BATCH];
 static uint64_t by_shadow;
@@ -141,7 +141,7 @@ static void counters(uint64_t *sent, uint64_t *dropped)
 
 static void make_messages(void)
 {
-	struct lrp_tx_datagram d = {.family = AF_INET, .iov_count = 1, .length = payload_len};
+	struct lrp_udp_datagram d = {.family = AF_INET, .iov_count = 1, .length = payload_len};
 	struct sockaddr_in local;
 	socklen_t len = sizeof(local);
 	struct sockaddr_in any = {.sin_family = AF_INET};
@@ -207,7 +207,7 @@ static void kernel_mixed(void)
 }
 
 /* What the socket layer does with the answer. */
-static inline void lrp_send(struct lrp_tx_dest **dests, struct lrp_tx_datagram *d,
+static inline void lrp_send(struct lrp_tx_dest **dests, struct lrp_udp_datagram *d,
 			    struct mmsghdr *m, uint32_t count)
 {
 	for (uint32_t done = 0; done < count;) {
