@@ -5,6 +5,7 @@
 #ifndef LRP_DGRAM_H
 #define LRP_DGRAM_H
 
+#include "../ready/ready.h"
 #include "../sock/socket.h"
 
 /* ---- kind.c, life.c, calls.c: see sock/kind.h ------------------------------ */
@@ -31,6 +32,17 @@ int lrp_dgram_receive_many(struct lrp_view *l, int fd, struct mmsghdr *msgs, uns
 int lrp_dgram_zc_receive(struct lrp_view *l, int fd, struct lrp_zc *dgrams, unsigned int count,
 			 int flags);
 int lrp_dgram_zc_return(struct lrp_view *l, struct lrp_zc *dgrams, unsigned int count);
+
+/* ---- wait.c ------------------------------------------------------------- */
+
+extern const struct lrp_ready_ops lrp_dgram_ready;
+/* Sleeps until something may be received. 0, -EAGAIN (deadline), -EINTR, -EBADF. */
+int lrp_wait(struct lrp_view *l, int fd, uint64_t deadline_ns);
+/* A channel came or goes: the set that sleepers sleep on follows. */
+void lrp_wait_add(struct lrp_view *l, int chan_fd);
+void lrp_wait_remove(struct lrp_view *l, int chan_fd);
+/* Somebody put a datagram on the ready queue. */
+void lrp_wait_signal(struct lrp_view *l);
 
 /* ---- channels.c --------------------------------------------------------- */
 

@@ -51,6 +51,7 @@ static void eager_drain(struct lrp_view *l)
 const enum lrp_kind_number lrp_dgram_kind = LRP_KIND_DGRAM;
 
 static const struct lrp_kind kind = {
+	.ready = &lrp_dgram_ready,
 	.init = lrp_dgram_init,
 	.wake = lrp_wait_ring,
 	.leave = lrp_dgram_leave,

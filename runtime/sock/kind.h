@@ -13,7 +13,11 @@
 
 #include "socket.h"
 
+struct lrp_ready_ops;
+
 struct lrp_kind {
+	const struct lrp_ready_ops *ready; /* ready/ready.h */
+
 	/* ---- life ---------------------------------------------------------- */
 	void (*init)(struct lrp_sock *s, int fd); /* a new one; rx held */
 	/* Before the process's last descriptor of it is closed; may sleep. */

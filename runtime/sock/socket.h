@@ -198,7 +198,7 @@ struct lrp_shadow {
 struct lrp_view {
 	struct lrp_sock *sock;
 	_Atomic int refs;	   /* descriptors of this process */
-	_Atomic int sleepers;	   /* threads in lrp_wait() */
+	_Atomic int sleepers;	   /* threads that sleep on it: ready/ready.h */
 	_Atomic int epfd;	   /* made at the first wait; -1 */
 	bool borrowed;		   /* it is the hub's */
 	atomic_bool asleep;	   /* a thread sleeps on it: stream_wait.c */
@@ -340,30 +340,5 @@ void lrp_holder_free(struct lrp_sock *s);
 /* When it started, in ticks since boot; 0: it is dead, 1: nobody can tell (no /proc). */
 uint64_t lrp_holder_started(pid_t pid);
 uint64_t lrp_holder_start(void); /* the calling one */
-
-/* ---- wait.c ------------------------------------------------------------- */
-
-/* Sleeps until something may be received. 0, -EAGAIN (deadline), -EINTR, -EBADF. */
-int lrp_wait(struct lrp_view *l, int fd, uint64_t deadline_ns);
-/* Before sleeping on the set: gives back what was taken. True if there is nothing to receive. */
-bool lrp_wait_settle(struct lrp_view *l, int fd);
-/* The epoll instance of the socket; made if need be. -errno. */
-int lrp_wait_set(struct lrp_view *l, int fd);
-void lrp_wait_close(struct lrp_view *l);
-/* The socket is about to be closed: wakes who sleeps on it. Async-signal-safe. */
-void lrp_wait_ring(struct lrp_view *l);
-/* A channel came or goes: the set that sleepers sleep on follows. */
-void lrp_wait_add(struct lrp_view *l, int chan_fd);
-void lrp_wait_remove(struct lrp_view *l, int chan_fd);
-/* Somebody put a datagram on the ready queue. */
-void lrp_wait_signal(struct lrp_view *l);
-/*
- * After EINTR: is the call to go on [signal(7)]? epoll_pwait2() also ends when the process was
- * stopped and goes on, which ends no call on a socket without a timeout. restart: no handler is
- * installed that would not restart it (SA_RESTART). none: there is no handler at all; for
- * lrp_poll(), which any handler ends.
- */
-bool lrp_signals_restart(void);
-bool lrp_signals_none(void);
 
 #endif

@@ -11,8 +11,6 @@
 #include "hub_internal.h"
 #include "memory.h"
 
-__thread uint32_t lrp_hub_counted;
-
 void lrp_hub_touch(struct lrp_conn *c)
 {
 	if (c->touched)
@@ -112,7 +110,7 @@ static bool conn_take_news(struct lrp_conn *c, const struct lrp_conn *mine)
 	bool news = c->news && c->held;
 
 	c->news = false;
-	return news && (c != mine || atomic_load(&c->hub->waiters) > lrp_hub_counted);
+	return news && (c != mine || atomic_load(&c->hub->waiters) > lrp_sleep_counted);
 }
 
 /* `ours`: sleepers and the APP thread that this hub's owner has are in this process. */
@@ -153,7 +151,7 @@ void lrp_hub_flush_as(struct lrp_hub *hub, int64_t now, const struct lrp_conn *m
 		return;
 	}
 	lrp_app_deadline(&hub->driven);
-	if (news && atomic_load(&hub->sleepers) > lrp_hub_counted)
+	if (news && atomic_load(&hub->sleepers) > lrp_sleep_counted)
 		eventfd_write(hub->bell, 1);
 }
 

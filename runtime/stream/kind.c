@@ -97,6 +97,7 @@ static int send_many(struct lrp_view *l, int fd, struct mmsghdr *msgs, unsigned 
 const enum lrp_kind_number lrp_stream_kind = LRP_KIND_STREAM;
 
 static const struct lrp_kind kind = {
+	.ready = &lrp_stream_ready,
 	.init = stream_init,
 	.closing = stream_closing,
 	.wake = lrp_wait_ring,

@@ -36,6 +36,7 @@
 #include "../tcp/tcp.h"
 #include "../tcp/timewait.h"
 #include "../tx/tcp_send.h"
+#include "../ready/ready.h"
 #include "../sock/socket.h"
 
 struct lrp_hub;
@@ -213,9 +214,6 @@ bool lrp_hub_lock_if(struct lrp_hub *hub, uint32_t serial);
 /* Sends what is due, wakes who sleeps, releases the lock, and closes the hub if nothing is left of
  * it. */
 void lrp_hub_unlock(struct lrp_hub *hub);
-
-/* The calling thread is among the sleepers of what it looks at: it need not wake itself. */
-extern __thread uint32_t lrp_hub_counted;
 
 /* Lock held, all below. */
 /* Drains the channels: all that has arrived is processed. `mine`: the caller's, who is told of it by
@@ -433,25 +431,9 @@ void lrp_stream_accepting(struct lrp_view *l, int fd);
 /* hub->lock held on entry, not on return. Sleeps until something may have changed. 0, -EAGAIN
  * (deadline; 0: none), -EINTR, -EBADF. */
 int lrp_stream_wait(struct lrp_view *l, int fd, uint64_t deadline_ns);
-short lrp_stream_events(struct lrp_view *l, int fd, short events, int64_t now);
 /* In the child of fork: the set is the parent's. */
 void lrp_stream_forked(struct lrp_view *l);
-/* One sleep: on what, counted where, and what is to be undone after it. */
-struct lrp_stream_sleep {
-	struct lrp_view *l;
-	struct lrp_hub *hub;
-	int fd, epfd;
-	bool waiter;	  /* for a connection */
-	bool taken, made; /* the view's set, or one of its own */
-};
-/* For lrp_poll(): what to sleep on; epfd -1: the kernel's alone will do. 0 or -errno. Then done. */
-int lrp_stream_poll_begin(struct lrp_view *l, int fd, struct lrp_stream_sleep *s);
-void lrp_stream_poll_end(const struct lrp_stream_sleep *s, bool woken);
-/* What lrp_poll() asks the kernel about the descriptor: nothing if it is a connection of ours. */
-static inline int lrp_stream_poll_fd(const struct lrp_view *l, int fd)
-{
-	return atomic_load(&l->sock->stream.mode) == LRP_STREAM_CONNECTION ? -1 : fd;
-}
+extern const struct lrp_ready_ops lrp_stream_ready;
 
 /* How the segments of a flow are sent. */
 static inline struct lrp_tx_tcp lrp_stream_how(const struct lrp_tcp_flow *flow,

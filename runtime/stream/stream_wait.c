@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * stream_wait.c - sleeping until something of a hub changes: one epoll instance per
- * socket and process, as in wait.c, and one more for each further thread that sleeps, with the
+ * stream_wait.c - readiness of a TCP socket [ready/ready.h]: sleeping until something of a hub changes.
+ * One epoll instance per socket and process, and one more for each further thread that sleeps, with the
  * hub's channels, and its bell, which another thread rings that took our segments from the
- * channels. Readiness for lrp_poll().
+ * channels.
  */
 #include <sys/epoll.h>
 #include <sys/syscall.h>
@@ -122,38 +122,39 @@ static int second_set(const struct lrp_hub *hub, int first)
 	return -1;
 }
 
-static void sleep_begin(struct lrp_stream_sleep *s, struct lrp_view *l, int fd, struct lrp_hub *hub,
-			int epfd)
+/* Hub's lock held or not: from here on nothing is missed. */
+static void sleep_begin(struct lrp_sleep *s, struct lrp_view *l, struct lrp_hub *hub)
 {
 	int second;
 
-	*s = (struct lrp_stream_sleep){
-		.l = l,
-		.hub = hub,
-		.fd = fd,
-		.epfd = epfd,
-		.waiter = atomic_load(&l->sock->stream.mode) == LRP_STREAM_CONNECTION,
-	};
-	atomic_fetch_add(&s->hub->sleepers, 1);
+	s->of = hub;
+	s->waiter = atomic_load(&l->sock->stream.mode) == LRP_STREAM_CONNECTION;
+	atomic_fetch_add(&hub->sleepers, 1);
 	if (s->waiter)
-		atomic_fetch_add(&s->hub->waiters, 1);
+		atomic_fetch_add(&hub->waiters, 1);
 	s->taken = !atomic_exchange(&l->asleep, true);
-	second = s->taken ? -1 : second_set(s->hub, epfd);
+	second = s->taken ? -1 : second_set(hub, s->epfd);
 	if (second >= 0) {
 		s->made = true;
 		s->epfd = second;
 	}
 }
 
-static void sleep_end(const struct lrp_stream_sleep *s)
+static void stream_end(struct lrp_sleep *s, bool pending)
 {
+	struct lrp_hub *hub = s->of;
+	struct epoll_event ev[4];
+
+	/* The bell's edge is taken; the rest is level-triggered. */
+	if (pending && !s->made)
+		epoll_wait(s->epfd, ev, 4, 0);
 	if (s->made)
 		close(s->epfd);
-	if (s->taken && lrp_likely(lrp_view_of(s->fd) == s->l))
-		atomic_store(&s->l->asleep, false);
+	if (s->taken && lrp_likely(lrp_view_of(s->fd) == s->view))
+		atomic_store(&s->view->asleep, false);
 	if (s->waiter)
-		atomic_fetch_sub(&s->hub->waiters, 1);
-	atomic_fetch_sub(&s->hub->sleepers, 1);
+		atomic_fetch_sub(&hub->waiters, 1);
+	atomic_fetch_sub(&hub->sleepers, 1);
 }
 
 /*
@@ -208,37 +209,6 @@ static uint32_t add_listener(const struct lrp_view *waits_for, struct pollfd *se
 	return n;
 }
 
-/* `set`: also until one of these has something; [0] is free. */
-static int sleep_until(int epfd, struct pollfd *set, uint32_t count, uint64_t deadline_ns)
-{
-	struct epoll_event ev[4];
-	struct timespec ts, *timeout = NULL;
-	uint64_t now;
-	int n;
-
-	if (deadline_ns) {
-		now = lrp_now_ns();
-		if (now >= deadline_ns)
-			return -EAGAIN;
-		ts.tv_sec = (time_t)((deadline_ns - now) / LRP_NS_PER_S);
-		ts.tv_nsec = (long)((deadline_ns - now) % LRP_NS_PER_S);
-		timeout = &ts;
-	}
-	lrp_tx_hold_sleep();
-	if (!count) {
-		n = LRP_SLEEP(epoll_pwait2(epfd, ev, 4, timeout, NULL));
-		return n < 0 ? -errno : n ? 0 : -EAGAIN;
-	}
-	set[0] = (struct pollfd){.fd = epfd, .events = POLLIN};
-	n = LRP_SLEEP(ppoll(set, count + 1, timeout, NULL));
-	if (n < 0)
-		return -errno;
-	/* The bell's edge is to be taken. */
-	if (set[0].revents)
-		epoll_wait(epfd, ev, 4, 0);
-	return n ? 0 : -EAGAIN;
-}
-
 /* An acknowledgement that waited for the application's reply waits no longer. */
 static void turn_away(struct lrp_conn *c)
 {
@@ -248,52 +218,36 @@ static void turn_away(struct lrp_conn *c)
 	lrp_hub_touch(c);
 }
 
-/* After a sleep, also one in which the thread was cancelled. */
-static void awake(void *arg)
+static bool stream_settle(struct lrp_sleep *s)
 {
-	const struct lrp_stream_sleep *s = arg;
-	struct lrp_view *l = s->l;
-
-	sleep_end(s);
-	if (atomic_fetch_sub(&l->sleepers, 1) == 1 && lrp_unlikely(lrp_view_of(s->fd) != l) &&
-	    atomic_load(&l->refs) == 0)
-		lrp_wait_close(l);
+	return s->empty && lrp_view_of(s->fd) == s->view;
 }
 
-/* `asleep`: there is nothing to do before. */
-static int sleep_once(struct lrp_stream_sleep *s, bool asleep, uint64_t deadline_ns)
+static uint32_t stream_beside(const struct lrp_sleep *s, struct pollfd *set)
 {
-	struct pollfd set[1 + LRP_MAX_POOLS];
-	volatile int error = 0; /* setjmp() is in the macro */
-
-	pthread_cleanup_push(awake, s);
-	if (asleep && lrp_view_of(s->fd) == s->l)
-		error = sleep_until(s->epfd, set, add_listener(s->l, set + 1), deadline_ns);
-	pthread_cleanup_pop(1);
-	return error;
+	return add_listener(s->view, set);
 }
 
 int lrp_stream_wait(struct lrp_view *l, int fd, uint64_t deadline_ns)
 {
 	struct lrp_stream *stream = &l->sock->stream;
 	struct lrp_hub *hub = stream->hub;
-	int epfd = atomic_load(&l->epfd), error;
-	struct lrp_stream_sleep s;
-	bool empty;
+	struct lrp_sleep s;
+	int error;
 
-	if (epfd < 0) {
+	if (atomic_load(&l->epfd) < 0) {
 		/* Made without the hub's lock; the caller looks again. */
 		lrp_hub_unlock(hub);
 		return have_set(l, fd);
 	}
 	if (stream->conn)
 		turn_away(stream->conn);
-	atomic_fetch_add(&l->sleepers, 1);
-	sleep_begin(&s, l, fd, hub, epfd);
-	empty = lrp_hub_settle(hub);
+	lrp_sleep_enter(&s, l, fd, &lrp_stream_ready);
+	sleep_begin(&s, l, hub);
+	s.empty = lrp_hub_settle(hub);
 	lrp_hub_unlock(hub);
 	lrp_helper_pass();
-	error = sleep_once(&s, empty, deadline_ns);
+	error = lrp_sleep_run(&s, deadline_ns);
 	return lrp_view_of(fd) != l ? -EBADF : error;
 }
 
@@ -344,7 +298,7 @@ static short look(struct lrp_hub *hub, struct lrp_conn *c, int64_t now)
 	return hub->seen;
 }
 
-short lrp_stream_events(struct lrp_view *l, int fd, short events, int64_t now)
+static short stream_events(struct lrp_view *l, int fd, short events, int64_t now)
 {
 	struct lrp_stream *stream = &l->sock->stream;
 	short revents = 0;
@@ -368,28 +322,35 @@ short lrp_stream_events(struct lrp_view *l, int fd, short events, int64_t now)
 	return (short)(revents & (events | POLLERR | POLLHUP));
 }
 
-int lrp_stream_poll_begin(struct lrp_view *l, int fd, struct lrp_stream_sleep *s)
+static int stream_begin(struct lrp_sleep *s, struct lrp_view *l, int fd, short events)
 {
 	struct lrp_hub *hub;
-	int error, epfd;
+	int error;
 
-	*s = (struct lrp_stream_sleep){.epfd = -1};
+	(void)events;
 	if (atomic_load(&l->sock->stream.mode) == LRP_STREAM_KERNEL)
 		return 0;
 	error = have_set(l, fd);
 	hub = l->sock->stream.hub;
-	epfd = atomic_load(&l->epfd);
-	if (!error && hub && epfd >= 0)
-		sleep_begin(s, l, fd, hub, epfd);
-	return error;
+	s->epfd = atomic_load(&l->epfd);
+	if (error || !hub || s->epfd < 0)
+		return error;
+	s->view = l;
+	sleep_begin(s, l, hub);
+	return 0;
 }
 
-void lrp_stream_poll_end(const struct lrp_stream_sleep *s, bool woken)
+/* Nothing, of a connection of ours. */
+static int stream_kernel_fd(const struct lrp_view *l, int fd)
 {
-	struct epoll_event ev[4];
-
-	/* The bell's edge is taken; the rest is level-triggered. */
-	if (woken && !s->made)
-		epoll_wait(s->epfd, ev, 4, 0);
-	sleep_end(s);
+	return atomic_load(&l->sock->stream.mode) == LRP_STREAM_CONNECTION ? -1 : fd;
 }
+
+const struct lrp_ready_ops lrp_stream_ready = {
+	.events = stream_events,
+	.kernel_fd = stream_kernel_fd,
+	.begin = stream_begin,
+	.settle = stream_settle,
+	.beside = stream_beside,
+	.end = stream_end,
+};
