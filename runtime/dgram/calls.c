@@ -34,7 +34,7 @@ int lrp_dgram_shutdown(struct lrp_view *l, int fd, int how)
 	}
 	/* Sending fails from now on, as the shadow says it. */
 	if ((!error || error == -ENOTCONN) && (how == SHUT_WR || how == SHUT_RDWR))
-		s->slow_send = true;
+		s->dgram.slow_send = true;
 	return error;
 }
 
@@ -55,7 +55,7 @@ static int next_length(struct lrp_view *l, int fd, int *length)
 	found = lrp_input_next(l, &p, &from, LRP_CONTEXT_CALL);
 	if (found) {
 		*length = (int)p.payload_len;
-		l->sock->peeked = LRP_PEEKED_CHANNEL;
+		l->sock->dgram.peeked = LRP_PEEKED_CHANNEL;
 	}
 	lrp_rx_unlock(l->sock);
 	return found || !ioctl(fd, FIONREAD, length) ? 0 : -errno;
@@ -102,17 +102,17 @@ void lrp_dgram_stats(struct lrp_view *l, int fd, struct lrp_stats *now)
 
 	(void)fd;
 	lrp_rx_lock(s);
-	memcpy(processed, s->processed_before, sizeof(processed));
-	now->dropped = s->dropped_before;
-	now->discarded = s->discarded_before;
-	add(&s->ep, s->rxq, processed, now);
-	add(&s->old, s->old_rxq, processed, now);
+	memcpy(processed, s->dgram.processed_before, sizeof(processed));
+	now->dropped = s->dgram.dropped_before;
+	now->discarded = s->dgram.discarded_before;
+	add(&s->dgram.ep, s->dgram.rxq, processed, now);
+	add(&s->dgram.old, s->dgram.old_rxq, processed, now);
 	now->call = processed[LRP_CONTEXT_CALL];
 	now->helper = processed[LRP_CONTEXT_HELPER];
 	now->eager = processed[LRP_CONTEXT_EAGER];
 	now->app = processed[LRP_CONTEXT_APP];
-	now->kernel = atomic_load(&s->kernel);
-	now->channels = s->ep.channels;
-	now->channel_fd = s->ep.channels ? (uint64_t)s->ep.chan[0].fd : UINT64_MAX;
+	now->kernel = atomic_load(&s->dgram.kernel);
+	now->channels = s->dgram.ep.channels;
+	now->channel_fd = s->dgram.ep.channels ? (uint64_t)s->dgram.ep.chan[0].fd : UINT64_MAX;
 	lrp_rx_unlock(s);
 }

@@ -87,9 +87,9 @@ void lrp_sock_user_flags(struct lrp_sock *s, uint32_t set, uint32_t clear)
 {
 	uint32_t i;
 
-	for (i = 0; i < s->ep.channels; i++) {
-		__atomic_fetch_or(&s->ep.chan[i].user->flags, set, __ATOMIC_RELEASE);
-		__atomic_fetch_and(&s->ep.chan[i].user->flags, ~clear, __ATOMIC_RELEASE);
+	for (i = 0; i < s->dgram.ep.channels; i++) {
+		__atomic_fetch_or(&s->dgram.ep.chan[i].user->flags, set, __ATOMIC_RELEASE);
+		__atomic_fetch_and(&s->dgram.ep.chan[i].user->flags, ~clear, __ATOMIC_RELEASE);
 	}
 }
 
@@ -99,12 +99,12 @@ void lrp_sock_flags_sync(struct lrp_sock *s)
 
 	if (atomic_load(&s->state) & LRP_SOCK_SHUT_RD)
 		flags |= LRP_USER_CLOSED;
-	if (s->connected)
+	if (s->dgram.connected)
 		flags |= LRP_USER_CONNECTED;
 	lrp_sock_user_flags(s, flags, ~flags & (LRP_USER_CLOSED | LRP_USER_CONNECTED));
 }
 
-/* Puts an endpoint under the socket. The one it had, if any, becomes s->old. */
+/* Puts an endpoint under the socket. The one it had, if any, becomes s->dgram.old. */
 static int install(struct lrp_view *l, const struct lrp_endpoint *ep)
 {
 	struct lrp_sock *s = l->sock;
@@ -114,16 +114,16 @@ static int install(struct lrp_view *l, const struct lrp_endpoint *ep)
 	if (!q)
 		return -ENOMEM;
 	lrp_rx_lock(s);
-	s->old = s->ep;
-	s->old_rxq = s->rxq;
-	s->old_until_ns = lrp_now_ns() + OLD_RING_NS;
-	s->ep = *ep;
-	s->rxq = q;
-	s->current = 0;
-	s->burst = 0;
-	s->eager = lrp_eager();
+	s->dgram.old = s->dgram.ep;
+	s->dgram.old_rxq = s->dgram.rxq;
+	s->dgram.old_until_ns = lrp_now_ns() + OLD_RING_NS;
+	s->dgram.ep = *ep;
+	s->dgram.rxq = q;
+	s->dgram.current = 0;
+	s->dgram.burst = 0;
+	s->dgram.eager = lrp_eager();
 	l->serial = serial;
-	s->opener = getpid();
+	s->dgram.opener = getpid();
 	atomic_store(&s->serial, serial);
 	lrp_rx_unlock(s);
 	for (i = 0; i < ep->channels; i++)
@@ -139,8 +139,9 @@ static int take_endpoint(struct lrp_view *l)
 
 	memset(&ep, 0, sizeof(ep));
 	ep.id = LRP_ENDPOINT_NONE;
-	s->ep.pools_epoch = pools_epoch();
-	error = lrp_endpoint_open(&ep, ring_size_for(s->limit), s->limit, &lrp_arena_allocator);
+	s->dgram.ep.pools_epoch = pools_epoch();
+	error = lrp_endpoint_open(&ep, ring_size_for(s->dgram.limit), s->dgram.limit,
+				  &lrp_arena_allocator);
 	if (error) {
 		if (error != -ENETDOWN)
 			lrp_log_once(LRP_LOG_WARN,
@@ -161,12 +162,12 @@ static bool publishable(const struct lrp_sock *s)
 	const volatile struct lrp_status_page *page = lrp_broker_status();
 	uint32_t i;
 
-	if (s->bound_ifindex)
+	if (s->dgram.bound_ifindex)
 		return false;
-	if (!s->scope)
+	if (!s->dgram.scope)
 		return true;
 	for (i = 0; i < LRP_MAX_POOLS; i++)
-		if (page->pool[i].state && page->pool[i].ifindex != s->scope)
+		if (page->pool[i].state && page->pool[i].ifindex != s->dgram.scope)
 			return false;
 	return true;
 }
@@ -184,43 +185,43 @@ static void read_shadow(struct lrp_sock *s, int fd)
 
 	if (getsockname(fd, &local.sa, &len))
 		return;
-	s->connected = getpeername(fd, &peer.sa, &plen) == 0;
+	s->dgram.connected = getpeername(fd, &peer.sa, &plen) == 0;
 	lrp_rx_lock(s);
-	s->scope = 0;
+	s->dgram.scope = 0;
 	if (s->domain == AF_INET) {
-		s->lport = local.in.sin_port;
-		s->laddr4 = local.in.sin_addr;
-		s->rport = peer.in.sin_port;
-		s->raddr4 = peer.in.sin_addr;
+		s->dgram.lport = local.in.sin_port;
+		s->dgram.laddr4 = local.in.sin_addr;
+		s->dgram.rport = peer.in.sin_port;
+		s->dgram.raddr4 = peer.in.sin_addr;
 		match = LRP_MATCH_NO6;
-		if (s->laddr4.s_addr != INADDR_ANY)
+		if (s->dgram.laddr4.s_addr != INADDR_ANY)
 			match |= LRP_MATCH_LOCAL;
 	} else {
-		s->lport = local.in6.sin6_port;
-		s->laddr6 = local.in6.sin6_addr;
-		s->rport = peer.in6.sin6_port;
-		s->raddr6 = peer.in6.sin6_addr;
-		if (IN6_IS_ADDR_LINKLOCAL(&s->laddr6))
-			s->scope = local.in6.sin6_scope_id;
+		s->dgram.lport = local.in6.sin6_port;
+		s->dgram.laddr6 = local.in6.sin6_addr;
+		s->dgram.rport = peer.in6.sin6_port;
+		s->dgram.raddr6 = peer.in6.sin6_addr;
+		if (IN6_IS_ADDR_LINKLOCAL(&s->dgram.laddr6))
+			s->dgram.scope = local.in6.sin6_scope_id;
 		if (s->v6only)
 			match |= LRP_MATCH_NO4;
-		if (!IN6_IS_ADDR_UNSPECIFIED(&s->laddr6)) {
+		if (!IN6_IS_ADDR_UNSPECIFIED(&s->dgram.laddr6)) {
 			match |= LRP_MATCH_LOCAL;
-			if (IN6_IS_ADDR_V4MAPPED(&s->laddr6)) {
+			if (IN6_IS_ADDR_V4MAPPED(&s->dgram.laddr6)) {
 				match |= LRP_MATCH_NO6;
-				memcpy(&s->laddr4, &s->laddr6.s6_addr[12], 4);
-				memcpy(&s->raddr4, &s->raddr6.s6_addr[12], 4);
+				memcpy(&s->dgram.laddr4, &s->dgram.laddr6.s6_addr[12], 4);
+				memcpy(&s->dgram.raddr4, &s->dgram.raddr6.s6_addr[12], 4);
 			} else {
 				match |= LRP_MATCH_NO4;
 			}
 		}
 	}
-	if (s->connected)
+	if (s->dgram.connected)
 		match |= LRP_MATCH_PEER;
-	s->match = match;
-	s->bound = s->lport != 0;
+	s->dgram.match = match;
+	s->dgram.bound = s->dgram.lport != 0;
 	/* The shadow may have got something meanwhile, and that came first. */
-	s->drain_shadow = true;
+	s->dgram.drain_shadow = true;
 	lrp_rx_unlock(s);
 }
 
@@ -231,22 +232,23 @@ void lrp_sock_publish(struct lrp_view *l, int fd)
 	int error;
 
 	read_shadow(s, fd);
-	if (!s->bound || !lrp_broker_ready() || !publishable(s)) {
-		if (s->published)
-			lrp_endpoint_withdraw(&s->ep);
-		s->published = false;
-		if (s->bound)
+	if (!s->dgram.bound || !lrp_broker_ready() || !publishable(s)) {
+		if (s->dgram.published)
+			lrp_endpoint_withdraw(&s->dgram.ep);
+		s->dgram.published = false;
+		if (s->dgram.bound)
 			lrp_broker_ready_or_say();
 		return;
 	}
-	if (s->ep.id == LRP_ENDPOINT_NONE && take_endpoint(l))
+	if (s->dgram.ep.id == LRP_ENDPOINT_NONE && take_endpoint(l))
 		return;
 	lrp_sock_flags_sync(s);
-	error = lrp_endpoint_publish(&s->ep, fd, requests, lrp_multicast_requests(s, requests));
-	s->published = error == 0;
+	error = lrp_endpoint_publish(&s->dgram.ep, fd, requests,
+				     lrp_multicast_requests(s, requests));
+	s->dgram.published = error == 0;
 	/* Another lrpd, which does not know us: the next tick makes a new endpoint. */
 	if (error == -ESTALE)
-		s->ep.pools_epoch = pools_epoch() - 1;
+		s->dgram.ep.pools_epoch = pools_epoch() - 1;
 	else if (error)
 		lrp_log_once(LRP_LOG_WARN,
 			     "lrpd does not demultiplex to a socket (%s): the kernel serves it",
@@ -279,9 +281,9 @@ static void account(struct lrp_sock *s, const struct lrp_endpoint *ep, const str
 		const struct lrp_user *user = ep->chan[i].user;
 
 		for (r = 0; r < LRP_CONTEXT_COUNT; r++)
-			s->processed_before[r] += user->processed[r] - q[i].processed_base[r];
-		s->dropped_before += lrp_chan_dropped(&ep->chan[i]) - q[i].dropped_base;
-		s->discarded_before += lrp_chan_discarded(&ep->chan[i]) - q[i].discarded_base;
+			s->dgram.processed_before[r] += user->processed[r] - q[i].processed_base[r];
+		s->dgram.dropped_before += lrp_chan_dropped(&ep->chan[i]) - q[i].dropped_base;
+		s->dgram.discarded_before += lrp_chan_discarded(&ep->chan[i]) - q[i].discarded_base;
 	}
 }
 
@@ -297,23 +299,24 @@ static void finish_old(struct lrp_view *l)
 	uint32_t i;
 	bool out;
 
-	if (!s->old.channels || !lrp_view_mapped(l))
+	if (!s->dgram.old.channels || !lrp_view_mapped(l))
 		return;
 	out = lrp_sched_forget(l);
-	for (i = 0; i < s->old.channels; i++)
-		lrp_wait_remove(l, s->old.chan[i].fd);
+	for (i = 0; i < s->dgram.old.channels; i++)
+		lrp_wait_remove(l, s->dgram.old.chan[i].fd);
 	lrp_rx_lock(s);
-	while (s->old.channels && lrp_input_next(l, &p, &from, LRP_CONTEXT_CALL) && from.chan &&
-	       from.chan >= s->old.chan && from.chan < s->old.chan + s->old.channels) {
+	while (s->dgram.old.channels && lrp_input_next(l, &p, &from, LRP_CONTEXT_CALL) &&
+	       from.chan && from.chan >= s->dgram.old.chan &&
+	       from.chan < s->dgram.old.chan + s->dgram.old.channels) {
 		lrp_ready_push(s, &p, from.ifindex, 0);
 		lrp_chan_take(from.chan, from.descs);
 	}
-	account(s, &s->old, s->old_rxq);
-	old = s->old;
-	q = s->old_rxq;
-	memset(&s->old, 0, sizeof(s->old));
-	s->old.id = LRP_ENDPOINT_NONE;
-	s->old_rxq = NULL;
+	account(s, &s->dgram.old, s->dgram.old_rxq);
+	old = s->dgram.old;
+	q = s->dgram.old_rxq;
+	memset(&s->dgram.old, 0, sizeof(s->dgram.old));
+	s->dgram.old.id = LRP_ENDPOINT_NONE;
+	s->dgram.old_rxq = NULL;
 	lrp_rx_unlock(s);
 	lrp_endpoint_retire(&old, q, out);
 	lrp_sched_watch(l);
@@ -326,32 +329,33 @@ void lrp_sock_resize(struct lrp_view *l, int fd)
 	struct lrp_endpoint ep;
 	int got;
 
-	if (s->ep.id == LRP_ENDPOINT_NONE || !lrp_view_mapped(l))
+	if (s->dgram.ep.id == LRP_ENDPOINT_NONE || !lrp_view_mapped(l))
 		return;
-	if (ring_size_for(s->limit) <= s->ep.ring_size) {
-		got = lrp_endpoint_limit(&s->ep, s->limit);
+	if (ring_size_for(s->dgram.limit) <= s->dgram.ep.ring_size) {
+		got = lrp_endpoint_limit(&s->dgram.ep, s->dgram.limit);
 		/* What is taken and not returned counts: it may fill all of a small limit. */
 		lrp_input_return(l);
-		if (got > 0 && (uint32_t)got >= s->limit)
+		if (got > 0 && (uint32_t)got >= s->dgram.limit)
 			return;
 	}
 	finish_old(l);
 	memset(&ep, 0, sizeof(ep));
 	ep.id = LRP_ENDPOINT_NONE;
 	lrp_inside++;
-	if (lrp_endpoint_open(&ep, ring_size_for(s->limit), s->limit, &lrp_arena_allocator) == 0) {
-		if (ep.ring_size <= s->ep.ring_size || install(l, &ep)) {
+	if (lrp_endpoint_open(&ep, ring_size_for(s->dgram.limit), s->dgram.limit,
+			      &lrp_arena_allocator) == 0) {
+		if (ep.ring_size <= s->dgram.ep.ring_size || install(l, &ep)) {
 			lrp_endpoint_close(&ep, &lrp_arena_allocator);
 		} else {
 			lrp_sock_flags_sync(s);
 			/* One socket, one endpoint: what comes between the two goes to the shadow,
 			 * which is read out after the old ring and before the new one. */
-			lrp_endpoint_withdraw(&s->old);
-			s->drain_shadow = true;
-			if (s->published &&
-			    lrp_endpoint_publish(&s->ep, fd, requests,
+			lrp_endpoint_withdraw(&s->dgram.old);
+			s->dgram.drain_shadow = true;
+			if (s->dgram.published &&
+			    lrp_endpoint_publish(&s->dgram.ep, fd, requests,
 						 lrp_multicast_requests(s, requests)))
-				s->published = false;
+				s->dgram.published = false;
 			lrp_sched_watch(l);
 		}
 	}
@@ -367,52 +371,52 @@ static void refresh(struct lrp_view *l, int fd)
 	uint32_t i, epoch = pools_epoch();
 	bool out;
 
-	if (s->ep.id == LRP_ENDPOINT_NONE) {
-		s->ep.pools_epoch = epoch;
-		if (s->bound)
+	if (s->dgram.ep.id == LRP_ENDPOINT_NONE) {
+		s->dgram.ep.pools_epoch = epoch;
+		if (s->dgram.bound)
 			lrp_sock_publish(l, fd);
 		return;
 	}
 	out = lrp_sched_forget(l);
-	if (!out || !lrp_view_mapped(l) || lrp_endpoint_leftover(&s->ep)) {
+	if (!out || !lrp_view_mapped(l) || lrp_endpoint_leftover(&s->dgram.ep)) {
 		/* Later: the helper is just reading, or another process opened the channels, or what
 		 * a detached device has brought is to be received first. */
 		lrp_sched_watch(l);
 		return;
 	}
-	was = s->ep;
+	was = s->dgram.ep;
 	before = lrp_arena_alloc((was.channels + 1) * sizeof(*before));
 	if (!before)
 		return;
 	memcpy(before, was.chan, was.channels * sizeof(*before));
 	/* The array may be replaced and rings unmapped: nobody may receive meanwhile. */
 	lrp_rx_lock(s);
-	account(s, &s->ep, s->rxq);
-	lrp_endpoint_refresh(&s->ep, &lrp_arena_allocator);
-	s->ep.pools_epoch = epoch;
-	q = rxq_make(&s->ep, before, s->rxq, was.channels, atomic_load(&s->serial) + 1);
+	account(s, &s->dgram.ep, s->dgram.rxq);
+	lrp_endpoint_refresh(&s->dgram.ep, &lrp_arena_allocator);
+	s->dgram.ep.pools_epoch = epoch;
+	q = rxq_make(&s->dgram.ep, before, s->dgram.rxq, was.channels, atomic_load(&s->serial) + 1);
 	if (!q) {
-		s->ep.channels = 0;
+		s->dgram.ep.channels = 0;
 	} else {
-		lrp_arena_free(s->rxq, was.channels * sizeof(*q));
-		s->rxq = q;
-		for (i = 0; i < s->ep.channels; i++) {
+		lrp_arena_free(s->dgram.rxq, was.channels * sizeof(*q));
+		s->dgram.rxq = q;
+		for (i = 0; i < s->dgram.ep.channels; i++) {
 			uint32_t r;
 
 			/* Counted by account(); so start again. */
-			q[i].dropped_base = lrp_chan_dropped(&s->ep.chan[i]);
-			q[i].discarded_base = lrp_chan_discarded(&s->ep.chan[i]);
+			q[i].dropped_base = lrp_chan_dropped(&s->dgram.ep.chan[i]);
+			q[i].discarded_base = lrp_chan_discarded(&s->dgram.ep.chan[i]);
 			for (r = 0; r < LRP_CONTEXT_COUNT; r++)
-				q[i].processed_base[r] = s->ep.chan[i].user->processed[r];
+				q[i].processed_base[r] = s->dgram.ep.chan[i].user->processed[r];
 		}
 	}
-	s->current = 0;
-	s->burst = 0;
+	s->dgram.current = 0;
+	s->dgram.burst = 0;
 	l->serial = atomic_fetch_add(&s->serial, 1) + 1;
-	s->opener = getpid();
+	s->dgram.opener = getpid();
 	lrp_rx_unlock(s);
-	for (i = 0; i < s->ep.channels; i++)
-		lrp_wait_add(l, s->ep.chan[i].fd); /* those that it has already say EEXIST */
+	for (i = 0; i < s->dgram.ep.channels; i++)
+		lrp_wait_add(l, s->dgram.ep.chan[i].fd); /* those that it has already say EEXIST */
 	lrp_arena_free(before, (was.channels + 1) * sizeof(*before));
 	lrp_sock_publish(l, fd);
 }
@@ -422,13 +426,13 @@ static void take_over(struct lrp_view *l, int fd)
 {
 	struct lrp_sock *s = l->sock;
 
-	if (s->opener == getpid() || kill(s->opener, 0) == 0 || errno != ESRCH)
+	if (s->dgram.opener == getpid() || kill(s->dgram.opener, 0) == 0 || errno != ESRCH)
 		return;
 	lrp_rx_lock(s);
-	memset(&s->old, 0, sizeof(s->old));
-	memset(&s->ep, 0, sizeof(s->ep));
-	s->ep.id = s->old.id = LRP_ENDPOINT_NONE;
-	s->rxq = s->old_rxq = NULL;
+	memset(&s->dgram.old, 0, sizeof(s->dgram.old));
+	memset(&s->dgram.ep, 0, sizeof(s->dgram.ep));
+	s->dgram.ep.id = s->dgram.old.id = LRP_ENDPOINT_NONE;
+	s->dgram.rxq = s->dgram.old_rxq = NULL;
 	l->serial = atomic_load(&s->serial);
 	lrp_rx_unlock(s);
 	lrp_sock_publish(l, fd);
@@ -438,9 +442,9 @@ void lrp_sock_tick(struct lrp_view *l, int fd)
 {
 	struct lrp_sock *s = l->sock;
 	/* lrpd may have been started after the socket was bound; asked for once a second. */
-	bool stale = (lrp_broker_status()->magic || !s->bound || lrp_broker_ready()) &&
-		     s->ep.pools_epoch != pools_epoch();
-	bool old = s->old.channels && lrp_now_ns() > s->old_until_ns;
+	bool stale = (lrp_broker_status()->magic || !s->dgram.bound || lrp_broker_ready()) &&
+		     s->dgram.ep.pools_epoch != pools_epoch();
+	bool old = s->dgram.old.channels && lrp_now_ns() > s->dgram.old_until_ns;
 
 	if (lrp_likely(!stale && !old && lrp_view_mapped(l)))
 		return;
@@ -462,14 +466,14 @@ void lrp_dgram_recover(struct lrp_sock *s)
 {
 	uint32_t i;
 
-	for (i = 0; i < s->ep.channels; i++)
-		lrp_chan_recover(&s->ep.chan[i]);
-	for (i = 0; i < s->old.channels; i++)
-		lrp_chan_recover(&s->old.chan[i]);
-	for (i = 0; s->rxq && i < s->ep.channels; i++)
-		s->rxq[i].known = s->ep.chan[i].next;
+	for (i = 0; i < s->dgram.ep.channels; i++)
+		lrp_chan_recover(&s->dgram.ep.chan[i]);
+	for (i = 0; i < s->dgram.old.channels; i++)
+		lrp_chan_recover(&s->dgram.old.chan[i]);
+	for (i = 0; s->dgram.rxq && i < s->dgram.ep.channels; i++)
+		s->dgram.rxq[i].known = s->dgram.ep.chan[i].next;
 	/* Fragments may be half stored. What they take is not given back: it may be in two minds. */
-	s->reassembly = NULL;
-	s->burst = 0;
-	s->peeked = LRP_PEEKED_NONE;
+	s->dgram.reassembly = NULL;
+	s->dgram.burst = 0;
+	s->dgram.peeked = LRP_PEEKED_NONE;
 }

@@ -107,7 +107,7 @@ static void put_time(struct lrp_sock *s, const struct lrp_from *from, uint32_t o
 	else if (opts & LRP_RX_TIMESTAMP)
 		lrp_cmsg_put(msg, used, SOL_SOCKET, renamed ? SO_TIMESTAMP_NEW : SCM_TIMESTAMP, &tv,
 			     sizeof(tv));
-	if (opts & LRP_RX_TIMESTAMPING && s->timestamping & SOF_TIMESTAMPING_SOFTWARE) {
+	if (opts & LRP_RX_TIMESTAMPING && s->dgram.timestamping & SOF_TIMESTAMPING_SOFTWARE) {
 		struct scm_timestamping stamps = {.ts = {{ts.tv_sec, ts.tv_nsec}}};
 
 		lrp_cmsg_put(msg, used, SOL_SOCKET,
@@ -120,12 +120,12 @@ static void put_time(struct lrp_sock *s, const struct lrp_from *from, uint32_t o
 static uint32_t overflow(const struct lrp_view *l)
 {
 	const struct lrp_sock *s = l->sock;
-	uint64_t sum = s->dropped_before + s->discarded_before;
+	uint64_t sum = s->dgram.dropped_before + s->dgram.discarded_before;
 	uint32_t i;
 
-	for (i = 0; lrp_view_mapped(l) && i < s->ep.channels; i++)
-		sum += lrp_chan_dropped(&s->ep.chan[i]) - s->rxq[i].dropped_base +
-		       lrp_chan_discarded(&s->ep.chan[i]) - s->rxq[i].discarded_base;
+	for (i = 0; lrp_view_mapped(l) && i < s->dgram.ep.channels; i++)
+		sum += lrp_chan_dropped(&s->dgram.ep.chan[i]) - s->dgram.rxq[i].dropped_base +
+		       lrp_chan_discarded(&s->dgram.ep.chan[i]) - s->dgram.rxq[i].discarded_base;
 	return (uint32_t)sum;
 }
 
@@ -150,7 +150,7 @@ static void put_ip4(struct lrp_view *l, const struct lrp_packet *p, const struct
 					  .ipi_addr = p->dst.v4};
 		uint32_t dst = ntohl(p->dst.v4.s_addr);
 
-		if (IN_MULTICAST(dst) || (l->sock->match & LRP_MATCH_LOCAL) == 0) {
+		if (IN_MULTICAST(dst) || (l->sock->dgram.match & LRP_MATCH_LOCAL) == 0) {
 			struct in_addr a = {0};
 
 			/* A wildcard socket may have got a subnet's broadcast: ask. */
@@ -250,7 +250,7 @@ static inline uint32_t copy_out(const struct lrp_packet *p, const struct msghdr 
 ssize_t lrp_deliver(struct lrp_view *l, const struct lrp_packet *p, const struct lrp_from *from,
 		    struct msghdr *msg, int flags)
 {
-	uint32_t opts = atomic_load_explicit(&l->sock->rx_options, memory_order_relaxed);
+	uint32_t opts = atomic_load_explicit(&l->sock->dgram.rx_options, memory_order_relaxed);
 	uint32_t done = copy_out(p, msg);
 	struct sockaddr_storage name;
 	socklen_t len;

@@ -50,7 +50,7 @@ void lrp_wait_signal(struct lrp_view *l);
  * an endpoint if there is none, publishes. Setup lock held. */
 void lrp_sock_publish(struct lrp_view *l, int fd);
 uint32_t lrp_cpus(void); /* that this machine can have: XDP may exceed a limit by one frame each */
-/* Changes the ceiling to s->limit, by a new ring if need be. Setup lock held. */
+/* Changes the ceiling to s->dgram.limit, by a new ring if need be. Setup lock held. */
 void lrp_sock_resize(struct lrp_view *l, int fd);
 /* Closes an endpoint and frees what is beside its channels. */
 void lrp_endpoint_discard(struct lrp_endpoint *ep, struct lrp_rxq *q);

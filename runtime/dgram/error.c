@@ -37,11 +37,11 @@ struct lrp_errqueue {
 
 static struct entry *queue_tail(struct lrp_sock *s)
 {
-	struct lrp_errqueue *q = s->errors;
+	struct lrp_errqueue *q = s->dgram.errors;
 
 	if (!q) {
 		lrp_inside++;
-		q = s->errors = lrp_arena_alloc(sizeof(*q));
+		q = s->dgram.errors = lrp_arena_alloc(sizeof(*q));
 		lrp_inside--;
 	}
 	if (!q || q->tail - q->head == QUEUE_MAX)
@@ -51,7 +51,7 @@ static struct entry *queue_tail(struct lrp_sock *s)
 
 bool lrp_error_queued(const struct lrp_sock *s)
 {
-	return s->errors && s->errors->head != s->errors->tail;
+	return s->dgram.errors && s->dgram.errors->head != s->dgram.errors->tail;
 }
 
 static socklen_t name6(struct sockaddr_storage *to, const struct in6_addr *a, __be16 port,
@@ -109,7 +109,7 @@ static void enqueue(struct lrp_sock *s, const struct lrp_icmp_error *e, uint32_t
 	}
 	to->len = e->payload_len < PAYLOAD_MAX ? e->payload_len : PAYLOAD_MAX;
 	memcpy(to->payload, e->payload, to->len);
-	s->errors->tail++;
+	s->dgram.errors->tail++;
 }
 
 /* The kernel's path MTU cache does not hear of errors that come to a channel. */
@@ -117,8 +117,8 @@ static void learn_mtu(struct lrp_sock *s, const struct lrp_icmp_error *e)
 {
 	uint32_t floor = e->family == AF_INET ? 552 : 1280, mtu = e->info < floor ? floor : e->info;
 
-	if (!s->path_mtu || mtu < s->path_mtu)
-		s->path_mtu = mtu;
+	if (!s->dgram.path_mtu || mtu < s->dgram.path_mtu)
+		s->dgram.path_mtu = mtu;
 }
 
 /* rx held. 0, or a drop reason. */
@@ -130,17 +130,18 @@ int lrp_icmp_received(struct lrp_sock *s, const struct lrp_packet *p, const stru
 
 	if (dropped)
 		return dropped;
-	if (e.proto != IPPROTO_UDP || e.sport != s->lport)
+	if (e.proto != IPPROTO_UDP || e.sport != s->dgram.lport)
 		return LRP_DROPPED(LRP_DROP_STALE);
-	if (!(s->match & LRP_MATCH_PEER) || e.dport != s->rport ||
-	    (e.family == AF_INET ? e.dst.v4.s_addr != s->raddr4.s_addr
-				 : memcmp(&e.dst.v6, &s->raddr6, sizeof(s->raddr6)) != 0))
+	if (!(s->dgram.match & LRP_MATCH_PEER) || e.dport != s->dgram.rport ||
+	    (e.family == AF_INET
+		     ? e.dst.v4.s_addr != s->dgram.raddr4.s_addr
+		     : memcmp(&e.dst.v6, &s->dgram.raddr6, sizeof(s->dgram.raddr6)) != 0))
 		return LRP_DROPPED(LRP_DROP_PEER);
 	if (e.error == EMSGSIZE) {
 		learn_mtu(s, &e);
 		/* Datagrams that may be fragmented go on, in pieces: nothing to report. */
-		if (e.family == AF_INET ? s->pmtu4 == IP_PMTUDISC_DONT
-					: s->pmtu6 == IPV6_PMTUDISC_DONT)
+		if (e.family == AF_INET ? s->dgram.pmtu4 == IP_PMTUDISC_DONT
+					: s->dgram.pmtu6 == IPV6_PMTUDISC_DONT)
 			return 0;
 	}
 	recverr = atomic_load(&s->state) &
@@ -186,18 +187,18 @@ void lrp_error_scan(struct lrp_view *l)
 	uint32_t i;
 
 	/* A look without the lock: a connected socket's rings are mostly empty when it sends. */
-	if (!lrp_view_mapped(l) || s->eager)
+	if (!lrp_view_mapped(l) || s->dgram.eager)
 		return;
-	for (i = 0; i < s->ep.channels; i++)
-		if (atomic_load_explicit(s->ep.chan[i].producer, memory_order_acquire) !=
-		    s->ep.chan[i].next)
+	for (i = 0; i < s->dgram.ep.channels; i++)
+		if (atomic_load_explicit(s->dgram.ep.chan[i].producer, memory_order_acquire) !=
+		    s->dgram.ep.chan[i].next)
 			break;
-	if (i == s->ep.channels)
+	if (i == s->dgram.ep.channels)
 		return;
 	lrp_rx_lock(s);
 	if (lrp_view_mapped(l))
-		for (i = 0; i < s->ep.channels; i++)
-			scan_channel(s, &s->ep.chan[i], &s->rxq[i]);
+		for (i = 0; i < s->dgram.ep.channels; i++)
+			scan_channel(s, &s->dgram.ep.chan[i], &s->dgram.rxq[i]);
 	lrp_rx_unlock(s);
 }
 
@@ -245,7 +246,7 @@ void lrp_error_adopt(struct lrp_view *l, int fd)
 			memcpy(&to->ee, CMSG_DATA(c), sizeof(to->ee));
 			to->offender_len = (socklen_t)(len - sizeof(to->ee));
 			memcpy(&to->offender, CMSG_DATA(c) + sizeof(to->ee), to->offender_len);
-			s->errors->tail++;
+			s->dgram.errors->tail++;
 			break;
 		}
 	}
@@ -272,7 +273,7 @@ ssize_t lrp_error_receive(struct lrp_view *l, int fd, struct msghdr *msg, int fl
 		r = recvmsg(fd, msg, flags | MSG_DONTWAIT);
 		return r < 0 ? -errno : r;
 	}
-	e = &s->errors->entry[s->errors->head % QUEUE_MAX];
+	e = &s->dgram.errors->entry[s->dgram.errors->head % QUEUE_MAX];
 	for (i = 0; i < msg->msg_iovlen && done < e->len; i++, done += (uint32_t)n) {
 		n = e->len - done < msg->msg_iov[i].iov_len ? e->len - done
 							    : msg->msg_iov[i].iov_len;
@@ -288,9 +289,9 @@ ssize_t lrp_error_receive(struct lrp_view *l, int fd, struct msghdr *msg, int fl
 	memcpy(&data.offender, &e->offender, sizeof(data.offender));
 	lrp_cmsg_put(msg, &used, e->level, e->type, &data, sizeof(data.ee) + e->offender_len);
 	msg->msg_controllen = used;
-	s->errors->head++;
+	s->dgram.errors->head++;
 	/* The pending error follows the queue. */
-	e = &s->errors->entry[s->errors->head % QUEUE_MAX];
+	e = &s->dgram.errors->entry[s->dgram.errors->head % QUEUE_MAX];
 	atomic_store(&s->error, lrp_error_queued(s) ? (int)e->ee.ee_errno : 0);
 	lrp_rx_unlock(s);
 	return (ssize_t)done;
@@ -298,7 +299,7 @@ ssize_t lrp_error_receive(struct lrp_view *l, int fd, struct msghdr *msg, int fl
 
 void lrp_error_free(struct lrp_sock *s)
 {
-	if (s->errors)
-		lrp_arena_free(s->errors, sizeof(*s->errors));
-	s->errors = NULL;
+	if (s->dgram.errors)
+		lrp_arena_free(s->dgram.errors, sizeof(*s->dgram.errors));
+	s->dgram.errors = NULL;
 }

@@ -44,7 +44,8 @@ struct memory {
 
 static struct memory *memory_of(const struct lrp_sock *s)
 {
-	return (struct memory *)((uint8_t *)s->reassembly - offsetof(struct memory, reassembly));
+	return (struct memory *)((uint8_t *)s->dgram.reassembly -
+				 offsetof(struct memory, reassembly));
 }
 
 static struct lrp_reassembly *reassembly(struct lrp_sock *s)
@@ -52,8 +53,8 @@ static struct lrp_reassembly *reassembly(struct lrp_sock *s)
 	size_t size = offsetof(struct memory, reassembly) + lrp_reassembly_size();
 	struct memory *m;
 
-	if (s->reassembly)
-		return s->reassembly;
+	if (s->dgram.reassembly)
+		return s->dgram.reassembly;
 	lrp_inside++;
 	m = lrp_arena_alloc(size);
 	lrp_inside--;
@@ -62,9 +63,10 @@ static struct lrp_reassembly *reassembly(struct lrp_sock *s)
 	m->pools_epoch = m->incarnation = 0;
 	m->began = 0;
 	lrp_orphan_index_init(&m->index);
-	s->reassembly_size = size;
-	s->reassembly = lrp_reassembly_init(m->reassembly, lrp_reassembly_size(), lrp_secret()[0]);
-	return s->reassembly;
+	s->dgram.reassembly_size = size;
+	s->dgram.reassembly =
+		lrp_reassembly_init(m->reassembly, lrp_reassembly_size(), lrp_secret()[0]);
+	return s->dgram.reassembly;
 }
 
 /* A whole datagram: UDP input, then to the ready queue. */
@@ -78,7 +80,7 @@ static int whole_input(struct lrp_sock *s, struct lrp_packet *whole, const struc
 	dropped = lrp_udp_input(whole, whole->frame + whole->l4_offset, chan->pool->virtual_device);
 	if (dropped)
 		return dropped;
-	if (whole->dport != s->lport)
+	if (whole->dport != s->dgram.lport)
 		return LRP_DROPPED(LRP_DROP_STALE);
 	if (lrp_ready_push(s, whole, chan->pool->ifindex, 0))
 		return LRP_DROPPED(LRP_DROP_MEMORY);
@@ -90,7 +92,7 @@ static void count_given_up(struct lrp_sock *s, const struct lrp_chan *chan)
 	uint32_t dropped[LRP_DROP_REASON_COUNT] = {0};
 	int i;
 
-	lrp_reassembly_take_dropped(s->reassembly, dropped);
+	lrp_reassembly_take_dropped(s->dgram.reassembly, dropped);
 	for (i = 0; i < LRP_DROP_REASON_COUNT; i++)
 		if (dropped[i] && chan->user)
 			__atomic_fetch_add(&chan->user->dropped[i], dropped[i], __ATOMIC_RELAXED);
@@ -100,7 +102,7 @@ static int store(struct lrp_sock *s, const struct lrp_packet *p, const struct lr
 		 uint64_t now)
 {
 	struct lrp_packet whole;
-	int r = lrp_reassembly_input(s->reassembly, now, p, &whole);
+	int r = lrp_reassembly_input(s->dgram.reassembly, now, p, &whole);
 
 	count_given_up(s, chan);
 	if (r < 0)
@@ -152,7 +154,7 @@ static bool claim(struct lrp_sock *s, const struct lrp_chan *chan, uint32_t at, 
 	if (left > chan->ring_mask ||
 	    (int32_t)(atomic_load_explicit(chan->consumer, memory_order_acquire) - at) > 0 ||
 	    !copy(memory_of(s), chan, at, &p, &same) || same != holder ||
-	    !lrp_reassembly_wants(s->reassembly, &p)) {
+	    !lrp_reassembly_wants(s->dgram.reassembly, &p)) {
 		__atomic_store_n(holder, LRP_FRAME_FREE, __ATOMIC_RELEASE);
 		return false;
 	}
@@ -170,8 +172,8 @@ static void look_at(struct lrp_sock *s, const struct lrp_chan *chan, uint32_t at
 
 	if (!copy(m, chan, at, &p, &holder))
 		return;
-	hash = lrp_reassembly_hash(s->reassembly, &p);
-	if (!lrp_reassembly_wants(s->reassembly, &p) || !claim(s, chan, at, holder))
+	hash = lrp_reassembly_hash(s->dgram.reassembly, &p);
+	if (!lrp_reassembly_wants(s->dgram.reassembly, &p) || !claim(s, chan, at, holder))
 		lrp_orphan_index_note(&m->index, hash,
 				      (struct lrp_orphan_place){chan->pool->index, at});
 }
@@ -204,7 +206,7 @@ void lrp_fragment_collect(struct lrp_sock *s)
 	struct lrp_endpoint *fragments = lrp_broker_fragments();
 	struct memory *m;
 
-	if (!fragments || !s->reassembly)
+	if (!fragments || !s->dgram.reassembly)
 		return;
 	m = memory_of(s);
 	if (m->pools_epoch != fragments->pools_epoch || m->incarnation != fragments->incarnation) {
@@ -249,7 +251,7 @@ int lrp_fragment_input(struct lrp_sock *s, const struct lrp_packet *p, const str
 	now = lrp_now_ns();
 	dropped = store(s, p, chan, now);
 	/* Is something missing that came too early? */
-	s->fragment_until_ns = 0;
+	s->dgram.fragment_until_ns = 0;
 	if (!lrp_reassembly_missing(r, &cursor, &key))
 		return dropped;
 	lrp_fragment_collect(s);
@@ -259,13 +261,13 @@ int lrp_fragment_input(struct lrp_sock *s, const struct lrp_packet *p, const str
 		fetch(s, place);
 	cursor = 0;
 	if (lrp_reassembly_missing(r, &cursor, &key))
-		s->fragment_until_ns = now + LATE_NS;
+		s->dgram.fragment_until_ns = now + LATE_NS;
 	return dropped;
 }
 
 void lrp_fragment_free(struct lrp_sock *s)
 {
-	if (s->reassembly)
-		lrp_arena_free(memory_of(s), s->reassembly_size);
-	s->reassembly = NULL;
+	if (s->dgram.reassembly)
+		lrp_arena_free(memory_of(s), s->dgram.reassembly_size);
+	s->dgram.reassembly = NULL;
 }

@@ -22,26 +22,26 @@ enum head { HEAD_GOOD, HEAD_GONE, HEAD_INCOMPLETE };
  * that were meant for its earlier owner, and demultiplexing changes a moment after connect(). */
 static inline int match(const struct lrp_sock *s, const struct lrp_packet *p)
 {
-	uint32_t m = s->match;
+	uint32_t m = s->dgram.match;
 
-	if (lrp_unlikely(p->dport != s->lport))
+	if (lrp_unlikely(p->dport != s->dgram.lport))
 		return LRP_DROPPED(LRP_DROP_STALE);
 	if (lrp_likely(p->family == AF_INET)) {
 		if (lrp_unlikely(m & LRP_MATCH_NO4))
 			return LRP_DROPPED(LRP_DROP_STALE);
-		if (m & LRP_MATCH_LOCAL && p->dst.v4.s_addr != s->laddr4.s_addr)
+		if (m & LRP_MATCH_LOCAL && p->dst.v4.s_addr != s->dgram.laddr4.s_addr)
 			return LRP_DROPPED(LRP_DROP_STALE);
 		if (m & LRP_MATCH_PEER &&
-		    (p->sport != s->rport || p->src.v4.s_addr != s->raddr4.s_addr))
+		    (p->sport != s->dgram.rport || p->src.v4.s_addr != s->dgram.raddr4.s_addr))
 			return LRP_DROPPED(LRP_DROP_PEER);
 		return 0;
 	}
 	if (lrp_unlikely(m & LRP_MATCH_NO6))
 		return LRP_DROPPED(LRP_DROP_STALE);
-	if (m & LRP_MATCH_LOCAL && memcmp(&p->dst.v6, &s->laddr6, sizeof(s->laddr6)))
+	if (m & LRP_MATCH_LOCAL && memcmp(&p->dst.v6, &s->dgram.laddr6, sizeof(s->dgram.laddr6)))
 		return LRP_DROPPED(LRP_DROP_STALE);
-	if (m & LRP_MATCH_PEER &&
-	    (p->sport != s->rport || memcmp(&p->src.v6, &s->raddr6, sizeof(s->raddr6))))
+	if (m & LRP_MATCH_PEER && (p->sport != s->dgram.rport ||
+				   memcmp(&p->src.v6, &s->dgram.raddr6, sizeof(s->dgram.raddr6))))
 		return LRP_DROPPED(LRP_DROP_PEER);
 	return 0;
 }
@@ -146,11 +146,12 @@ static bool next_of_old(struct lrp_view *l, struct lrp_packet *p, struct lrp_fro
 
 	if (!lrp_view_mapped(l))
 		return false;
-	for (i = 0; i < s->old.channels; i++) {
-		struct lrp_chan *chan = &s->old.chan[i];
+	for (i = 0; i < s->dgram.old.channels; i++) {
+		struct lrp_chan *chan = &s->dgram.old.chan[i];
 
 		while ((avail = lrp_chan_available(chan, UINT32_MAX)))
-			switch (input_head(s, chan, &s->old_rxq[i], avail, p, from, context)) {
+			switch (input_head(s, chan, &s->dgram.old_rxq[i], avail, p, from,
+					   context)) {
 			case HEAD_GOOD:
 				return true;
 			case HEAD_GONE:
@@ -171,33 +172,33 @@ bool lrp_input_next(struct lrp_view *l, struct lrp_packet *p, struct lrp_from *f
 	struct lrp_chan *chan;
 	struct lrp_rxq *q;
 
-	if (lrp_unlikely(s->ready != NULL) && context != LRP_CONTEXT_EAGER &&
+	if (lrp_unlikely(s->dgram.ready != NULL) && context != LRP_CONTEXT_EAGER &&
 	    lrp_ready_peek(s, p, from))
 		return true;
-	if (lrp_unlikely(s->eager) && context != LRP_CONTEXT_EAGER)
+	if (lrp_unlikely(s->dgram.eager) && context != LRP_CONTEXT_EAGER)
 		return false;
-	if (lrp_unlikely(s->old.channels != 0) && next_of_old(l, p, from, context))
+	if (lrp_unlikely(s->dgram.old.channels != 0) && next_of_old(l, p, from, context))
 		return true;
-	while (tries <= s->ep.channels) {
-		if (lrp_unlikely(s->current >= s->ep.channels)) {
-			if (!s->ep.channels)
+	while (tries <= s->dgram.ep.channels) {
+		if (lrp_unlikely(s->dgram.current >= s->dgram.ep.channels)) {
+			if (!s->dgram.ep.channels)
 				return false;
-			s->current = 0;
+			s->dgram.current = 0;
 		}
-		chan = &s->ep.chan[s->current];
-		q = &s->rxq[s->current];
+		chan = &s->dgram.ep.chan[s->dgram.current];
+		q = &s->dgram.rxq[s->dgram.current];
 		/* Opened after our fork by another process: not mapped here. */
 		if (lrp_unlikely(!all_mapped) && (int32_t)(q->serial - l->serial) > 0)
 			avail = 0;
 		else
 			avail = q->known - chan->next;
-		if (avail == 0 || s->burst == 0) {
-			if (++s->current >= s->ep.channels)
-				s->current = 0;
-			s->burst = BURST;
+		if (avail == 0 || s->dgram.burst == 0) {
+			if (++s->dgram.current >= s->dgram.ep.channels)
+				s->dgram.current = 0;
+			s->dgram.burst = BURST;
 			tries++;
-			chan = &s->ep.chan[s->current];
-			q = &s->rxq[s->current];
+			chan = &s->dgram.ep.chan[s->dgram.current];
+			q = &s->dgram.rxq[s->dgram.current];
 			if (lrp_likely(all_mapped) || (int32_t)(q->serial - l->serial) <= 0)
 				q->known = chan->next + lrp_chan_available(chan, UINT32_MAX);
 			continue;
@@ -210,11 +211,11 @@ bool lrp_input_next(struct lrp_view *l, struct lrp_packet *p, struct lrp_from *f
 		case HEAD_INCOMPLETE:
 			/* The rest is published with the next flush: look again then. */
 			q->known = chan->next;
-			s->burst = 0;
+			s->dgram.burst = 0;
 			break;
 		}
 		/* A fragment completed a datagram, or an ICMP error is to be reported. */
-		if (lrp_unlikely(s->ready != NULL) && context != LRP_CONTEXT_EAGER &&
+		if (lrp_unlikely(s->dgram.ready != NULL) && context != LRP_CONTEXT_EAGER &&
 		    lrp_ready_peek(s, p, from))
 			return true;
 		if (lrp_unlikely(atomic_load_explicit(&s->error, memory_order_relaxed)))
@@ -225,14 +226,14 @@ bool lrp_input_next(struct lrp_view *l, struct lrp_packet *p, struct lrp_from *f
 
 void lrp_input_take(struct lrp_sock *s, const struct lrp_from *from)
 {
-	s->peeked = LRP_PEEKED_NONE;
+	s->dgram.peeked = LRP_PEEKED_NONE;
 	if (lrp_unlikely(!from->chan)) {
 		lrp_ready_pop(s);
 		return;
 	}
 	lrp_chan_take(from->chan, from->descs);
-	s->burst--;
-	s->since_shadow++;
+	s->dgram.burst--;
+	s->dgram.since_shadow++;
 }
 
 void lrp_input_return(struct lrp_view *l)
@@ -240,14 +241,14 @@ void lrp_input_return(struct lrp_view *l)
 	struct lrp_sock *s = l->sock;
 	uint32_t i;
 
-	if (s->eager)
+	if (s->dgram.eager)
 		return;
 	lrp_rx_lock(s);
-	for (i = 0; i < s->ep.channels; i++) {
-		struct lrp_chan *chan = &s->ep.chan[i];
+	for (i = 0; i < s->dgram.ep.channels; i++) {
+		struct lrp_chan *chan = &s->dgram.ep.chan[i];
 
 		if (chan->next != chan->returned_at &&
-		    (lrp_view_mapped(l) || (int32_t)(s->rxq[i].serial - l->serial) <= 0))
+		    (lrp_view_mapped(l) || (int32_t)(s->dgram.rxq[i].serial - l->serial) <= 0))
 			lrp_chan_settle(chan);
 	}
 	lrp_rx_unlock(s);
@@ -258,8 +259,8 @@ bool lrp_old_pending(const struct lrp_view *l)
 	const struct lrp_sock *s = l->sock;
 	uint32_t i;
 
-	for (i = 0; lrp_view_mapped(l) && i < s->old.channels; i++)
-		if (lrp_chan_available(&s->old.chan[i], 1))
+	for (i = 0; lrp_view_mapped(l) && i < s->dgram.old.channels; i++)
+		if (lrp_chan_available(&s->dgram.old.chan[i], 1))
 			return true;
 	return false;
 }
@@ -271,13 +272,13 @@ bool lrp_input_pending(struct lrp_view *l)
 
 	if (!lrp_ready_empty(s))
 		return true;
-	if (s->eager)
+	if (s->dgram.eager)
 		return false;
 	if (lrp_old_pending(l))
 		return true;
-	for (i = 0; i < s->ep.channels; i++)
-		if ((lrp_view_mapped(l) || (int32_t)(s->rxq[i].serial - l->serial) <= 0) &&
-		    lrp_chan_available(&s->ep.chan[i], 1))
+	for (i = 0; i < s->dgram.ep.channels; i++)
+		if ((lrp_view_mapped(l) || (int32_t)(s->dgram.rxq[i].serial - l->serial) <= 0) &&
+		    lrp_chan_available(&s->dgram.ep.chan[i], 1))
 			return true;
 	return false;
 }

@@ -36,11 +36,11 @@ static void eager_drain(struct lrp_view *l)
 			__atomic_fetch_add(&from.chan->user->dropped[LRP_DROP_MEMORY], 1,
 					   __ATOMIC_RELAXED);
 		lrp_chan_take(from.chan, from.descs);
-		s->burst--;
+		s->dgram.burst--;
 	}
 	if (!more)
-		for (i = 0; i < s->ep.channels; i++)
-			lrp_chan_settle(&s->ep.chan[i]);
+		for (i = 0; i < s->dgram.ep.channels; i++)
+			lrp_chan_settle(&s->dgram.ep.chan[i]);
 	/* An error, or a datagram that its last fragment made whole, is no packet of these. */
 	wake = n || atomic_load(&s->error) || !lrp_ready_empty(s);
 	lrp_rx_unlock(s);

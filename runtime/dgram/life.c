@@ -10,10 +10,12 @@
 
 void lrp_dgram_init(struct lrp_sock *s, int fd)
 {
+	s->dgram.ep.id = s->dgram.old.id = LRP_ENDPOINT_NONE;
+	s->dgram.eventfd = -1;
 	lrp_options_init(s, fd);
 	if (lrp_eager()) {
-		s->eventfd = lrp_fd_aside(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-		s->eager = true;
+		s->dgram.eventfd = lrp_fd_aside(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+		s->dgram.eager = true;
 	}
 }
 
@@ -23,14 +25,14 @@ void lrp_dgram_end(struct lrp_sock *s)
 	struct lrp_rxq *q, *old_q;
 	bool out = !(atomic_load(&s->state) & LRP_SOCK_HELPER_IN);
 
-	ep = s->ep;
-	old = s->old;
-	q = s->rxq;
-	old_q = s->old_rxq;
-	memset(&s->ep, 0, sizeof(s->ep));
-	memset(&s->old, 0, sizeof(s->old));
-	s->ep.id = s->old.id = LRP_ENDPOINT_NONE;
-	s->rxq = s->old_rxq = NULL;
+	ep = s->dgram.ep;
+	old = s->dgram.old;
+	q = s->dgram.rxq;
+	old_q = s->dgram.old_rxq;
+	memset(&s->dgram.ep, 0, sizeof(s->dgram.ep));
+	memset(&s->dgram.old, 0, sizeof(s->dgram.old));
+	s->dgram.ep.id = s->dgram.old.id = LRP_ENDPOINT_NONE;
+	s->dgram.rxq = s->dgram.old_rxq = NULL;
 	lrp_unlock(&s->rx);
 
 	lrp_inside++;
@@ -39,8 +41,8 @@ void lrp_dgram_end(struct lrp_sock *s)
 	lrp_ready_free(s);
 	lrp_fragment_free(s);
 	lrp_error_free(s);
-	if (s->eventfd >= 0)
-		close(s->eventfd);
+	if (s->dgram.eventfd >= 0)
+		close(s->dgram.eventfd);
 	lrp_inside--;
 }
 
@@ -85,9 +87,9 @@ void lrp_dgram_leave(struct lrp_view *l)
 	if (!out)
 		return; /* mapped until the process ends */
 	lrp_rx_lock(s);
-	unmap_ours(l, &s->ep, s->rxq);
-	unmap_ours(l, &s->old, s->old_rxq);
+	unmap_ours(l, &s->dgram.ep, s->dgram.rxq);
+	unmap_ours(l, &s->dgram.old, s->dgram.old_rxq);
 	lrp_rx_unlock(s);
-	if (s->ep.id != LRP_ENDPOINT_NONE)
-		lrp_endpoint_released(s->ep.id);
+	if (s->dgram.ep.id != LRP_ENDPOINT_NONE)
+		lrp_endpoint_released(s->dgram.ep.id);
 }

@@ -166,10 +166,10 @@ static struct lrp_member *member_find(struct lrp_sock *s, const struct lrp_membe
 {
 	uint32_t i;
 
-	for (i = 0; i < s->members; i++)
-		if (!memcmp(&s->member[i].group, &m->group, sizeof(m->group)) &&
-		    s->member[i].ifindex == m->ifindex)
-			return &s->member[i];
+	for (i = 0; i < s->dgram.members; i++)
+		if (!memcmp(&s->dgram.member[i].group, &m->group, sizeof(m->group)) &&
+		    s->dgram.member[i].ifindex == m->ifindex)
+			return &s->dgram.member[i];
 	return NULL;
 }
 
@@ -188,13 +188,13 @@ int lrp_multicast_set(struct lrp_view *l, int fd, int level, int name, const voi
 	have = member_find(s, &m);
 	if (is_leave(level, name)) {
 		if (have)
-			*have = s->member[--s->members];
+			*have = s->dgram.member[--s->dgram.members];
 	} else if (have) {
 		have->filtered |= m.filtered;
-	} else if (s->members < LRP_MEMBERS_MAX) {
-		s->member[s->members++] = m;
+	} else if (s->dgram.members < LRP_MEMBERS_MAX) {
+		s->dgram.member[s->dgram.members++] = m;
 	}
-	if (s->bound)
+	if (s->dgram.bound)
 		lrp_sock_publish(l, fd);
 	return 0;
 }
@@ -203,11 +203,11 @@ uint32_t lrp_multicast_requests(const struct lrp_sock *s, struct lrp_membership_
 {
 	uint32_t i, n = 0;
 
-	for (i = 0; i < s->members; i++) {
-		if (s->member[i].filtered)
+	for (i = 0; i < s->dgram.members; i++) {
+		if (s->dgram.member[i].filtered)
 			continue;
-		requests[n].group = s->member[i].group;
-		requests[n++].ifindex = s->member[i].ifindex;
+		requests[n].group = s->dgram.member[i].group;
+		requests[n++].ifindex = s->dgram.member[i].ifindex;
 	}
 	return n;
 }

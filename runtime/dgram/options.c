@@ -98,9 +98,9 @@ static void set_bit(struct lrp_view *l, int fd, const struct option *o, const vo
 		    socklen_t len)
 {
 	if (is_on(fd, o, value, len))
-		atomic_fetch_or(&l->sock->rx_options, o->bit);
+		atomic_fetch_or(&l->sock->dgram.rx_options, o->bit);
 	else
-		atomic_fetch_and(&l->sock->rx_options, ~o->bit);
+		atomic_fetch_and(&l->sock->dgram.rx_options, ~o->bit);
 }
 
 static void set_state(struct lrp_view *l, int fd, const struct option *o, const void *value,
@@ -117,9 +117,10 @@ static void set_timestamp(struct lrp_view *l, int fd, const struct option *o, co
 			  socklen_t len)
 {
 	uint32_t all = LRP_RX_TIMESTAMP | LRP_RX_TIMESTAMPNS | LRP_RX_NEW_TIMESTAMP;
-	uint32_t was = atomic_load(&l->sock->rx_options);
+	uint32_t was = atomic_load(&l->sock->dgram.rx_options);
 
-	atomic_store(&l->sock->rx_options, (was & ~all) | (is_on(fd, o, value, len) ? o->bit : 0));
+	atomic_store(&l->sock->dgram.rx_options,
+		     (was & ~all) | (is_on(fd, o, value, len) ? o->bit : 0));
 }
 
 static void set_timestamping(struct lrp_view *l, int fd, const struct option *o, const void *value,
@@ -128,7 +129,7 @@ static void set_timestamping(struct lrp_view *l, int fd, const struct option *o,
 	int v = 0;
 
 	memcpy(&v, value, len < sizeof(v) ? len : sizeof(v));
-	l->sock->timestamping = (uint32_t)v;
+	l->sock->dgram.timestamping = (uint32_t)v;
 	v &= SOF_TIMESTAMPING_RX_SOFTWARE;
 	set_bit(l, fd, o, &v, sizeof(v));
 }
@@ -174,7 +175,7 @@ static void set_rcvbuf(struct lrp_view *l, int fd, const struct option *o, const
 	(void)value;
 	(void)len;
 	/* As the kernel bounded and doubled it. */
-	l->sock->limit = lrp_limit_of_rcvbuf(get_int(fd, SOL_SOCKET, SO_RCVBUF, 0));
+	l->sock->dgram.limit = lrp_limit_of_rcvbuf(get_int(fd, SOL_SOCKET, SO_RCVBUF, 0));
 	lrp_sock_resize(l, fd);
 }
 
@@ -189,28 +190,28 @@ static void set_sending(struct lrp_view *l, int fd, const struct option *o, cons
 	(void)len;
 	v = get_int(fd, o->level, o->name, 0);
 	if (o->level == SOL_SOCKET && o->name == SO_NO_CHECK) {
-		s->no_check = v != 0;
+		s->dgram.no_check = v != 0;
 	} else if (o->level == SOL_IP && o->name == IP_TTL) {
 		/* -1 gives the default back, and getsockopt() says the default. */
 		memcpy(&one, len >= sizeof(one) ? value : &v, sizeof(one));
-		s->ttl = one == -1 ? 0 : (uint8_t)v;
+		s->dgram.ttl = one == -1 ? 0 : (uint8_t)v;
 	} else if (o->level == SOL_IP && o->name == IP_TOS) {
-		s->tos = (uint8_t)v;
+		s->dgram.tos = (uint8_t)v;
 	} else if (o->level == SOL_IP) {
-		s->pmtu4 = (uint8_t)v;
+		s->dgram.pmtu4 = (uint8_t)v;
 		if (v > IP_PMTUDISC_DO)
-			s->slow_send = true;
+			s->dgram.slow_send = true;
 	} else if (o->name == IPV6_UNICAST_HOPS) {
 		memcpy(&one, len >= sizeof(one) ? value : &v, sizeof(one));
-		s->hops = one == -1 ? 0 : (uint8_t)v;
+		s->dgram.hops = one == -1 ? 0 : (uint8_t)v;
 		if (one == 0)
-			s->slow_send = true;
+			s->dgram.slow_send = true;
 	} else if (o->name == IPV6_TCLASS) {
-		s->tclass = (uint8_t)v;
+		s->dgram.tclass = (uint8_t)v;
 	} else {
-		s->pmtu6 = (uint8_t)v;
+		s->dgram.pmtu6 = (uint8_t)v;
 		if (v > IPV6_PMTUDISC_DO)
-			s->slow_send = true;
+			s->dgram.slow_send = true;
 	}
 }
 
@@ -220,8 +221,8 @@ static void set_device(struct lrp_view *l, int fd, const struct option *o, const
 	(void)o;
 	(void)value;
 	(void)len;
-	l->sock->bound_ifindex = (uint32_t)get_int(fd, SOL_SOCKET, SO_BINDTOIFINDEX, 0);
-	if (l->sock->bound)
+	l->sock->dgram.bound_ifindex = (uint32_t)get_int(fd, SOL_SOCKET, SO_BINDTOIFINDEX, 0);
+	if (l->sock->dgram.bound)
 		lrp_sock_publish(l, fd);
 }
 
@@ -385,7 +386,7 @@ int lrp_dgram_setsockopt(struct lrp_view *l, int fd, int level, int name, const 
 	if (setsockopt(fd, level, name, value, len))
 		return -errno;
 	if (o->way == SLOW)
-		l->sock->slow_send = true;
+		l->sock->dgram.slow_send = true;
 	if (o->after)
 		o->after(l, fd, o, value, len);
 	return 0;
@@ -395,10 +396,11 @@ void lrp_options_init(struct lrp_sock *s, int fd)
 {
 	if (s->domain == AF_INET6)
 		s->v6only = get_int(fd, SOL_IPV6, IPV6_V6ONLY, 0) != 0;
-	s->limit = lrp_limit_of_rcvbuf(get_int(fd, SOL_SOCKET, SO_RCVBUF, 212992));
-	s->pmtu4 = (uint8_t)get_int(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_WANT);
+	s->dgram.limit = lrp_limit_of_rcvbuf(get_int(fd, SOL_SOCKET, SO_RCVBUF, 212992));
+	s->dgram.pmtu4 = (uint8_t)get_int(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_WANT);
 	if (s->domain == AF_INET6)
-		s->pmtu6 = (uint8_t)get_int(fd, SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_WANT);
+		s->dgram.pmtu6 =
+			(uint8_t)get_int(fd, SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_WANT);
 }
 
 /* The pending error: ours if there is one, else the shadow's. */
@@ -432,7 +434,8 @@ int lrp_dgram_getsockopt(struct lrp_view *l, int fd, int level, int name, void *
 	if (getsockopt(fd, level, name, value, len))
 		return -errno;
 	if (((level == SOL_IP && name == IP_MTU) || (level == SOL_IPV6 && name == IPV6_MTU)) &&
-	    l->sock->path_mtu && *len == sizeof(int) && *(uint32_t *)value > l->sock->path_mtu)
-		memcpy(value, &l->sock->path_mtu, sizeof(int));
+	    l->sock->dgram.path_mtu && *len == sizeof(int) &&
+	    *(uint32_t *)value > l->sock->dgram.path_mtu)
+		memcpy(value, &l->sock->dgram.path_mtu, sizeof(int));
 	return 0;
 }

@@ -38,7 +38,7 @@ static struct lrp_ready *ready_make(struct lrp_sock *s)
 	uint64_t size = SIZE_MIN;
 	struct lrp_ready *r;
 
-	while (size < (uint64_t)s->limit * FRAME_BYTES && size < SIZE_MAX_BYTES)
+	while (size < (uint64_t)s->dgram.limit * FRAME_BYTES && size < SIZE_MAX_BYTES)
 		size <<= 1;
 	lrp_inside++;
 	r = lrp_arena_alloc(sizeof(*r) + size);
@@ -47,7 +47,7 @@ static struct lrp_ready *ready_make(struct lrp_sock *s)
 		return NULL;
 	r->alloc = sizeof(*r) + size;
 	r->size = size;
-	s->ready = r;
+	s->dgram.ready = r;
 	return r;
 }
 
@@ -55,13 +55,13 @@ static struct lrp_ready *ready_make(struct lrp_sock *s)
 int lrp_ready_push(struct lrp_sock *s, const struct lrp_packet *p, uint32_t ifindex,
 		   uint64_t time_ns)
 {
-	struct lrp_ready *r = s->ready ? s->ready : ready_make(s);
+	struct lrp_ready *r = s->dgram.ready ? s->dgram.ready : ready_make(s);
 	uint64_t need = (sizeof(struct record) + p->payload_len + 15) & ~15ull, at, left;
 	struct record *rec;
 
 	if (!r)
 		return -ENOBUFS;
-	if (r->count >= s->limit)
+	if (r->count >= s->dgram.limit)
 		return -ENOBUFS;
 	at = r->tail & (r->size - 1);
 	left = r->size - at;
@@ -100,7 +100,7 @@ static struct record *ready_head(struct lrp_ready *r)
 
 bool lrp_ready_peek(struct lrp_sock *s, struct lrp_packet *p, struct lrp_from *from)
 {
-	struct record *rec = ready_head(s->ready);
+	struct record *rec = ready_head(s->dgram.ready);
 
 	if (!rec)
 		return false;
@@ -115,23 +115,23 @@ bool lrp_ready_peek(struct lrp_sock *s, struct lrp_packet *p, struct lrp_from *f
 
 void lrp_ready_pop(struct lrp_sock *s)
 {
-	struct record *rec = ready_head(s->ready);
+	struct record *rec = ready_head(s->dgram.ready);
 
 	if (!rec)
 		return;
-	s->ready->count--;
+	s->dgram.ready->count--;
 	atomic_signal_fence(memory_order_seq_cst);
-	s->ready->head += rec->size;
+	s->dgram.ready->head += rec->size;
 }
 
 bool lrp_ready_empty(const struct lrp_sock *s)
 {
-	return !s->ready || s->ready->head == s->ready->tail;
+	return !s->dgram.ready || s->dgram.ready->head == s->dgram.ready->tail;
 }
 
 void lrp_ready_free(struct lrp_sock *s)
 {
-	if (s->ready)
-		lrp_arena_free(s->ready, s->ready->alloc);
-	s->ready = NULL;
+	if (s->dgram.ready)
+		lrp_arena_free(s->dgram.ready, s->dgram.ready->alloc);
+	s->dgram.ready = NULL;
 }

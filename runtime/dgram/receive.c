@@ -24,23 +24,23 @@ static ssize_t from_shadow(struct lrp_view *l, int fd, struct msghdr *msg, int f
 	atomic_store_explicit(&l->shadow_ready, false, memory_order_relaxed);
 	n = recvmsg(fd, msg, (flags & ~MSG_WAITFORONE) | MSG_DONTWAIT);
 	if (n < 0) {
-		s->since_shadow = 0;
+		s->dgram.since_shadow = 0;
 		if (errno == EAGAIN)
-			s->drain_shadow = false;
-		if (s->peeked == LRP_PEEKED_SHADOW)
-			s->peeked = LRP_PEEKED_NONE;
+			s->dgram.drain_shadow = false;
+		if (s->dgram.peeked == LRP_PEEKED_SHADOW)
+			s->dgram.peeked = LRP_PEEKED_NONE;
 		if (errno == EAGAIN)
 			/* Woken by the error queue alone: take it over, or it wakes us for ever. */
 			lrp_error_adopt(l, fd);
 		return -errno;
 	}
 	if (flags & MSG_PEEK) {
-		s->peeked = LRP_PEEKED_SHADOW;
+		s->dgram.peeked = LRP_PEEKED_SHADOW;
 	} else {
-		atomic_fetch_add_explicit(&s->kernel, 1, memory_order_relaxed);
-		s->peeked = LRP_PEEKED_NONE;
+		atomic_fetch_add_explicit(&s->dgram.kernel, 1, memory_order_relaxed);
+		s->dgram.peeked = LRP_PEEKED_NONE;
 		/* There may be more: sooner than after another SHADOW_EVERY. */
-		s->since_shadow = SHADOW_EVERY * 7 / 8;
+		s->dgram.since_shadow = SHADOW_EVERY * 7 / 8;
 	}
 	return n;
 }
@@ -51,12 +51,13 @@ static inline bool shadow_first(struct lrp_view *l)
 	struct lrp_sock *s = l->sock;
 
 	/* Datagrams of a ring that was replaced are older still. */
-	if (lrp_unlikely(s->drain_shadow) && s->peeked == LRP_PEEKED_NONE && !lrp_old_pending(l))
+	if (lrp_unlikely(s->dgram.drain_shadow) && s->dgram.peeked == LRP_PEEKED_NONE &&
+	    !lrp_old_pending(l))
 		return true;
-	if (lrp_likely(s->peeked == LRP_PEEKED_NONE))
-		return s->since_shadow >= SHADOW_EVERY ||
+	if (lrp_likely(s->dgram.peeked == LRP_PEEKED_NONE))
+		return s->dgram.since_shadow >= SHADOW_EVERY ||
 		       atomic_load_explicit(&l->shadow_ready, memory_order_relaxed);
-	return s->peeked == LRP_PEEKED_SHADOW;
+	return s->dgram.peeked == LRP_PEEKED_SHADOW;
 }
 
 /* From the channels: up to `count` datagrams. Returns how many (>= 1), or -errno. */
@@ -79,7 +80,7 @@ static inline int from_channels(struct lrp_view *l, int fd, struct mmsghdr *msgs
 		msgs[n].msg_len = (unsigned int)len;
 		n++;
 		if (lrp_unlikely(flags & MSG_PEEK)) {
-			s->peeked = LRP_PEEKED_CHANNEL;
+			s->dgram.peeked = LRP_PEEKED_CHANNEL;
 			break;
 		}
 		lrp_input_take(s, &from);

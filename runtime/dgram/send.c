@@ -47,12 +47,12 @@ static bool set_dst4(struct lrp_udp_datagram *d, const struct lrp_sock *s, struc
 {
 	d->family = AF_INET;
 	d->dst.v4 = dst;
-	d->src.v4 = s->laddr4;
-	d->ttl = s->ttl;
-	d->tos = s->tos;
-	d->dont_fragment = s->pmtu4 == IP_PMTUDISC_DO;
-	d->no_df = s->pmtu4 == IP_PMTUDISC_DONT;
-	d->no_checksum = s->no_check;
+	d->src.v4 = s->dgram.laddr4;
+	d->ttl = s->dgram.ttl;
+	d->tos = s->dgram.tos;
+	d->dont_fragment = s->dgram.pmtu4 == IP_PMTUDISC_DO;
+	d->no_df = s->dgram.pmtu4 == IP_PMTUDISC_DONT;
+	d->no_checksum = s->dgram.no_check;
 	return dst.s_addr != INADDR_ANY;
 }
 
@@ -64,16 +64,16 @@ static bool set_dst6(struct lrp_udp_datagram *d, const struct lrp_sock *s,
 
 		memcpy(&dst4, &dst->s6_addr[12], 4);
 		/* Of a socket bound to an IPv6 address the kernel says no. */
-		return !s->v6only && !(s->match & LRP_MATCH_NO4) && set_dst4(d, s, dst4);
+		return !s->v6only && !(s->dgram.match & LRP_MATCH_NO4) && set_dst4(d, s, dst4);
 	}
-	if (s->match & LRP_MATCH_NO6)
+	if (s->dgram.match & LRP_MATCH_NO6)
 		return false;
 	d->family = AF_INET6;
 	d->dst.v6 = *dst;
-	d->src.v6 = s->laddr6;
-	d->ttl = s->hops;
-	d->tos = s->tclass;
-	d->dont_fragment = s->pmtu6 == IPV6_PMTUDISC_DO;
+	d->src.v6 = s->dgram.laddr6;
+	d->ttl = s->dgram.hops;
+	d->tos = s->dgram.tclass;
+	d->dont_fragment = s->dgram.pmtu6 == IPV6_PMTUDISC_DO;
 	return !IN6_IS_ADDR_UNSPECIFIED(dst);
 }
 
@@ -86,16 +86,17 @@ static bool describe(const struct lrp_sock *s, const struct msghdr *msg, struct 
 	memset(d, 0, sizeof(*d));
 	if (msg->msg_controllen)
 		return false;
-	d->sport = s->lport;
-	d->oif = s->bound_ifindex;
+	d->sport = s->dgram.lport;
+	d->oif = s->dgram.bound_ifindex;
 	if (!msg->msg_name) {
-		if (!s->connected)
+		if (!s->dgram.connected)
 			return false;
-		d->dport = s->rport;
-		if (s->domain == AF_INET ? !set_dst4(d, s, s->raddr4) : !set_dst6(d, s, &s->raddr6))
+		d->dport = s->dgram.rport;
+		if (s->domain == AF_INET ? !set_dst4(d, s, s->dgram.raddr4)
+					 : !set_dst6(d, s, &s->dgram.raddr6))
 			return false;
-		if (s->scope && !d->oif)
-			d->oif = s->scope;
+		if (s->dgram.scope && !d->oif)
+			d->oif = s->dgram.scope;
 	} else if (s->domain == AF_INET) {
 		const struct sockaddr_in *in = msg->msg_name;
 
@@ -117,7 +118,7 @@ static bool describe(const struct lrp_sock *s, const struct msghdr *msg, struct 
 			if (d->oif && in6->sin6_scope_id && d->oif != in6->sin6_scope_id)
 				return false;
 			if (!d->oif)
-				d->oif = in6->sin6_scope_id ? in6->sin6_scope_id : s->scope;
+				d->oif = in6->sin6_scope_id ? in6->sin6_scope_id : s->dgram.scope;
 			if (!d->oif)
 				return false;
 		}
@@ -134,8 +135,8 @@ static bool describe(const struct lrp_sock *s, const struct msghdr *msg, struct 
 
 static inline bool direct(const struct lrp_sock *s, int flags)
 {
-	return !s->slow_send && !s->corked && !(flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL)) &&
-	       s->published && lrp_tx_ready();
+	return !s->dgram.slow_send && !s->dgram.corked &&
+	       !(flags & ~(MSG_DONTWAIT | MSG_NOSIGNAL)) && s->dgram.published && lrp_tx_ready();
 }
 
 /* Setup lock held or not: the first call that needs a port gives the socket one. */
@@ -147,7 +148,7 @@ static int autobind(int fd)
 	error = lrp_setup_lock(fd, &locked);
 	if (error)
 		return error;
-	if (!locked->sock->bound) {
+	if (!locked->sock->dgram.bound) {
 		error = lrp_bind_any(fd, locked->sock->domain);
 		if (error == -EINVAL)
 			error = 0;
@@ -164,13 +165,13 @@ static int prepare(struct lrp_view *l, int fd)
 	struct lrp_sock *s = l->sock;
 	int error;
 
-	if (lrp_unlikely(!s->bound)) {
+	if (lrp_unlikely(!s->dgram.bound)) {
 		error = autobind(fd);
 		if (error)
 			return error;
 	}
 	/* ICMP errors wait in the rings like all else: a connected sender hears of them here. */
-	if (s->connected)
+	if (s->dgram.connected)
 		lrp_error_scan(l);
 	return -lrp_error_take(s);
 }
@@ -189,8 +190,8 @@ static int send_direct(struct lrp_view *l, int fd, const struct msghdr *msg, int
 
 	if (!describe(l->sock, msg, &d) || !(dest = dest_of(&d)))
 		return 0;
-	if (l->sock->path_mtu && d.dont_fragment &&
-	    d.length + (d.family == AF_INET ? 28u : 48u) > l->sock->path_mtu)
+	if (l->sock->dgram.path_mtu && d.dont_fragment &&
+	    d.length + (d.family == AF_INET ? 28u : 48u) > l->sock->dgram.path_mtu)
 		return -EMSGSIZE;
 	/* Without blocking first: asking for O_NONBLOCK costs a system call. */
 	n = lrp_tx_send(&dest, &d, 1, MSG_DONTWAIT);
@@ -222,7 +223,7 @@ ssize_t lrp_dgram_send(struct lrp_view *l, int fd, const struct msghdr *msg, int
 	}
 	n = LRP_SLEEP(sendmsg(fd, msg, flags));
 	/* The parts of one datagram stay together, in the shadow. */
-	l->sock->corked = n >= 0 && flags & MSG_MORE;
+	l->sock->dgram.corked = n >= 0 && flags & MSG_MORE;
 	return n < 0 ? -errno : n;
 }
 
@@ -235,7 +236,7 @@ static int send_batch(struct lrp_view *l, int fd, struct mmsghdr *msgs, unsigned
 	unsigned int n, i;
 	int sent;
 
-	if (!direct(l->sock, flags) || l->sock->path_mtu)
+	if (!direct(l->sock, flags) || l->sock->dgram.path_mtu)
 		return 0;
 	for (n = 0; n < count && n < BATCH; n++)
 		if (!describe(l->sock, &msgs[n].msg_hdr, &d[n]) || !(dest[n] = dest_of(&d[n])))

@@ -42,13 +42,13 @@ static int make_set(struct lrp_view *l, int fd)
 		return -errno;
 	lrp_wait_bell();
 	error = watch(epfd, fd, EVENT_SHADOW);
-	if (!error && s->eager)
-		error = watch(epfd, s->eventfd, EVENT_READY);
-	if (!s->eager && lrp_view_mapped(l)) {
-		for (i = 0; !error && i < s->ep.channels; i++)
-			error = watch(epfd, s->ep.chan[i].fd, EVENT_CHANNEL);
-		for (i = 0; !error && i < s->old.channels; i++)
-			error = watch(epfd, s->old.chan[i].fd, EVENT_CHANNEL);
+	if (!error && s->dgram.eager)
+		error = watch(epfd, s->dgram.eventfd, EVENT_READY);
+	if (!s->dgram.eager && lrp_view_mapped(l)) {
+		for (i = 0; !error && i < s->dgram.ep.channels; i++)
+			error = watch(epfd, s->dgram.ep.chan[i].fd, EVENT_CHANNEL);
+		for (i = 0; !error && i < s->dgram.old.channels; i++)
+			error = watch(epfd, s->dgram.old.chan[i].fd, EVENT_CHANNEL);
 	}
 	if (error) {
 		close(epfd);
@@ -80,7 +80,7 @@ void lrp_wait_add(struct lrp_view *l, int chan_fd)
 {
 	int epfd = atomic_load(&l->epfd);
 
-	if (epfd >= 0 && !l->sock->eager)
+	if (epfd >= 0 && !l->sock->dgram.eager)
 		watch(epfd, chan_fd, EVENT_CHANNEL);
 }
 
@@ -94,8 +94,8 @@ void lrp_wait_remove(struct lrp_view *l, int chan_fd)
 
 void lrp_wait_signal(struct lrp_view *l)
 {
-	if (atomic_load(&l->sock->waiters))
-		eventfd_write(l->sock->eventfd, 1);
+	if (atomic_load(&l->sock->dgram.waiters))
+		eventfd_write(l->sock->dgram.eventfd, 1);
 }
 
 /* Returns batches, so that XDP knows what is free, and looks once more: true if there is nothing. */
@@ -110,13 +110,13 @@ static bool settle_sock(struct lrp_view *l, int fd)
 		lrp_rx_unlock(s);
 		return false;
 	}
-	for (i = 0; !s->eager && i < s->ep.channels; i++)
-		if (lrp_view_mapped(l) || (int32_t)(s->rxq[i].serial - l->serial) <= 0)
-			empty &= lrp_chan_settle(&s->ep.chan[i]);
-	if (lrp_unlikely(s->fragment_until_ns != 0)) {
+	for (i = 0; !s->dgram.eager && i < s->dgram.ep.channels; i++)
+		if (lrp_view_mapped(l) || (int32_t)(s->dgram.rxq[i].serial - l->serial) <= 0)
+			empty &= lrp_chan_settle(&s->dgram.ep.chan[i]);
+	if (lrp_unlikely(s->dgram.fragment_until_ns != 0)) {
 		lrp_fragment_collect(s);
-		if (lrp_now_ns() >= s->fragment_until_ns || !lrp_ready_empty(s))
-			s->fragment_until_ns = 0;
+		if (lrp_now_ns() >= s->dgram.fragment_until_ns || !lrp_ready_empty(s))
+			s->dgram.fragment_until_ns = 0;
 	}
 	empty &= !lrp_input_pending(l);
 	lrp_rx_unlock(s);
@@ -129,7 +129,7 @@ static bool dgram_settle(struct lrp_sleep *s)
 	if (s->epfd < 0 || !settle_sock(s->view, s->fd))
 		return false;
 	/* Missing fragments wake nobody: look for them again soon. */
-	s->most_ns = s->view->sock->fragment_until_ns ? FRAGMENT_LOOK_NS : 0;
+	s->most_ns = s->view->sock->dgram.fragment_until_ns ? FRAGMENT_LOOK_NS : 0;
 	return true;
 }
 
@@ -142,7 +142,7 @@ static void dgram_woken(const struct lrp_sleep *s, const struct epoll_event *ev,
 		if (ev[i].data.u64 == EVENT_SHADOW)
 			atomic_store(&s->view->shadow_ready, true);
 		if (ev[i].data.u64 == EVENT_READY)
-			(void)!read(s->view->sock->eventfd, &value, sizeof(value));
+			(void)!read(s->view->sock->dgram.eventfd, &value, sizeof(value));
 	}
 }
 
@@ -152,11 +152,11 @@ static void dgram_end(struct lrp_sleep *s, bool pending)
 	struct epoll_event ev[4];
 	uint64_t value;
 
-	atomic_fetch_sub(&sock->waiters, 1);
+	atomic_fetch_sub(&sock->dgram.waiters, 1);
 	/* Eager mode's signal is taken here; all else is level-triggered. */
-	if (pending && lrp_view_of(s->fd) == s->view && sock->eager &&
+	if (pending && lrp_view_of(s->fd) == s->view && sock->dgram.eager &&
 	    epoll_wait(s->epfd, ev, 4, 0) > 0)
-		(void)!read(sock->eventfd, &value, sizeof(value));
+		(void)!read(sock->dgram.eventfd, &value, sizeof(value));
 }
 
 static short dgram_events(struct lrp_view *l, int fd, short events, int64_t now)
@@ -174,8 +174,8 @@ static short dgram_events(struct lrp_view *l, int fd, short events, int64_t now)
 		if (lrp_view_of(fd) == l && lrp_input_next(l, &p, &from, LRP_CONTEXT_CALL)) {
 			revents |= events & READ_EVENTS;
 			/* What was promised is what is received next. */
-			if (s->peeked == LRP_PEEKED_NONE)
-				s->peeked = LRP_PEEKED_CHANNEL;
+			if (s->dgram.peeked == LRP_PEEKED_NONE)
+				s->dgram.peeked = LRP_PEEKED_CHANNEL;
 		}
 		lrp_rx_unlock(s);
 	} else {
@@ -204,7 +204,7 @@ static int dgram_begin(struct lrp_sleep *s, struct lrp_view *l, int fd, short ev
 		return error;
 	lrp_sock_tick(l, fd);
 	s->view = l;
-	atomic_fetch_add(&l->sock->waiters, 1);
+	atomic_fetch_add(&l->sock->dgram.waiters, 1);
 	/* Frames that are taken and not returned would make the ring look readable. */
 	settle_sock(l, fd);
 	s->epfd = atomic_load(&l->epfd);
@@ -231,7 +231,7 @@ int lrp_wait(struct lrp_view *l, int fd, uint64_t deadline_ns)
 	lrp_sock_tick(l, fd);
 	lrp_sleep_enter(&s, l, fd, &lrp_dgram_ready);
 	/* Eager mode: announced before the last look, so that the signal is not missed. */
-	atomic_fetch_add(&l->sock->waiters, 1);
+	atomic_fetch_add(&l->sock->dgram.waiters, 1);
 	error = lrp_sleep_run(&s, deadline_ns);
 	if (lrp_unlikely(lrp_view_of(fd) != l))
 		return -EBADF;

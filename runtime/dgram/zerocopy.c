@@ -64,9 +64,9 @@ static int take_one(struct lrp_view *l, struct lrp_zc *zc)
 	zc->cookie = lrp_chan_desc(from.chan, 0)->addr | (uint64_t)(from.chan->pool->index + 1)
 								 << COOKIE_POOL_SHIFT;
 	lrp_chan_detach(from.chan);
-	s->peeked = LRP_PEEKED_NONE;
-	s->burst--;
-	s->since_shadow++;
+	s->dgram.peeked = LRP_PEEKED_NONE;
+	s->dgram.burst--;
+	s->dgram.since_shadow++;
 	return 0;
 }
 
@@ -90,14 +90,14 @@ static int from_shadow(struct lrp_view *l, int fd, struct lrp_zc *zc)
 	n = recvmsg(fd, &msg, MSG_DONTWAIT);
 	if (n < 0) {
 		n = -errno;
-		l->sock->since_shadow = 0;
+		l->sock->dgram.since_shadow = 0;
 		if (n == -EAGAIN) {
-			l->sock->drain_shadow = false;
+			l->sock->dgram.drain_shadow = false;
 			lrp_error_adopt(l, fd);
 		}
 		return (int)n;
 	}
-	atomic_fetch_add_explicit(&l->sock->kernel, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&l->sock->dgram.kernel, 1, memory_order_relaxed);
 	return take_copy(l, zc, buffer, (uint32_t)n);
 }
 
@@ -109,7 +109,7 @@ static int attempt(struct lrp_view *l, int fd, struct lrp_zc *dgrams, unsigned i
 
 	if (error)
 		return -error;
-	if (s->since_shadow >= 64 || s->drain_shadow || atomic_load(&l->shadow_ready)) {
+	if (s->dgram.since_shadow >= 64 || s->dgram.drain_shadow || atomic_load(&l->shadow_ready)) {
 		error = from_shadow(l, fd, &dgrams[0]);
 		if (error != -EAGAIN)
 			return error ? error : 1;
@@ -172,12 +172,12 @@ static int give_back(struct lrp_sock *s, uint64_t cookie)
 	uint32_t pool = (uint32_t)(cookie >> COOKIE_POOL_SHIFT) - 1, i;
 	int error = -EINVAL;
 
-	for (i = 0; error && i < s->ep.channels; i++)
-		if (s->ep.chan[i].pool->index == pool)
-			error = lrp_chan_give_back(&s->ep.chan[i], cookie & ADDR_MASK);
-	for (i = 0; error && i < s->old.channels; i++)
-		if (s->old.chan[i].pool->index == pool)
-			error = lrp_chan_give_back(&s->old.chan[i], cookie & ADDR_MASK);
+	for (i = 0; error && i < s->dgram.ep.channels; i++)
+		if (s->dgram.ep.chan[i].pool->index == pool)
+			error = lrp_chan_give_back(&s->dgram.ep.chan[i], cookie & ADDR_MASK);
+	for (i = 0; error && i < s->dgram.old.channels; i++)
+		if (s->dgram.old.chan[i].pool->index == pool)
+			error = lrp_chan_give_back(&s->dgram.old.chan[i], cookie & ADDR_MASK);
 	return error;
 }
 

@@ -136,13 +136,13 @@ static void make_tables(struct lrp_sock *s)
 {
 	uint32_t i;
 
-	for (i = 0; i < s->ep.channels; i++) {
-		struct lrp_rxq *q = &s->rxq[i];
-		uint32_t slots = s->ep.chan[i].ring_mask + 1;
+	for (i = 0; i < s->dgram.ep.channels; i++) {
+		struct lrp_rxq *q = &s->dgram.rxq[i];
+		uint32_t slots = s->dgram.ep.chan[i].ring_mask + 1;
 
 		if (atomic_load(&q->verdict))
 			continue;
-		q->helped = s->ep.chan[i].next;
+		q->helped = s->dgram.ep.chan[i].next;
 		q->verdicts = slots;
 		atomic_store_explicit(&q->verdict, lrp_arena_alloc(slots * sizeof(uint64_t)),
 				      memory_order_release);
@@ -158,12 +158,12 @@ static void registrations(struct lrp_view *l, bool on)
 	/* The helper does not consume: it wants to hear of what is new, once. */
 	if (!lrp_eager())
 		ev.events |= EPOLLET;
-	for (i = 0; i < s->ep.channels; i++)
-		epoll_ctl(lrp_sched_epfd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, s->ep.chan[i].fd,
-			  &ev);
-	for (i = 0; i < s->old.channels; i++)
-		epoll_ctl(lrp_sched_epfd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, s->old.chan[i].fd,
-			  &ev);
+	for (i = 0; i < s->dgram.ep.channels; i++)
+		epoll_ctl(lrp_sched_epfd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL,
+			  s->dgram.ep.chan[i].fd, &ev);
+	for (i = 0; i < s->dgram.old.channels; i++)
+		epoll_ctl(lrp_sched_epfd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL,
+			  s->dgram.old.chan[i].fd, &ev);
 }
 
 void lrp_sched_watch(struct lrp_view *l)
@@ -171,8 +171,8 @@ void lrp_sched_watch(struct lrp_view *l)
 	struct lrp_sock *s = l->sock;
 
 	/* One helper per family: that of the process that opened the channels. */
-	if (!s->ep.channels || s->opener != getpid() || !lrp_view_mapped(l) || !wanted() ||
-	    !start())
+	if (!s->dgram.ep.channels || s->dgram.opener != getpid() || !lrp_view_mapped(l) ||
+	    !wanted() || !start())
 		return;
 	if (!lrp_eager())
 		make_tables(s);

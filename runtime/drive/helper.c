@@ -141,8 +141,8 @@ static bool help(struct lrp_view *l, uint64_t delay)
 		more = false;
 		if (!lrp_sched_enter(l))
 			return true;
-		for (i = 0; i < s->ep.channels; i++)
-			more |= step(&s->ep.chan[i], &s->rxq[i]);
+		for (i = 0; i < s->dgram.ep.channels; i++)
+			more |= step(&s->dgram.ep.chan[i], &s->dgram.rxq[i]);
 		lrp_sched_leave();
 		if (run_delay_ns() - delay > BUSY_NS)
 			return false;

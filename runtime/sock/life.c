@@ -59,7 +59,7 @@ void lrp_setup_unlock(struct lrp_view *l)
 
 struct lrp_sock *lrp_sock_new(int fd, int domain, enum lrp_kind_number kind)
 {
-	struct lrp_sock *s = lrp_sock_alloc();
+	struct lrp_sock *s = lrp_sock_alloc(kind);
 	struct lrp_holder *holders;
 
 	if (!s)
@@ -67,16 +67,14 @@ struct lrp_sock *lrp_sock_new(int fd, int domain, enum lrp_kind_number kind)
 	/* A thread that found it by a descriptor now closed may hold the lock for a moment. */
 	lrp_rx_lock(s);
 	holders = atomic_load(&s->holder.next);
-	memset((char *)s + sizeof(s->rx), 0, offsetof(struct lrp_sock, setup) - sizeof(s->rx));
+	memset((char *)s + offsetof(struct lrp_sock, state), 0,
+	       offsetof(struct lrp_sock, setup) - offsetof(struct lrp_sock, state));
 	memset((char *)&s->setup + sizeof(s->setup), 0,
 	       sizeof(*s) - offsetof(struct lrp_sock, setup) - sizeof(s->setup));
 	s->domain = (uint8_t)domain;
-	s->ep.id = s->old.id = LRP_ENDPOINT_NONE;
-	s->eventfd = -1;
 	atomic_store(&s->holder.next, holders);
 	atomic_store(&s->procs, 1);
 	lrp_holder_first(s);
-	s->kind = (uint8_t)kind;
 	lrp_kinds[kind]->init(s, fd);
 	lrp_rx_unlock(s);
 	return s;

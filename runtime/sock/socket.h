@@ -124,17 +124,15 @@ struct lrp_stream {
 	_Atomic int64_t sndtimeo_ns;
 };
 
-struct lrp_sock {
+/* What a UDP socket has besides. */
+struct lrp_dgram {
 	/* receiving; written under rx */
-	struct lrp_lock rx __attribute__((aligned(LRP_CACHE_LINE)));
-	_Atomic uint32_t state;	     /* LRP_SOCK_* */
 	uint32_t current;	     /* channel that is being drained */
 	uint32_t burst;		     /* packets left until the next channel has its turn */
 	uint32_t since_shadow;	     /* packets since the shadow was read */
 	uint32_t match;		     /* LRP_MATCH_* */
 	_Atomic uint32_t rx_options; /* LRP_RX_* */
 	__be16 lport, rport;
-	uint8_t domain;	     /* AF_INET or AF_INET6 */
 	uint8_t peeked;	     /* enum lrp_peeked */
 	bool drain_shadow;   /* what the shadow has came before what the channels have */
 	bool eager;	     /* the eager thread drains the channels */
@@ -146,7 +144,6 @@ struct lrp_sock {
 	struct lrp_endpoint ep;
 	struct lrp_ready *ready; /* processed datagrams: eager mode, reassembly */
 	struct in6_addr laddr6, raddr6;
-	_Atomic int error; /* pending, as sk_err */
 	_Atomic int error_soft;
 	/* a ring that was replaced by a larger one, until it is empty */
 	struct lrp_endpoint old;
@@ -161,12 +158,10 @@ struct lrp_sock {
 	uint64_t processed_before[LRP_CONTEXT_COUNT];
 
 	/* set-up; written under setup */
-	struct lrp_lock setup __attribute__((aligned(LRP_CACHE_LINE)));
-	_Atomic uint32_t procs;	 /* processes that have it */
-	_Atomic uint32_t serial; /* counts changes of the channels */
-	pid_t opener;		 /* process that mapped the channels of the last change */
-	uint32_t limit;		 /* frames: SO_RCVBUF */
-	bool bound, connected, v6only, published;
+	pid_t opener __attribute__((
+		aligned(LRP_CACHE_LINE))); /* process that mapped the channels of the last change */
+	uint32_t limit;			   /* frames: SO_RCVBUF */
+	bool bound, connected, published;
 	bool slow_send; /* an option that only the kernel's send path knows */
 	bool corked;	/* the shadow holds the first parts of a datagram: MSG_MORE */
 	bool no_check;
@@ -175,13 +170,34 @@ struct lrp_sock {
 	uint32_t path_mtu;		/* to the peer, as an ICMP error said; 0: unknown */
 	uint32_t bound_ifindex;		/* SO_BINDTODEVICE */
 	uint32_t timestamping;		/* SO_TIMESTAMPING flags */
-	_Atomic int64_t rcvtimeo_ns;	/* 0: none */
 	uint32_t members;
 	struct lrp_member member[LRP_MEMBERS_MAX];
-	uint8_t kind; /* enum lrp_kind_number */
+};
+
+/*
+ * Type-stable: it is used again for sockets of the same kind only, so that who comes too late finds
+ * at worst another socket.
+ */
+struct lrp_sock {
+	/* receiving; written under rx */
+	struct lrp_lock rx __attribute__((aligned(LRP_CACHE_LINE)));
+	uint8_t kind;		/* enum lrp_kind_number; never changes */
+	_Atomic uint32_t state; /* LRP_SOCK_*; begins anew with each socket, as all below */
+	uint8_t domain;		/* AF_INET or AF_INET6 */
+	_Atomic int error;	/* pending, as sk_err */
+	union {
+		struct lrp_dgram dgram;
+		struct lrp_stream stream;
+	};
+
+	/* set-up; written under setup */
+	struct lrp_lock setup __attribute__((aligned(LRP_CACHE_LINE)));
+	_Atomic uint32_t procs;	 /* processes that have it */
+	_Atomic uint32_t serial; /* counts changes of the channels */
+	bool v6only;
 	bool touched; /* the shadow differs from a new one, or others have it: stream/shadow.c */
-	struct lrp_holder holder; /* if so: who made it, and who got it by fork */
-	struct lrp_stream stream; /* and then most of the others are not used */
+	_Atomic int64_t rcvtimeo_ns; /* 0: none */
+	struct lrp_holder holder;    /* of TCP: who made it, and who got it by fork */
 	struct lrp_sock *next_free;
 };
 
@@ -244,7 +260,7 @@ int lrp_table_dup(int newfd, struct lrp_view *l);
 bool lrp_table_remove(int fd, struct lrp_view **local);
 void lrp_view_free(struct lrp_view *l);
 void lrp_table_forget(struct lrp_view *l); /* of a local whose last descriptor is gone */
-struct lrp_sock *lrp_sock_alloc(void);
+struct lrp_sock *lrp_sock_alloc(enum lrp_kind_number kind);
 void lrp_sock_free(struct lrp_sock *s);
 /* Calls f for every socket of this process, with the table locked; the second one: by the caller, who
  * is a handler of fork() [base/fork.h: LRP_FORK_SOCKETS]. */

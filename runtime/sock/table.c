@@ -22,9 +22,10 @@ __thread bool lrp_cancelable;
 
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t table_once = PTHREAD_ONCE_INIT;
-static struct lrp_view *all;	    /* sockets of this process */
-static struct lrp_view *free_list;  /* locals */
-static struct lrp_sock *free_socks; /* their locks stay valid: somebody may still look at them */
+static struct lrp_view *all;	   /* sockets of this process */
+static struct lrp_view *free_list; /* locals */
+static struct lrp_sock
+	*free_socks[LRP_KINDS]; /* their locks stay valid: somebody may still look at them */
 
 static void fork_prepare(void)
 {
@@ -49,7 +50,7 @@ static void fork_child(void)
 		l->app = false;
 	}
 	/* What is free belongs to the parent; it would come out of both lists. */
-	free_socks = NULL;
+	memset(free_socks, 0, sizeof(free_socks));
 	pthread_mutex_init(&table_lock, NULL);
 }
 
@@ -249,14 +250,14 @@ void lrp_sock_each(void (*f)(struct lrp_sock *s, void *arg), void *arg)
 		f(node->object, arg);
 }
 
-struct lrp_sock *lrp_sock_alloc(void)
+struct lrp_sock *lrp_sock_alloc(enum lrp_kind_number kind)
 {
 	struct lrp_sock *s;
 
 	pthread_mutex_lock(&table_lock);
-	s = free_socks;
+	s = free_socks[kind];
 	if (s)
-		free_socks = s->next_free;
+		free_socks[kind] = s->next_free;
 	pthread_mutex_unlock(&table_lock);
 	if (s)
 		return s;
@@ -265,8 +266,10 @@ struct lrp_sock *lrp_sock_alloc(void)
 		lrp_arena_free(s, sizeof(*s));
 		s = NULL;
 	}
-	if (s)
+	if (s) {
+		s->kind = (uint8_t)kind;
 		list_everywhere(s);
+	}
 	return s;
 }
 
@@ -274,8 +277,8 @@ void lrp_sock_free(struct lrp_sock *s)
 {
 	lrp_holder_free(s);
 	pthread_mutex_lock(&table_lock);
-	s->next_free = free_socks;
-	free_socks = s;
+	s->next_free = free_socks[s->kind % LRP_KINDS];
+	free_socks[s->kind % LRP_KINDS] = s;
 	pthread_mutex_unlock(&table_lock);
 }
 
