@@ -47,7 +47,7 @@ static int poll_for(struct pollfd *fds, nfds_t count, struct limit limit)
 }
 
 /* One round over all that is ours; returns how many have events. */
-static int look(struct pollfd *fds, nfds_t count)
+static int poll_look(struct pollfd *fds, nfds_t count)
 {
 	int64_t now = (int64_t)lrp_now_ns();
 	int ready = 0;
@@ -86,7 +86,7 @@ static int poll_one(struct pollfd *fd, struct limit limit)
 		shadow = (struct pollfd){.fd = fd->fd, .events = fd->events};
 		if (poll(&shadow, 1, 0) < 0)
 			return -errno;
-		look(fd, 1);
+		poll_look(fd, 1);
 		fd->revents |= shadow.revents;
 		if (fd->revents)
 			return 1;
@@ -102,7 +102,7 @@ static int poll_one(struct pollfd *fd, struct limit limit)
 	}
 }
 
-/* What the kernel says about the rest, without waiting; added to what look() found. */
+/* What the kernel says about the rest, without waiting; added to what poll_look() found. */
 static int add_kernel(struct pollfd *fds, nfds_t count, struct pollfd *set)
 {
 	nfds_t i, asked = 0;
@@ -198,7 +198,7 @@ static int sleep_many(struct pollfd *fds, nfds_t count, struct pollfd *set, stru
 
 	if (!n) {
 		lrp_sleep_counted = 1;
-		n = look(fds, count);
+		n = poll_look(fds, count);
 		lrp_sleep_counted = 0;
 		if (!n)
 			n = sleep_cancelable(&(struct asleep){set, sleep, count, total, heap}, set,
@@ -216,7 +216,7 @@ static int poll_many(struct pollfd *fds, nfds_t count, struct pollfd *set, struc
 	int n;
 
 	for (;;) {
-		if (look(fds, count) || kernel || over) {
+		if (poll_look(fds, count) || kernel || over) {
 			n = add_kernel(fds, count, set);
 			if (n || over)
 				return n;

@@ -14,7 +14,7 @@
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static unsigned int lowest; /* number that we take; 0: none above the limit */
 
-static void start(void)
+static void fd_start(void)
 {
 	struct rlimit limit;
 
@@ -39,7 +39,7 @@ int lrp_fd_aside_of(int fd)
 {
 	int before = errno, high;
 
-	pthread_once(&once, start);
+	pthread_once(&once, fd_start);
 	high = fcntl(fd, F_DUPFD_CLOEXEC, (int)lowest);
 	if (high < 0 && (errno == EINVAL || errno == EMFILE) && raise_limit())
 		high = fcntl(fd, F_DUPFD_CLOEXEC, (int)lowest);

@@ -16,7 +16,7 @@ static void forked(void)
 	atomic_store_explicit(&self, getpid(), memory_order_relaxed);
 }
 
-static __attribute__((constructor)) void start(void)
+static __attribute__((constructor)) void self_start(void)
 {
 	static struct lrp_fork_handler handler = {.phase = LRP_FORK_SELF, .child = forked};
 

@@ -19,7 +19,7 @@
 static _Atomic int program = -1;
 static _Atomic uint32_t of_incarnation;
 
-static int fetch(void)
+static int flows_fetch(void)
 {
 	struct lrp_request request = {.type = LRP_REQ_FLOWS};
 	int fds[LRP_CONTROL_MAX_FDS], count, error;
@@ -45,7 +45,7 @@ int lrp_flows_open(void)
 	int error;
 
 	lrp_broker_lock();
-	error = fetch();
+	error = flows_fetch();
 	lrp_broker_unlock();
 	return error;
 }
@@ -60,7 +60,8 @@ static void put_addr(__be32 to[4], int family, const void *addr)
 	}
 }
 
-static int run(enum lrp_flow_op op, const struct lrp_flow_name *name, uint32_t endpoint, int shadow)
+static int flows_run(enum lrp_flow_op op, const struct lrp_flow_name *name, uint32_t endpoint,
+		     int shadow)
 {
 	struct lrp_flow_call call = {.op = op,
 				     .endpoint = endpoint,
@@ -83,22 +84,22 @@ static int run(enum lrp_flow_op op, const struct lrp_flow_name *name, uint32_t e
 	return (int)attr.test.retval;
 }
 
-static int put(enum lrp_flow_op op, const struct lrp_flow_name *name, const struct lrp_endpoint *ep,
-	       int shadow)
+static int flows_put(enum lrp_flow_op op, const struct lrp_flow_name *name,
+		     const struct lrp_endpoint *ep, int shadow)
 {
 	if (ep->id == LRP_ENDPOINT_NONE || ep->incarnation != atomic_load(&of_incarnation))
 		return -ENETDOWN;
-	return run(op, name, ep->id, shadow);
+	return flows_run(op, name, ep->id, shadow);
 }
 
 int lrp_flow_reserve(const struct lrp_flow_name *name, const struct lrp_endpoint *ep)
 {
-	return put(LRP_FLOW_RESERVE, name, ep, -1);
+	return flows_put(LRP_FLOW_RESERVE, name, ep, -1);
 }
 
 int lrp_flow_set(const struct lrp_flow_name *name, const struct lrp_endpoint *ep)
 {
-	return put(LRP_FLOW_SET, name, ep, -1);
+	return flows_put(LRP_FLOW_SET, name, ep, -1);
 }
 
 int lrp_flow_set_bound(const struct lrp_flow_name *name, const struct lrp_endpoint *ep, int shadow)
@@ -109,12 +110,12 @@ int lrp_flow_set_bound(const struct lrp_flow_name *name, const struct lrp_endpoi
 	/* The kernel gives a socket its cookie when somebody asks for it. */
 	if (getsockopt(shadow, SOL_SOCKET, SO_COOKIE, &cookie, &len))
 		return -errno;
-	return put(LRP_FLOW_SET, name, ep, shadow);
+	return flows_put(LRP_FLOW_SET, name, ep, shadow);
 }
 
 void lrp_flow_clear(const struct lrp_flow_name *name)
 {
-	run(LRP_FLOW_DELETE, name, 0, -1);
+	flows_run(LRP_FLOW_DELETE, name, 0, -1);
 }
 
 int lrp_flows_claim(const int *shadow_fds, uint32_t count, bool keep)
@@ -127,7 +128,7 @@ int lrp_flows_claim(const int *shadow_fds, uint32_t count, bool keep)
 	if (!count || count > LRP_CONTROL_MAX_BATCH)
 		return -EINVAL;
 	lrp_broker_lock();
-	error = fetch();
+	error = flows_fetch();
 	if (!error)
 		error = lrp_broker_call_plain(&request, shadow_fds, (int)count, &reply);
 	lrp_broker_unlock();

@@ -220,7 +220,7 @@ void lrp_fragment_collect(struct lrp_sock *s)
 }
 
 /* Takes an orphan that was noted. */
-static void fetch(struct lrp_sock *s, struct lrp_orphan_place place)
+static void fragments_fetch(struct lrp_sock *s, struct lrp_orphan_place place)
 {
 	struct lrp_endpoint *fragments = lrp_broker_fragments();
 	uint32_t *holder;
@@ -258,7 +258,7 @@ int lrp_fragment_input(struct lrp_sock *s, const struct lrp_packet *p, const str
 	hash = lrp_reassembly_hash(r, p);
 	while (lrp_reassembly_wants(r, p) &&
 	       lrp_orphan_index_take(&memory_of(s)->index, hash, &place))
-		fetch(s, place);
+		fragments_fetch(s, place);
 	cursor = 0;
 	if (lrp_reassembly_missing(r, &cursor, &key))
 		s->dgram.fragment_until_ns = now + LATE_NS;

@@ -350,7 +350,7 @@ static const struct option options[] = {
 #undef I4
 #undef I6
 
-static const struct option *find(int level, int name)
+static const struct option *option_find(int level, int name)
 {
 	size_t i;
 
@@ -372,7 +372,7 @@ static bool timestamping_known(const void *value, socklen_t len)
 int lrp_dgram_setsockopt(struct lrp_view *l, int fd, int level, int name, const void *value,
 			 socklen_t len)
 {
-	const struct option *o = find(level, name);
+	const struct option *o = option_find(level, name);
 
 	if (!o)
 		return -ENOPROTOOPT;
@@ -423,7 +423,7 @@ static int get_error(struct lrp_view *l, int fd, void *value, socklen_t *len)
 int lrp_dgram_getsockopt(struct lrp_view *l, int fd, int level, int name, void *value,
 			 socklen_t *len)
 {
-	const struct option *o = find(level, name);
+	const struct option *o = option_find(level, name);
 
 	if (level == SOL_SOCKET && name == SO_ERROR)
 		return get_error(l, fd, value, len);

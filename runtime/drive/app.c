@@ -88,7 +88,7 @@ static bool is(const struct watched *w, const struct lrp_driven *d, uint32_t ser
 }
 
 /* list_lock held. */
-static struct watched *find(const struct lrp_driven *d, uint32_t serial)
+static struct watched *app_find(const struct lrp_driven *d, uint32_t serial)
 {
 	struct watched *w = buckets ? *bucket_of(d) : NULL;
 
@@ -127,7 +127,7 @@ static bool grow(void)
 	return true;
 }
 
-static void registrations(const struct watched *w, bool on)
+static void app_registrations(const struct watched *w, bool on)
 {
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.ptr = w->driven};
 	uint32_t i;
@@ -142,7 +142,7 @@ static bool add(struct lrp_driven *d, const struct lrp_endpoint *ep, uint32_t se
 	struct watched *w;
 	uint32_t i;
 
-	if (find(d, serial))
+	if (app_find(d, serial))
 		return true;
 	w = grow() ? malloc(sizeof(*w) + ep->channels * sizeof(w->fd[0])) : NULL;
 	if (!w)
@@ -158,7 +158,7 @@ static bool add(struct lrp_driven *d, const struct lrp_endpoint *ep, uint32_t se
 	*bucket_of(d) = w;
 	count++;
 	lrp_heap_set(&due, &w->due, atomic_load(&d->deadline_ns));
-	registrations(w, true);
+	app_registrations(w, true);
 	return true;
 }
 
@@ -176,7 +176,7 @@ void lrp_app_forget(struct lrp_driven *d, uint32_t serial)
 			*at = w->next;
 			count--;
 			lrp_heap_remove(&due, &w->due);
-			registrations(w, false);
+			app_registrations(w, false);
 			free(w);
 			break;
 		}
@@ -188,7 +188,7 @@ void lrp_app_renew(struct lrp_driven *d, uint32_t serial)
 	struct watched *w;
 
 	pthread_mutex_lock(&list_lock);
-	w = find(d, serial);
+	w = app_find(d, serial);
 	if (w) {
 		w->serial = atomic_load(&d->serial);
 		lrp_heap_set(&due, &w->due, NEVER);
@@ -201,7 +201,7 @@ bool lrp_app_watches(const struct lrp_driven *d)
 	bool on;
 
 	pthread_mutex_lock(&list_lock);
-	on = find(d, atomic_load(&d->serial)) != NULL;
+	on = app_find(d, atomic_load(&d->serial)) != NULL;
 	pthread_mutex_unlock(&list_lock);
 	return on;
 }
@@ -234,7 +234,7 @@ void lrp_app_deadline(struct lrp_driven *d)
 	if (!started)
 		return;
 	pthread_mutex_lock(&list_lock);
-	w = find(d, atomic_load(&d->serial));
+	w = app_find(d, atomic_load(&d->serial));
 	if (w) {
 		lrp_heap_set(&due, &w->due, at);
 		d->armed_ns = at;
@@ -294,7 +294,7 @@ static void mirror(void)
 
 /* ---- the thread ------------------------------------------------------------------ */
 
-static void run(struct lrp_driven *d, uint32_t serial, bool timers_only)
+static void app_run(struct lrp_driven *d, uint32_t serial, bool timers_only)
 {
 	if (!ops.run(d, serial, timers_only))
 		lrp_app_forget(d, serial);
@@ -321,7 +321,7 @@ static int64_t run_due(void)
 		w = *(struct watched *)node;
 		lrp_heap_remove(&due, node);
 		pthread_mutex_unlock(&list_lock);
-		run(w.driven, w.serial, true);
+		app_run(w.driven, w.serial, true);
 	}
 }
 
@@ -341,7 +341,7 @@ static bool drain(struct lrp_driven *d)
 	pthread_mutex_unlock(&list_lock);
 	/* A closed hub's channels may be open still in a process that inherited them. */
 	if (w)
-		run(d, serial, false);
+		app_run(d, serial, false);
 	return false;
 }
 
@@ -445,7 +445,7 @@ static void wake(void)
 }
 
 /* list_lock held. */
-static bool start(void)
+static bool app_start(void)
 {
 	int error;
 
@@ -467,7 +467,7 @@ static bool start(void)
 void lrp_app_start(void)
 {
 	pthread_mutex_lock(&list_lock);
-	start();
+	app_start();
 	pthread_mutex_unlock(&list_lock);
 }
 
@@ -476,7 +476,7 @@ bool lrp_app_watch(struct lrp_driven *d, const struct lrp_endpoint *ep)
 	bool on, wake;
 
 	pthread_mutex_lock(&list_lock);
-	on = start() && add(d, ep, atomic_load(&d->serial));
+	on = app_start() && add(d, ep, atomic_load(&d->serial));
 	wake = on && atomic_load(&d->deadline_ns) < sleeps_until;
 	pthread_mutex_unlock(&list_lock);
 	if (wake && !is_app)
@@ -503,10 +503,10 @@ void lrp_app_behind(const struct lrp_driven *d)
 	struct watched *w;
 
 	pthread_mutex_lock(&list_lock);
-	w = find(d, atomic_load(&d->serial));
+	w = app_find(d, atomic_load(&d->serial));
 	if (w) {
-		registrations(w, false);
-		registrations(w, true);
+		app_registrations(w, false);
+		app_registrations(w, true);
 	}
 	pthread_mutex_unlock(&list_lock);
 }
@@ -514,7 +514,7 @@ void lrp_app_behind(const struct lrp_driven *d)
 /* ---- fork ---------------------------------------------------------------------------------- */
 
 /* The thread and its table are the parent's, in whatever state they are: forgotten. */
-static void fork_child(void)
+static void app_fork_child(void)
 {
 	if (started) {
 		close(epfd);
@@ -532,7 +532,7 @@ static __attribute__((constructor)) void fork_register(void)
 {
 	static struct lrp_fork_handler handler = {
 		.phase = LRP_FORK_THREADS,
-		.child = fork_child,
+		.child = app_fork_child,
 	};
 
 	lrp_fork_register(&handler);

@@ -67,7 +67,7 @@ static bool wanted(void)
 	return lrp_eager() || setting(&helper_mode, "LRP_HELPER", true);
 }
 
-static bool start(void)
+static bool drive_start(void)
 {
 	sem_t ready;
 	int error;
@@ -149,7 +149,7 @@ static void make_tables(struct lrp_sock *s)
 	}
 }
 
-static void registrations(struct lrp_view *l, bool on)
+static void drive_registrations(struct lrp_view *l, bool on)
 {
 	struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.ptr = l};
 	struct lrp_sock *s = l->sock;
@@ -172,15 +172,15 @@ void lrp_sched_watch(struct lrp_view *l)
 
 	/* One helper per family: that of the process that opened the channels. */
 	if (!s->dgram.ep.channels || s->dgram.opener != getpid() || !lrp_view_mapped(l) ||
-	    !wanted() || !start())
+	    !wanted() || !drive_start())
 		return;
 	if (!lrp_eager())
 		make_tables(s);
 	/* Off and on again: behind the application's own registrations. */
 	if (atomic_load(&l->helped))
-		registrations(l, false);
+		drive_registrations(l, false);
 	atomic_store(&l->helped, true);
-	registrations(l, true);
+	drive_registrations(l, true);
 }
 
 bool lrp_sched_forget(struct lrp_view *l)
@@ -189,7 +189,7 @@ bool lrp_sched_forget(struct lrp_view *l)
 	if (!atomic_load(&l->helped))
 		return atomic_load(&lrp_sched_hazard) != l;
 	atomic_store(&l->helped, false);
-	registrations(l, false);
+	drive_registrations(l, false);
 	/* The eager thread runs at our priority and holds the lock briefly: wait. */
 	while (lrp_eager() && atomic_load(&lrp_sched_hazard) == l)
 		sched_yield();
@@ -209,18 +209,18 @@ void lrp_sched_bury(struct lrp_endpoint *ep, struct lrp_rxq *q)
 	dig();
 }
 
-static void fork_prepare(void)
+static void drive_fork_prepare(void)
 {
 	pthread_mutex_lock(&start_lock);
 }
 
-static void fork_parent(void)
+static void drive_fork_parent(void)
 {
 	pthread_mutex_unlock(&start_lock);
 }
 
 /* The thread is the parent's, and so is its wait set: closing our copy of the descriptor leaves it. */
-static void fork_child(void)
+static void drive_fork_child(void)
 {
 	if (lrp_sched_epfd >= 0)
 		close(lrp_sched_epfd);
@@ -236,9 +236,9 @@ static __attribute__((constructor)) void fork_register(void)
 {
 	static struct lrp_fork_handler handler = {
 		.phase = LRP_FORK_THREADS,
-		.prepare = fork_prepare,
-		.parent = fork_parent,
-		.child = fork_child,
+		.prepare = drive_fork_prepare,
+		.parent = drive_fork_parent,
+		.child = drive_fork_child,
 	};
 
 	lrp_fork_register(&handler);

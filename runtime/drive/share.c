@@ -78,7 +78,7 @@ static uint64_t beyond(uint64_t waited, uint64_t other_ran)
 	return waited > other_ran ? waited - other_ran : 0;
 }
 
-static void look(uint64_t now)
+static void share_look(uint64_t now)
 {
 	struct times own, owner;
 	uint64_t a, b, elapsed = now - looked_ns;
@@ -124,7 +124,7 @@ int64_t lrp_share_wait_ns(void)
 	uint64_t now = lrp_now_ns(), ran;
 	int64_t pause;
 
-	look(now);
+	share_look(now);
 	if (now >= contended_ns) {
 		charged_ns = 0;
 		return 0;

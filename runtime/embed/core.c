@@ -148,8 +148,8 @@ static bool running(void)
 	return core != NULL;
 }
 
-static int start(const struct lrp_embedded_host *for_host, const char *ifname, uint32_t mode,
-		 uint32_t frames, uint32_t frame_size, char *error, size_t error_size)
+static int embed_start(const struct lrp_embedded_host *for_host, const char *ifname, uint32_t mode,
+		       uint32_t frames, uint32_t frame_size, char *error, size_t error_size)
 {
 	struct lrp_request request = {
 		.magic = LRP_ABI_MAGIC, .version = LRP_ABI_VERSION, .type = LRP_REQ_ATTACH};
@@ -214,7 +214,7 @@ const struct lrp_embedded lrp_embedded_core = {
 	.size = sizeof(lrp_embedded_core),
 	.version = LRP_VERSION,
 	.source = {.call = call, .rx_ring = rx_ring, .fill_ring = fill_ring},
-	.start = start,
+	.start = embed_start,
 	.running = running,
 	.stop = stop,
 };

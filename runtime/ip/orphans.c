@@ -17,7 +17,7 @@ void lrp_orphan_index_init(struct lrp_orphan_index *index)
 	memset(index->bucket, 0xff, sizeof(index->bucket));
 }
 
-static void forget(struct lrp_orphan_index *index, struct lrp_orphan_note *note)
+static void orphans_forget(struct lrp_orphan_index *index, struct lrp_orphan_note *note)
 {
 	uint16_t self = (uint16_t)(note - index->note), *at = bucket_of(index, note->hash);
 
@@ -38,7 +38,7 @@ void lrp_orphan_index_note(struct lrp_orphan_index *index, uint32_t hash,
 	uint16_t *bucket = bucket_of(index, hash);
 
 	if (index->noted >= LRP_ORPHAN_PLACES && note->linked)
-		forget(index, note);
+		orphans_forget(index, note);
 	note->hash = hash;
 	note->at = place.at;
 	note->channel = (uint16_t)place.channel;

@@ -167,7 +167,8 @@ uint64_t lrp_reassembly_steps(const struct lrp_reassembly *r)
 	return r->steps;
 }
 
-static uint16_t find(struct lrp_reassembly *r, const struct lrp_fragment_key *key, uint32_t hash)
+static uint16_t reassembly_find(struct lrp_reassembly *r, const struct lrp_fragment_key *key,
+				uint32_t hash)
 {
 	uint16_t i;
 
@@ -497,7 +498,7 @@ int lrp_reassembly_input(struct lrp_reassembly *r, uint64_t now_ns, const struct
 		return -LRP_DROPPED(LRP_DROP_FRAGMENT);
 	lrp_fragment_key_of(p, &key);
 	hash = key_hash(r, &key);
-	i = find(r, &key, hash);
+	i = reassembly_find(r, &key, hash);
 	if (i == NONE)
 		i = take_datagram(r, now_ns, &key, hash);
 	d = datagram_at(r, i);
@@ -555,7 +556,7 @@ bool lrp_reassembly_wants(struct lrp_reassembly *r, const struct lrp_packet *fra
 	struct lrp_fragment_key key;
 
 	lrp_fragment_key_of(fragment, &key);
-	return find(r, &key, key_hash(r, &key)) != NONE;
+	return reassembly_find(r, &key, key_hash(r, &key)) != NONE;
 }
 
 void lrp_reassembly_take_dropped(struct lrp_reassembly *r, uint32_t dropped[LRP_DROP_REASON_COUNT])

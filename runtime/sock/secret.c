@@ -16,7 +16,7 @@
 static uint64_t secret[2], of_host[2];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void make(void)
+static void secret_make(void)
 {
 	char id[36] = "";
 	int fd = open(BOOT_ID, O_RDONLY | O_CLOEXEC);
@@ -35,12 +35,12 @@ static void make(void)
 
 const uint64_t *lrp_secret(void)
 {
-	pthread_once(&once, make);
+	pthread_once(&once, secret_make);
 	return secret;
 }
 
 const uint64_t *lrp_secret_of_host(void)
 {
-	pthread_once(&once, make);
+	pthread_once(&once, secret_make);
 	return of_host;
 }

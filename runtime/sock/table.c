@@ -27,7 +27,7 @@ static struct lrp_view *free_list; /* locals */
 static struct lrp_sock
 	*free_socks[LRP_KINDS]; /* their locks stay valid: somebody may still look at them */
 
-static void fork_prepare(void)
+static void table_fork_prepare(void)
 {
 	pthread_mutex_lock(&table_lock);
 	/* Before the child exists: the parent could close the socket the moment after. */
@@ -35,12 +35,12 @@ static void fork_prepare(void)
 		atomic_fetch_add(&l->sock->procs, 1);
 }
 
-static void fork_parent(void)
+static void table_fork_parent(void)
 {
 	pthread_mutex_unlock(&table_lock);
 }
 
-static void fork_child(void)
+static void table_fork_child(void)
 {
 	struct lrp_view *l;
 
@@ -58,9 +58,9 @@ static __attribute__((constructor)) void fork_register(void)
 {
 	static struct lrp_fork_handler handler = {
 		.phase = LRP_FORK_TABLE,
-		.prepare = fork_prepare,
-		.parent = fork_parent,
-		.child = fork_child,
+		.prepare = table_fork_prepare,
+		.parent = table_fork_parent,
+		.child = table_fork_child,
 	};
 
 	lrp_fork_register(&handler);

@@ -142,7 +142,7 @@ static int listen_segment(struct lrp_hub *hub, int64_t now, const struct lrp_tcp
 
 /* What lasts gets an exact entry: if we are killed, lrpd knows by it whom to tell. The short ones, which are the
  * many, do without. */
-static void settle(struct lrp_hub *hub, int64_t now)
+static void conns_expose(struct lrp_hub *hub, int64_t now)
 {
 	struct lrp_conn *c;
 
@@ -165,7 +165,7 @@ static void listen_timers(struct lrp_hub *hub, int64_t now)
 	if (!hub->listen.open)
 		return;
 	if (now >= hub->listen.settle_ns)
-		settle(hub, now);
+		conns_expose(hub, now);
 	if (now >= hub->listen.gate_ns)
 		listen_attend(hub);
 	while (lrp_tcp_listen_timer(&hub->listen.core, now, &flow, &reply))
@@ -291,7 +291,7 @@ fail:
 }
 
 /* Setup lock held; the kernel's socket listens. What cannot be had leaves it to the kernel. */
-static void start(struct lrp_view *l, int fd, uint32_t backlog)
+static void listen_begin(struct lrp_view *l, int fd, uint32_t backlog)
 {
 	struct lrp_stream *stream = &l->sock->stream;
 	struct lrp_hub *hub;
@@ -329,7 +329,7 @@ int lrp_stream_listen(struct lrp_view *l, int fd, int backlog)
 		backlog_flag(stream->hub);
 		lrp_hub_unlock(stream->hub);
 	} else {
-		start(l, fd, queue);
+		listen_begin(l, fd, queue);
 	}
 	return 0;
 }

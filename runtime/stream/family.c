@@ -124,7 +124,7 @@ static void enroll(struct family *f)
 }
 
 /* table_lock held: once. */
-static void begin(struct family *f)
+static void family_begin(struct family *f)
 {
 	if (atomic_load(&f->begun))
 		return;
@@ -155,7 +155,7 @@ static void find_served(struct lrp_view *l, void *any)
 }
 
 /* The table is locked: nothing is told to the family while a call is interrupted. */
-static void fork_prepare(void)
+static void family_fork_prepare(void)
 {
 	struct family *f = atomic_load(&family);
 	uint32_t nobody = NOBODY;
@@ -166,7 +166,7 @@ static void fork_prepare(void)
 	lrp_table_each_locked(find_served, &any);
 	if (!any)
 		return;
-	begin(f);
+	family_begin(f);
 	lrp_app_start();
 	parent = lrp_self();
 	pthread_mutex_lock(&watch_lock);
@@ -179,7 +179,7 @@ static void fork_prepare(void)
 		listen_to(f->birth, DATA_BIRTH);
 }
 
-static void fork_parent(void)
+static void family_fork_parent(void)
 {
 	if (forking) {
 		forking = false;
@@ -187,7 +187,7 @@ static void fork_parent(void)
 	}
 }
 
-static void fork_child(void)
+static void family_fork_child(void)
 {
 	struct family *f = atomic_load(&family);
 	uint32_t i;
@@ -213,9 +213,9 @@ static __attribute__((constructor)) void fork_register(void)
 {
 	static struct lrp_fork_handler handler = {
 		.phase = LRP_FORK_SOCKETS,
-		.prepare = fork_prepare,
-		.parent = fork_parent,
-		.child = fork_child,
+		.prepare = family_fork_prepare,
+		.parent = family_fork_parent,
+		.child = family_fork_child,
 	};
 
 	lrp_fork_register(&handler);

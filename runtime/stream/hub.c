@@ -136,7 +136,7 @@ bool lrp_hub_table(struct lrp_hub *hub)
 	return lrp_conn_index_make(hub, SLOTS_FIRST);
 }
 
-static void fork_child(void)
+static void hub_fork_child(void)
 {
 	free_hubs = NULL;
 	pthread_mutex_init(&free_lock, NULL);
@@ -146,7 +146,7 @@ static __attribute__((constructor)) void fork_register(void)
 {
 	static struct lrp_fork_handler handler = {
 		.phase = LRP_FORK_STORES,
-		.child = fork_child,
+		.child = hub_fork_child,
 	};
 
 	lrp_fork_register(&handler);

@@ -210,7 +210,7 @@ static bool is_taken(int error)
 }
 
 /* Connections that were closed may have ended, but that nobody has looked at what came. */
-static void look(void)
+static void ports_look(void)
 {
 	int64_t now = (int64_t)lrp_now_ns();
 	struct lrp_app_driven *list;
@@ -245,7 +245,7 @@ static int choose(const struct lrp_hub *hub, int fd, int domain, struct lrp_tcp_
 	if (!is_taken(error))
 		return error;
 	/* No more can be had: each of those that are known. */
-	look();
+	ports_look();
 	for (n = how_many(); n && is_taken(error) && (port = pick(offset)); n--)
 		error = try(hub, fd, domain, port, flow, iss);
 	return error;
@@ -263,7 +263,7 @@ int lrp_port_take(const struct lrp_hub *hub, int fd, int domain, struct lrp_tcp_
 		error = take_flow(hub, flow, iss);
 	/* The one before may have ended. */
 	if (error == -EEXIST) {
-		look();
+		ports_look();
 		error = take_flow(hub, flow, iss);
 	}
 	if (error)

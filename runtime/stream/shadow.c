@@ -35,7 +35,7 @@ static void take_out(uint32_t i)
 }
 
 /* The listener's last one, if any. */
-static struct lrp_shadow find(const struct lrp_hub *listener)
+static struct lrp_shadow shadow_find(const struct lrp_hub *listener)
 {
 	struct lrp_shadow s = {.fd = -1};
 	uint32_t i;
@@ -59,7 +59,7 @@ int lrp_shadow_get(const struct lrp_hub *listener, int domain, int flags, struct
 	bool nonblocking = flags & SOCK_NONBLOCK;
 	int fd = -1;
 
-	*s = find(listener);
+	*s = shadow_find(listener);
 	if (s->fd >= 0)
 		fd = fcntl(s->fd, flags & SOCK_CLOEXEC ? F_DUPFD_CLOEXEC : F_DUPFD, 0);
 	if (fd >= 0 && nonblocking != s->nonblocking)
@@ -97,17 +97,17 @@ void lrp_shadow_keep(struct lrp_view *l, int fd)
 
 /* ---- fork ---------------------------------------------------------------------- */
 
-static void fork_prepare(void)
+static void shadow_fork_prepare(void)
 {
 	pthread_mutex_lock(&lock);
 }
 
-static void fork_parent(void)
+static void shadow_fork_parent(void)
 {
 	pthread_mutex_unlock(&lock);
 }
 
-static void fork_child(void)
+static void shadow_fork_child(void)
 {
 	while (count)
 		close(pool[--count].fd);
@@ -118,9 +118,9 @@ static __attribute__((constructor)) void fork_register(void)
 {
 	static struct lrp_fork_handler handler = {
 		.phase = LRP_FORK_STORES,
-		.prepare = fork_prepare,
-		.parent = fork_parent,
-		.child = fork_child,
+		.prepare = shadow_fork_prepare,
+		.parent = shadow_fork_parent,
+		.child = shadow_fork_child,
 	};
 
 	lrp_fork_register(&handler);

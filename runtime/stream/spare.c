@@ -42,7 +42,7 @@ static bool started;
 /* ---- the thread ----------------------------------------------------------- */
 
 /* Lock held; not meanwhile. */
-static void fetch(uint32_t count)
+static void spare_fetch(uint32_t count)
 {
 	struct lrp_endpoint ep[LRP_CONTROL_MAX_BATCH];
 	struct lrp_hub *hub;
@@ -79,7 +79,7 @@ static void fetch(uint32_t count)
 			     strerror(-n));
 }
 
-static void *run(void *unused)
+static void *spare_run(void *unused)
 {
 	struct lrp_hub *hub;
 
@@ -93,7 +93,7 @@ static void *run(void *unused)
 			lrp_hub_dispose(hub);
 			pthread_mutex_lock(&lock);
 		} else if (spares < want / 2 && lrp_now_ns() >= refused_ns) {
-			fetch(want - spares);
+			spare_fetch(want - spares);
 			pthread_mutex_unlock(&lock);
 			lrp_waits_start();
 			pthread_mutex_lock(&lock);
@@ -105,11 +105,11 @@ static void *run(void *unused)
 }
 
 /* Lock held. */
-static void start(void)
+static void spare_start(void)
 {
 	lrp_broker_closing = lrp_spare_drop;
 	if (!started)
-		started = !lrp_thread_start(run, NULL, LRP_THREAD_STACK, NULL);
+		started = !lrp_thread_start(spare_run, NULL, LRP_THREAD_STACK, NULL);
 	pthread_cond_signal(&work);
 }
 
@@ -129,7 +129,7 @@ void lrp_spare_want(uint32_t count)
 	if (want < count)
 		want = count < MOST ? count : MOST;
 	if (spares < want / 2)
-		start();
+		spare_start();
 	pthread_mutex_unlock(&lock);
 }
 
@@ -140,7 +140,7 @@ void lrp_spare_fill(uint32_t count)
 	if (want < count)
 		want = count < MOST ? count : MOST;
 	if (spares < count && lrp_now_ns() >= refused_ns)
-		fetch(count - spares);
+		spare_fetch(count - spares);
 	pthread_mutex_unlock(&lock);
 	lrp_waits_start();
 	lrp_spare_want(count);
@@ -151,7 +151,7 @@ static void give_back(struct lrp_hub *hub)
 {
 	hub->next_free = used_up;
 	used_up = hub;
-	start();
+	spare_start();
 }
 
 struct lrp_hub *lrp_spare_take(void)
@@ -171,7 +171,7 @@ struct lrp_hub *lrp_spare_take(void)
 	if (!hub && want && want < MOST)
 		want *= 2;
 	if (spares < want / 2)
-		start();
+		spare_start();
 	pthread_mutex_unlock(&lock);
 	return hub;
 }
@@ -242,7 +242,7 @@ static void note(void *map, size_t size, int fd)
 	mappings[mapped++] = (struct mapping){.map = map, .size = size, .fd = fd};
 }
 
-static void fork_prepare(void)
+static void spare_fork_prepare(void)
 {
 	uint32_t i, k, room = 0;
 
@@ -262,14 +262,14 @@ static void fork_prepare(void)
 	}
 }
 
-static void fork_parent(void)
+static void spare_fork_parent(void)
 {
 	free(mappings);
 	mappings = NULL;
 	pthread_mutex_unlock(&lock);
 }
 
-static void fork_child(void)
+static void spare_fork_child(void)
 {
 	uint32_t i;
 
@@ -292,9 +292,9 @@ static __attribute__((constructor)) void fork_register(void)
 {
 	static struct lrp_fork_handler handler = {
 		.phase = LRP_FORK_STORES,
-		.prepare = fork_prepare,
-		.parent = fork_parent,
-		.child = fork_child,
+		.prepare = spare_fork_prepare,
+		.parent = spare_fork_parent,
+		.child = spare_fork_child,
 	};
 
 	lrp_fork_register(&handler);

@@ -213,7 +213,7 @@ static int open_connection(struct lrp_view *l, int fd, const struct sockaddr_sto
 }
 
 /* The connection failed, and connect() has said so: another may be made. Hub locked, not after. */
-static void forget(struct lrp_stream *stream, int64_t now)
+static void stream_forget(struct lrp_stream *stream, int64_t now)
 {
 	struct lrp_hub *hub = stream->hub;
 
@@ -235,7 +235,7 @@ static int outcome(struct lrp_stream *stream, int64_t now)
 		return -EAGAIN;
 	if (tcp->state == LRP_TCP_CLOSED && !stream->told) {
 		error = lrp_tcp_error(tcp);
-		forget(stream, now);
+		stream_forget(stream, now);
 		return error ? -error : -ECONNABORTED;
 	}
 	error = stream->told ? -EISCONN : 0;

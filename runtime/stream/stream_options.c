@@ -71,7 +71,7 @@ static const struct option options[] = {
 };
 _Static_assert(sizeof(options) / sizeof(options[0]) <= 64, "bits of lrp_stream.set");
 
-static int find(int level, int name)
+static int option_find(int level, int name)
 {
 	size_t i;
 
@@ -122,7 +122,7 @@ static void from_shadow(int fd, struct lrp_tcp_options *o)
 static uint32_t if_set(const struct lrp_stream *stream, int fd, int level, int name,
 		       uint32_t fallback)
 {
-	if (!(stream->set >> find(level, name) & 1))
+	if (!(stream->set >> option_find(level, name) & 1))
 		return fallback;
 	return positive(get(fd, level, name, 0), fallback);
 }
@@ -157,7 +157,7 @@ bool lrp_stream_on_device(const struct lrp_view *l, int fd)
 	char name[IFNAMSIZ] = "";
 	socklen_t len = sizeof(name);
 
-	return l->sock->stream.set >> find(SOL_SOCKET, SO_BINDTODEVICE) & 1 &&
+	return l->sock->stream.set >> option_find(SOL_SOCKET, SO_BINDTODEVICE) & 1 &&
 	       !getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &len) && len && name[0];
 }
 
@@ -271,7 +271,7 @@ static bool unknown_cc(const struct lrp_view *l, const void *value, socklen_t le
 int lrp_stream_setsockopt(struct lrp_view *l, int fd, int level, int name, const void *value,
 			  socklen_t len)
 {
-	int i = find(level, name);
+	int i = option_find(level, name);
 
 	if (i < 0)
 		return -ENOPROTOOPT;
@@ -301,7 +301,7 @@ void lrp_stream_linger(struct lrp_view *l, int fd, struct linger *on)
 	socklen_t len = sizeof(*on);
 
 	memset(on, 0, sizeof(*on));
-	if (l->sock->stream.set >> find(SOL_SOCKET, SO_LINGER) & 1)
+	if (l->sock->stream.set >> option_find(SOL_SOCKET, SO_LINGER) & 1)
 		getsockopt(fd, SOL_SOCKET, SO_LINGER, on, &len);
 }
 
@@ -341,7 +341,7 @@ void lrp_stream_inherit(struct lrp_view *from, int from_fd, struct lrp_view *to,
 
 /* ---- getting ---------------------------------------------------------------------- */
 
-static int put(void *value, socklen_t *len, const void *from, socklen_t size)
+static int option_put(void *value, socklen_t *len, const void *from, socklen_t size)
 {
 	if ((int)*len < 0)
 		return -EINVAL;
@@ -364,28 +364,28 @@ static int get_ours(struct lrp_view *l, int level, int name, void *value, sockle
 	if (level == SOL_SOCKET && name == SO_ERROR) {
 		v = lrp_tcp_error(tcp);
 		/* The outcome of a connect() that failed is known now. */
-		return put(value, len, &v, sizeof(v));
+		return option_put(value, len, &v, sizeof(v));
 	}
 	if (level != IPPROTO_TCP)
 		return -ENOPROTOOPT;
 	if (name == TCP_INFO) {
 		memset(&info, 0, sizeof(info));
 		lrp_tcp_info(tcp, now, &info);
-		return put(value, len, &info, sizeof(info));
+		return option_put(value, len, &info, sizeof(info));
 	}
 	if (name == TCP_MAXSEG && tcp->state != LRP_TCP_CLOSED && tcp->state != LRP_TCP_SYN_SENT) {
 		v = tcp->mss;
-		return put(value, len, &v, sizeof(v));
+		return option_put(value, len, &v, sizeof(v));
 	}
 	if (name == TCP_QUICKACK) {
 		v = !tcp->pingpong;
-		return put(value, len, &v, sizeof(v));
+		return option_put(value, len, &v, sizeof(v));
 	}
 	if (name == TCP_CONGESTION) {
 		char cc[LRP_TCP_CC_NAME] = "";
 
 		strncpy(cc, tcp->opt.cc->name, sizeof(cc) - 1);
-		return put(value, len, cc, sizeof(cc));
+		return option_put(value, len, cc, sizeof(cc));
 	}
 	return -ENOPROTOOPT;
 }
@@ -406,7 +406,7 @@ static void add_queue(struct lrp_view *l, int fd, void *value, socklen_t len)
 int lrp_stream_getsockopt(struct lrp_view *l, int fd, int level, int name, void *value,
 			  socklen_t *len)
 {
-	int i = find(level, name), error = -ENOPROTOOPT;
+	int i = option_find(level, name), error = -ENOPROTOOPT;
 	const int off = 0;
 
 	if (i < 0)
@@ -417,7 +417,7 @@ int lrp_stream_getsockopt(struct lrp_view *l, int fd, int level, int name, void 
 	}
 	/* The shadow's port is shared: that is not the application's doing [ports.c]. */
 	if (level == SOL_SOCKET && name == SO_REUSEPORT && !(l->sock->stream.set >> i & 1))
-		error = put(value, len, &off, sizeof(off));
+		error = option_put(value, len, &off, sizeof(off));
 	if (error == -ENOPROTOOPT)
 		error = getsockopt(fd, level, name, value, len) ? -errno : 0;
 	if (!error && level == IPPROTO_TCP && name == TCP_INFO)

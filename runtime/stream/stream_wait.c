@@ -284,7 +284,7 @@ static bool as_before(struct lrp_hub *hub, int64_t now)
 	return true;
 }
 
-static short look(struct lrp_hub *hub, struct lrp_conn *c, int64_t now)
+static short wait_look(struct lrp_hub *hub, struct lrp_conn *c, int64_t now)
 {
 	if (!as_before(hub, now)) {
 		lrp_hub_input(hub, now, c, LRP_CONTEXT_CALL);
@@ -304,7 +304,7 @@ static short stream_events(struct lrp_view *l, int fd, short events, int64_t now
 	short revents = 0;
 
 	if (lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
-		revents = look(stream->hub, stream->conn, now);
+		revents = wait_look(stream->hub, stream->conn, now);
 		lrp_hub_unlock(stream->hub);
 	} else if (lrp_hub_lock(l, fd, LRP_STREAM_LISTENER)) {
 		lrp_hub_input(stream->hub, now, NULL, LRP_CONTEXT_CALL);

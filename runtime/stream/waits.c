@@ -40,13 +40,13 @@ static struct hold {
 } hold[HOLDS]; /* under own's lock; in order of time, from `first` on */
 static uint32_t hold_first, holds;
 
-static void reset(struct lrp_waits *w)
+static void waits_reset(struct lrp_waits *w)
 {
 	memset(w->slot, 0, SLOTS * sizeof(*w->slot));
 	lrp_tcp_timewait_init(&w->table, w->slot, SLOTS, w->key);
 }
 
-static struct lrp_waits *make(void)
+static struct lrp_waits *waits_make(void)
 {
 	struct lrp_waits *w = lrp_arena_alloc(sizeof(*w));
 
@@ -67,12 +67,12 @@ struct lrp_waits *lrp_waits_get(void)
 {
 	pthread_mutex_lock(&make_lock);
 	if (!family)
-		family = make();
+		family = waits_make();
 	pthread_mutex_unlock(&make_lock);
 	return family;
 }
 
-static void fork_child(void)
+static void waits_fork_child(void)
 {
 	/* What it held is the parent's still. */
 	for (; holds; holds--, hold_first++)
@@ -85,7 +85,7 @@ static __attribute__((constructor)) void fork_register(void)
 {
 	static struct lrp_fork_handler handler = {
 		.phase = LRP_FORK_STORES,
-		.child = fork_child,
+		.child = waits_fork_child,
 	};
 
 	lrp_fork_register(&handler);
@@ -100,7 +100,7 @@ static bool take(struct lrp_waits *w)
 	atomic_store(&w->stalled, error < 0);
 	/* If its holder died in the midst of it nothing in it can be trusted. */
 	if (error > 0)
-		reset(w);
+		waits_reset(w);
 	return error >= 0;
 }
 
@@ -126,7 +126,7 @@ void lrp_waits_start(void)
 
 	if (atomic_load(&own) || !(hub = lrp_spare_take()))
 		return;
-	hub->waits = make();
+	hub->waits = waits_make();
 	if (!hub->waits) {
 		lrp_spare_put(hub);
 		return;

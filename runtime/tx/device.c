@@ -98,7 +98,7 @@ static void close_ours(int fd, ino_t ino)
 		close(fd);
 }
 
-static void fork_child(void)
+static void device_fork_child(void)
 {
 	pthread_mutex_init(&lock, NULL);
 	for (uint32_t i = 0; i < LRP_TX_DEVICES; i++) {
@@ -117,13 +117,13 @@ static __attribute__((constructor)) void fork_register(void)
 {
 	static struct lrp_fork_handler handler = {
 		.phase = LRP_FORK_STORES,
-		.child = fork_child,
+		.child = device_fork_child,
 	};
 
 	lrp_fork_register(&handler);
 }
 
-static void start(void)
+static void device_start(void)
 {
 	int fd = packet_open(0, 0, 1);
 
@@ -134,7 +134,7 @@ static void start(void)
 
 bool lrp_tx_device_ready(void)
 {
-	pthread_once(&once, start);
+	pthread_once(&once, device_start);
 	return packet_allowed || lrp_tx_tap_ready();
 }
 
@@ -195,7 +195,7 @@ static int publish(uint32_t slot, uint32_t ifindex, uint8_t priority)
 }
 
 /* Under the lock: the slot is as good as never used. */
-static void forget(uint32_t slot)
+static void device_forget(uint32_t slot)
 {
 	struct lrp_tx_device *device = &lrp_tx_devices[slot];
 
@@ -226,7 +226,7 @@ int lrp_tx_device_open(uint32_t ifindex, uint8_t priority)
 				pthread_mutex_unlock(&lock);
 				return (int)i;
 			}
-			forget(i);
+			device_forget(i);
 			used = 0;
 		}
 		if (!used && free_slot < 0)
@@ -248,7 +248,7 @@ void lrp_tx_device_gone(uint8_t slot, uint32_t ifindex)
 {
 	pthread_mutex_lock(&lock);
 	if (atomic_load_explicit(&lrp_tx_devices[slot].ifindex, memory_order_relaxed) == ifindex)
-		forget(slot);
+		device_forget(slot);
 	pthread_mutex_unlock(&lock);
 }
 

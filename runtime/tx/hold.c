@@ -148,7 +148,7 @@ static void make_key(void)
 	have_key = !pthread_key_create(&key, thread_ends);
 }
 
-static struct held *make(void)
+static struct held *hold_make(void)
 {
 	struct held *h;
 
@@ -235,7 +235,7 @@ uint8_t *lrp_tx_hold_room(const struct lrp_tx_device *device)
 		return NULL;
 	}
 	if (!h)
-		h = make();
+		h = hold_make();
 	if (!h || !enter(h))
 		return NULL;
 	if (h->rest || !make_room(h, device)) {
@@ -345,7 +345,7 @@ void lrp_tx_hold_release_all(void)
 }
 
 /* The parent sends what it holds. Nobody guards here until an APP thread is started. */
-static void fork_child(void)
+static void hold_fork_child(void)
 {
 	struct held *h = mine;
 
@@ -365,7 +365,7 @@ static __attribute__((constructor)) void fork_register(void)
 {
 	static struct lrp_fork_handler handler = {
 		.phase = LRP_FORK_STORES,
-		.child = fork_child,
+		.child = hold_fork_child,
 	};
 
 	lrp_fork_register(&handler);

@@ -566,7 +566,7 @@ int lrp_tx_ask_host(struct lrp_tx_host *host)
 	return 0;
 }
 
-static void fork_child(void)
+static void netlink_fork_child(void)
 {
 	pthread_mutex_init(&lock, NULL);
 	if (route_fd >= 0)
@@ -581,7 +581,7 @@ static __attribute__((constructor)) void fork_register(void)
 {
 	static struct lrp_fork_handler handler = {
 		.phase = LRP_FORK_STORES,
-		.child = fork_child,
+		.child = netlink_fork_child,
 	};
 
 	lrp_fork_register(&handler);

@@ -75,7 +75,7 @@ void lrp_tx_peer_forget(const struct lrp_tx_key *key)
 	pthread_mutex_unlock(&lock);
 }
 
-static void fork_child(void)
+static void peer_fork_child(void)
 {
 	/* Devices are opened anew; another thread of the parent may have been writing. */
 	pthread_mutex_init(&lock, NULL);
@@ -86,7 +86,7 @@ static __attribute__((constructor)) void fork_register(void)
 {
 	static struct lrp_fork_handler handler = {
 		.phase = LRP_FORK_STORES,
-		.child = fork_child,
+		.child = peer_fork_child,
 	};
 
 	lrp_fork_register(&handler);

@@ -312,7 +312,7 @@ __attribute__((noinline)) int lrp_tx_route_failed(struct lrp_tx_dest *dest, int 
 	return 0;
 }
 
-static void fork_child(void)
+static void route_fork_child(void)
 {
 	/* Another thread of the parent may have been writing. */
 	pthread_mutex_init(&lock, NULL);
@@ -324,7 +324,7 @@ static __attribute__((constructor)) void fork_register(void)
 {
 	static struct lrp_fork_handler handler = {
 		.phase = LRP_FORK_STORES,
-		.child = fork_child,
+		.child = route_fork_child,
 	};
 
 	lrp_fork_register(&handler);

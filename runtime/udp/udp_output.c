@@ -26,7 +26,7 @@ static inline uint8_t *put16(uint8_t *p, uint32_t value)
 	return p + 2;
 }
 
-static inline uint8_t *put(uint8_t *p, const void *from, size_t len)
+static inline uint8_t *udp_output_put(uint8_t *p, const void *from, size_t len)
 {
 	memcpy(p, from, len);
 	return p + len;
@@ -77,8 +77,8 @@ static uint8_t *write_header4(uint8_t *p, const struct lrp_udp_datagram *d, uint
 	*p++ = d->ttl;
 	*p++ = IPPROTO_UDP;
 	p = put16(p, 0);
-	p = put(p, &d->src.v4, 4);
-	p = put(p, &d->dst.v4, 4);
+	p = udp_output_put(p, &d->src.v4, 4);
+	p = udp_output_put(p, &d->dst.v4, 4);
 	sum = (uint16_t)~lrp_checksum_fold(lrp_checksum_header4(ip, HEADER4_LEN / 4));
 	memcpy(ip + 10, &sum, 2);
 	return p;
@@ -90,12 +90,12 @@ static uint8_t *write_header6(uint8_t *p, const struct lrp_udp_datagram *d, uint
 	uint32_t first =
 		htonl(6u << 28 | (uint32_t)d->tos << 20) | (d->flow_label & htonl(0xfffff));
 
-	p = put(p, &first, 4);
+	p = udp_output_put(p, &first, 4);
 	p = put16(p, len);
 	*p++ = next_header;
 	*p++ = d->ttl;
-	p = put(p, &d->src.v6, 16);
-	return put(p, &d->dst.v6, 16);
+	p = udp_output_put(p, &d->src.v6, 16);
+	return udp_output_put(p, &d->dst.v6, 16);
 }
 
 static uint64_t pseudo_sum(const struct lrp_udp_datagram *d)
@@ -122,10 +122,10 @@ static uint16_t full_checksum(const struct lrp_udp_datagram *d)
 
 static uint8_t *write_udp(uint8_t *p, const struct lrp_udp_datagram *d, uint16_t sum)
 {
-	p = put(p, &d->sport, 2);
-	p = put(p, &d->dport, 2);
+	p = udp_output_put(p, &d->sport, 2);
+	p = udp_output_put(p, &d->dport, 2);
 	p = put16(p, UDP_LEN + d->length);
-	return put(p, &sum, 2);
+	return udp_output_put(p, &sum, 2);
 }
 
 int lrp_udp_build(struct lrp_udp_header_room *room, struct lrp_udp_frame *frame,
@@ -138,7 +138,7 @@ int lrp_udp_build(struct lrp_udp_header_room *room, struct lrp_udp_frame *frame,
 
 	if (error)
 		return error;
-	p = put(room->bytes, link, LRP_UDP_LINK_LEN);
+	p = udp_output_put(room->bytes, link, LRP_UDP_LINK_LEN);
 	if (d->family == AF_INET)
 		p = write_header4(p, d, UDP_LEN + d->length, id, d->dont_fragment ? IP_DF : 0);
 	else
@@ -194,7 +194,7 @@ bool lrp_udp_fragments_next(struct lrp_udp_fragments *f, struct lrp_udp_header_r
 	if (more)
 		len = f->room & ~UNIT_MASK;
 
-	p = put(room->bytes, f->link, LRP_UDP_LINK_LEN);
+	p = udp_output_put(room->bytes, f->link, LRP_UDP_LINK_LEN);
 	if (d->family == AF_INET) {
 		p = write_header4(p, d, len, (uint16_t)f->id, (more ? IP_MF : 0) | f->offset / 8);
 	} else {
@@ -203,7 +203,7 @@ bool lrp_udp_fragments_next(struct lrp_udp_fragments *f, struct lrp_udp_header_r
 		*p++ = IPPROTO_UDP;
 		*p++ = 0;
 		p = put16(p, f->offset | more);
-		p = put(p, &id, 4);
+		p = udp_output_put(p, &id, 4);
 	}
 	if (udp_len)
 		p = write_udp(p, d, f->check);
