@@ -93,8 +93,12 @@ struct lrp_shadow {
 };
 _Static_assert(sizeof(struct lrp_shadow) == 16, "abi");
 
-/* lrp_kernel4, lrp_kernel6: HASH, four-tuple of a kernel connection on a watched port -> __u64,
- * when it was seen last (bpf_ktime_get_ns). Written by watcher and lrpd. */
+/* lrp_kernel4, lrp_kernel6: HASH, four-tuple of a kernel connection on a watched port.
+ * Written by watcher and lrpd. */
+struct lrp_kernel {
+	__u64 seen;   /* last, bpf_ktime_get_ns() */
+	__u64 cookie; /* SO_COOKIE of the connection's socket */
+};
 
 /* lrp_left: ARRAY -> __u32, how often a socket of lrp_shadows has left the port. */
 #define LRP_LEFT_INDEX(tcp, port_host) (((tcp) ? LRP_PORTS : 0u) + (__u32)(port_host))

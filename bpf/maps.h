@@ -243,7 +243,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, LRP_KERNELS);
 	__type(key, struct lrp_flow4);
-	__type(value, __u64);
+	__type(value, struct lrp_kernel);
 } lrp_kernel4 SEC(".maps");
 
 struct {
@@ -251,7 +251,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, LRP_KERNELS);
 	__type(key, struct lrp_flow6);
-	__type(value, __u64);
+	__type(value, struct lrp_kernel);
 } lrp_kernel6 SEC(".maps");
 
 struct {

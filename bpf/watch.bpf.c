@@ -242,7 +242,22 @@ static __always_inline void kernel_flag(bool v6, __u16 port, bool noted)
 						  << 32);
 }
 
-static __always_inline void kernel_set4(const struct sock *sk, bool there)
+/*
+ * connect() goes to SYN_SENT before it asks whether the four-tuple is free, and to CLOSE if it is
+ * not. So a socket in SYN_SENT takes no record from another, and only the socket of a record
+ * deletes it.
+ */
+static __always_inline __u64 kernel_how(int now)
+{
+	return now == STATE_SYN_SENT ? BPF_NOEXIST : BPF_ANY;
+}
+
+static __always_inline struct lrp_kernel kernel_of(struct sock *sk)
+{
+	return (struct lrp_kernel){.seen = bpf_ktime_get_ns(), .cookie = bpf_get_socket_cookie(sk)};
+}
+
+static __always_inline void kernel_set4(struct sock *sk, int now)
 {
 	struct lrp_flow4 key = {
 		.laddr = sk->__sk_common.skc_rcv_saddr,
@@ -251,48 +266,55 @@ static __always_inline void kernel_set4(const struct sock *sk, bool there)
 		.rport = sk->__sk_common.skc_dport,
 		.proto = IPPROTO_TCP,
 	};
-	__u64 now = bpf_ktime_get_ns();
+	struct lrp_kernel kernel = kernel_of(sk), *before;
 	struct lrp_flow *flow;
+	long err;
 
-	if (!there) {
-		bpf_map_delete_elem(&lrp_kernel4, &key);
+	if (now == STATE_CLOSE) {
+		before = bpf_map_lookup_elem(&lrp_kernel4, &key);
+		if (before && before->cookie == kernel.cookie)
+			bpf_map_delete_elem(&lrp_kernel4, &key);
 		return;
 	}
 	flow = bpf_map_lookup_elem(&lrp_flows4, &key);
 	if (flow && lrp_entry_counts(*lrp_entry_second(flow)))
 		return;
-	kernel_flag(false, port_of(sk), !bpf_map_update_elem(&lrp_kernel4, &key, &now, BPF_ANY));
+	err = bpf_map_update_elem(&lrp_kernel4, &key, &kernel, kernel_how(now));
+	kernel_flag(false, port_of(sk), !err || err == -EEXIST);
 }
 
-static __always_inline void kernel_set6(const struct sock *sk, const struct lrp_flow6 *key,
-					bool there)
+static __always_inline void kernel_set6(struct sock *sk, const struct lrp_flow6 *key, int now)
 {
-	__u64 now = bpf_ktime_get_ns();
+	struct lrp_kernel kernel = kernel_of(sk), *before;
 	struct lrp_flow *flow;
+	long err;
 
-	if (!there) {
-		bpf_map_delete_elem(&lrp_kernel6, key);
+	if (now == STATE_CLOSE) {
+		before = bpf_map_lookup_elem(&lrp_kernel6, key);
+		if (before && before->cookie == kernel.cookie)
+			bpf_map_delete_elem(&lrp_kernel6, key);
 		return;
 	}
 	flow = bpf_map_lookup_elem(&lrp_flows6, key);
 	if (flow && lrp_entry_counts(*lrp_entry_second(flow)))
 		return;
-	kernel_flag(true, port_of(sk), !bpf_map_update_elem(&lrp_kernel6, key, &now, BPF_ANY));
+	err = bpf_map_update_elem(&lrp_kernel6, key, &kernel, kernel_how(now));
+	kernel_flag(true, port_of(sk), !err || err == -EEXIST);
 }
 
-static __always_inline void kernel_set(const struct sock *sk, bool there)
+static __always_inline void kernel_set(struct sock *sk, int now)
 {
 	struct lrp_flow6 key;
 
 	if (sk->__sk_common.skc_family == AF_INET) {
-		kernel_set4(sk, there);
+		kernel_set4(sk, now);
 		return;
 	}
 	key6_of(sk, &key);
 	if (lrp_addr6_mapped(&key.raddr))
-		kernel_set4(sk, there);
+		kernel_set4(sk, now);
 	else
-		kernel_set6(sk, &key, there);
+		kernel_set6(sk, &key, now);
 }
 
 /*
@@ -362,11 +384,11 @@ int BPF_PROG(lrp_state, struct sock *sk, int before, int now)
 		}
 	} else if (now == STATE_SYN_SENT || now == STATE_SYN_RECV || now == STATE_ESTABLISHED) {
 		if (sk->__sk_common.skc_dport) /* else it has no peer yet */
-			kernel_set(sk, true);
+			kernel_set(sk, now);
 	} else if (now == STATE_CLOSE && before != STATE_LISTEN) {
 		/* Also if the connection goes on in TIME_WAIT, without this socket: see
 		 * kernel_tcp.c. */
-		kernel_set(sk, false);
+		kernel_set(sk, now);
 	}
 	if (event.index)
 		bpf_ringbuf_output(&lrp_events, &event, sizeof(event), 0);

@@ -17,7 +17,7 @@
 
 #include "../../bpf/authority.h"
 
-#define LRP_CORE_STATE_VERSION 6u
+#define LRP_CORE_STATE_VERSION 7u
 #define LRP_MAX_POOLS_TOTAL    (LRP_MAX_DEVICES * 4u) /* as in struct lrp_status_page */
 #define LRP_MEMBERSHIPS_MAX    16u
 #define LRP_FRAGMENT_RING      1024u

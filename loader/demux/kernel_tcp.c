@@ -111,11 +111,15 @@ static void put(struct sync *sync, const struct inet_diag_msg *msg, bool v6, con
 {
 	struct lrp_core *core = sync->core;
 	int fd = core->map_fd[v6 ? LRP_MAP_KERNEL6 : LRP_MAP_KERNEL4];
+	struct lrp_kernel kernel = {
+		.seen = sync->now_ns,
+		.cookie = msg->id.idiag_cookie[0] | (uint64_t)msg->id.idiag_cookie[1] << 32,
+	};
 
 	if (taken(core, v6 ? LRP_MAP_FLOWS6 : LRP_MAP_FLOWS4, key) ||
-	    !bpf_map_update_elem(fd, key, &sync->now_ns, BPF_EXIST))
+	    !bpf_map_update_elem(fd, key, &kernel, BPF_EXIST))
 		return;
-	if (!bpf_map_update_elem(fd, key, &sync->now_ns, BPF_NOEXIST)) {
+	if (!bpf_map_update_elem(fd, key, &kernel, BPF_NOEXIST)) {
 		flag(core, v6, msg->id.idiag_sport, LRP_PORT_KERNEL, true);
 		/* If there is no memory, an entry of one that has ended stays until
 		 * it is pruned. */
@@ -218,7 +222,7 @@ static bool has(const struct survivors *s, __be16 port)
 static bool prune(int fd, size_t key_size, size_t port_at, uint64_t since_ns, struct survivors *s)
 {
 	uint8_t *keys = malloc(BATCH * key_size);
-	uint64_t *seen = malloc(BATCH * sizeof(*seen));
+	struct lrp_kernel *seen = malloc(BATCH * sizeof(*seen));
 	bool more = keys && seen, first = true, whole = more;
 	uint32_t from, to, count;
 
@@ -235,7 +239,7 @@ static bool prune(int fd, size_t key_size, size_t port_at, uint64_t since_ns, st
 			const uint8_t *key = keys + i * key_size;
 			__be16 port;
 
-			if (seen[i] < since_ns && !bpf_map_delete_elem(fd, key))
+			if (seen[i].seen < since_ns && !bpf_map_delete_elem(fd, key))
 				continue;
 			memcpy(&port, key + port_at, sizeof(port));
 			s->port[port / 64] |= 1ull << port % 64;

@@ -246,7 +246,7 @@ void harness_kernel(struct harness *h, const char *laddr, uint16_t lport, const 
 {
 	uint8_t local[16], remote[16];
 	int family = address_of(laddr, local);
-	uint64_t seen = 1;
+	struct lrp_kernel seen = {.seen = 1};
 
 	address_of(raddr, remote);
 	port_of(h, family, IPPROTO_TCP, lport)->flags |= LRP_PORT_KERNEL;

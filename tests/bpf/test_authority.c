@@ -384,7 +384,7 @@ static void test_kernel_connection(void **state)
 {
 	struct lrp_addr6 l = mapped(LADDR), r = mapped(RADDR);
 	struct lrp_flow4 key = {.lport = htons(PORT), .rport = htons(6000), .proto = IPPROTO_TCP};
-	uint64_t seen = 1;
+	struct lrp_kernel seen = {.seen = 1};
 
 	(void)state;
 	memcpy(&key.laddr, &l.byte[12], 4);

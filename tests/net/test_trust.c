@@ -37,6 +37,7 @@ static uint16_t victim_port;
 
 static int take_connection(void)
 {
+	struct sockaddr_in to = address(PEER, PEER_PORT);
 	static const enum lrp_flow_op op[] = {LRP_FLOW_RESERVE, LRP_FLOW_ADD, LRP_FLOW_SET};
 	int fd[4], err;
 
@@ -58,6 +59,13 @@ static int take_connection(void)
 	for (int i = 0; i < 3; i++) {
 		err = flow(op[i], HOST, victim_port, PEER, PEER_PORT, fd[1]);
 		CHECK(err == -EEXIST, "op %d: %s", op[i], strerror(-err));
+	}
+	/* A connect() that fails, since the victim has the four-tuple, changes nothing. */
+	CHECK(connect(fd[1], (struct sockaddr *)&to, sizeof(to)) && errno == EADDRNOTAVAIL, "%s",
+	      strerror(errno));
+	for (int i = 0; i < 3; i++) {
+		err = flow(op[i], HOST, victim_port, PEER, PEER_PORT, fd[1]);
+		CHECK(err == -EEXIST, "op %d after connect(): %s", op[i], strerror(-err));
 	}
 	fd[2] = bound_mapped(HOST, victim_port);
 	err = claim(fd[2], LRP_CLAIM_KEEP);
