@@ -157,18 +157,20 @@ static __always_inline void bound(struct bpf_sock *sk, bool v6, bool wildcard, c
 	struct lrp_event event = {.kind = LRP_EVENT_BOUND, .index = sk->src_port};
 	__u32 index = LRP_PORT_INDEX(v6, false, event.index), flags;
 	__u64 *word = bpf_map_lookup_elem(&lrp_ports, &index);
-	struct lrp_port *port = (struct lrp_port *)word;
 	bool any, own;
+	__u64 port;
 
 	if (!word || bpf_get_netns_cookie(sk) != lrp_netns)
 		return;
-	flags = *(volatile __u32 *)&port->flags;
+	port = *(volatile __u64 *)word; /* target and flags as one */
+	flags = port >> 32;
 	any = flags & LRP_PORT_ANY;
 	own = flags & LRP_PORT_BINDS && (wildcard || bind);
 	if (!any && !own)
 		return;
-	/* The owners of all addresses of a port are not known here. */
-	if ((any && is_others(port->target)) || (own && (!bind || is_others(*bind)))) {
+	/* Unless the port is LRP_PORT_MIXED, its target stands for all its sockets. */
+	if (((any || !bind) && is_others((__u32)port)) || (own && bind && is_others(*bind)) ||
+	    (own && !bind && flags & LRP_PORT_MIXED)) {
 		/* In this order: lrpd opens no port that has the flag. */
 		__sync_fetch_and_or(word, (__u64)LRP_PORT_SHUT << 32);
 		port_shut(v6, false, event.index, LRP_PORT_ANY | LRP_PORT_BINDS);

@@ -162,6 +162,7 @@ enum lrp_port_flags {
 	LRP_PORT_KERNEL = 1 << 4,    /* TCP: the kernel has connections, too: see lrp_kernel4 */
 	LRP_PORT_CROWDED = 1 << 5,   /* TCP: and some for which lrp_kernel4 had no room */
 	LRP_PORT_SHUT = 1 << 6,	     /* UDP: no ANY, no BINDS until lrpd has looked who is there */
+	LRP_PORT_MIXED = 1 << 7,     /* UDP: its sockets belong to several users */
 };
 
 /*
@@ -169,7 +170,7 @@ enum lrp_port_flags {
  * LRP socket uses costs one array access. Entries with no flag are not LRP's.
  */
 struct lrp_port {
-	__u32 target; /* of LRP_PORT_ANY; see LRP_TARGET_GROUP */
+	__u32 target; /* of LRP_PORT_ANY, else one of LRP_PORT_BINDS; see LRP_TARGET_GROUP */
 	__u32 flags;  /* LRP_PORT_* */
 };
 

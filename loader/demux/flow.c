@@ -209,12 +209,18 @@ static void port_store(struct lrp_core *core, uint32_t index, uint64_t word)
 					      __ATOMIC_ACQUIRE));
 }
 
+static uint32_t uid_of(const struct lrp_core *core, uint32_t endpoint)
+{
+	return core->state->owner[core->state->endpoint[endpoint].owner].uid;
+}
+
 static uint64_t port_word(struct lrp_core *core, const struct port_key *key)
 {
 	union {
 		struct lrp_port port;
 		uint64_t word;
 	} entry = {.word = 0};
+	uint32_t uid = 0, bound = 0;
 
 	if (target_of(core, key, NULL, &entry.port.target))
 		entry.port.flags |= LRP_PORT_ANY;
@@ -228,11 +234,19 @@ static uint64_t port_word(struct lrp_core *core, const struct port_key *key)
 			entry.port.flags |= LRP_PORT_FLOWS;
 		if (!pub->connected && !pub->wildcard)
 			entry.port.flags |= LRP_PORT_BINDS;
+		if (!pub->connected && bound && uid_of(core, e) != uid)
+			entry.port.flags |= LRP_PORT_MIXED;
+		if (!pub->connected) {
+			bound = e;
+			uid = uid_of(core, e);
+		}
 		if (pub->membership_count)
 			entry.port.flags |= LRP_PORT_MULTICAST;
 	}
 	if (key->proto == IPPROTO_TCP && lrp_core_port_watched(core, key->port))
 		entry.port.flags |= LRP_PORT_FLOWS;
+	if (!(entry.port.flags & LRP_PORT_ANY))
+		entry.port.target = bound;
 	return entry.word;
 }
 
