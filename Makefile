@@ -107,7 +107,8 @@ NETSH := $(wildcard tests/net/test_*.sh)
 NET_IDLE := $(filter %/test_socket_attach %/test_socket_errors %/test_socket_options \
 	%/test_socket_receive %/test_stream_accept %/test_stream_close %/test_stream_connect \
 	%/test_stream_exit %/test_stream_flags %/test_stream_icmp %/test_stream_linger \
-	%/test_stream_listen %/test_stream_orphan %/test_stream_ports %/test_stream_workers,$(NETT))
+	%/test_stream_listen %/test_stream_orphan %/test_stream_ports %/test_stream_workers \
+	%/test_trust %/test_tx_follow %/test_tx_tap %/test_tx_tcp %/test_tx_wire,$(NETT))
 MUTANTS := tests/mutants/run.sh
 # Unit tests that wait for the kernel, with deadlines. All else in unit/, sim/, bpf/ and fuzz/ may run
 # beside another test.

@@ -9,7 +9,7 @@
 #include "../pool/audit.h"
 #include "../pool/user_page.h"
 #include "../demux/end.h"
-#include "../demux/flow.h"
+#include "../demux/publish.h"
 #include "../demux/release.h"
 #include "../demux/shadow.h"
 #include "../device/device.h"

@@ -11,6 +11,7 @@
 #include "../../runtime/base/log.h"
 #include "beside.h"
 #include "flow.h"
+#include "publish.h"
 #include "shadow.h"
 
 #define STATE_LISTEN 10 /* include/net/tcp_states.h */

@@ -1,29 +1,35 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* flow.h - making the demultiplexing maps agree with the shadows. */
+/*
+ * flow.h - the entries of the demultiplexing maps. Each call computes what one key leads to from
+ * the published sockets and writes it. core->sync_error: a map was full.
+ */
 #ifndef LRP_CORE_FLOW_H
 #define LRP_CORE_FLOW_H
 
 #include "../base/internal.h"
 
-/* LRP_REQ_PUBLISH. 0 or -errno, see lrp_core_shadow_read(); EEXIST: the socket has another
- * endpoint; ENOSPC: a map is full; of TCP also EDESTADDRREQ: it does not listen.
- * *refused: memberships that the kernel serves. */
-int lrp_core_publish(struct lrp_core *core, const struct lrp_request *request, int shadow_fd,
-		     uint32_t *refused);
-void lrp_core_withdraw(struct lrp_core *core, uint32_t endpoint);
+struct lrp_port_key {
+	bool v6;
+	__u8 proto;
+	__be16 port;
+};
 
-/* The watcher says that a socket has left a port, by LRP_LEFT_INDEX(). */
-void lrp_core_port_left(struct lrp_core *core, uint32_t index);
-/* The same for all ports of which we have not heard, should an event have been lost. */
-void lrp_core_ports_left(struct lrp_core *core);
-
+void lrp_core_sync_port(struct lrp_core *core, const struct lrp_port_key *key);
 /* A TCP port has been watched, or is no longer. */
 void lrp_core_sync_tcp_port(struct lrp_core *core, __be16 port);
 void lrp_core_sync_udp_port(struct lrp_core *core, __be16 port, bool v6);
+/* Unconnected sockets that are bound to the address. */
+void lrp_core_sync_bind(struct lrp_core *core, const struct lrp_port_key *key,
+			const struct lrp_addr6 *addr);
+/* Sockets with the addresses and ports of `like` that are connected. */
+void lrp_core_sync_flow(struct lrp_core *core, const struct lrp_published *like, bool v6);
+/* True if there is an entry: all members are of one family. */
+bool lrp_core_sync_membership(struct lrp_core *core, const struct lrp_membership *key);
+/* All keys that the socket has to do with. How many of its memberships have no entry. */
+uint32_t lrp_core_sync_socket(struct lrp_core *core, const struct lrp_published *pub);
 
-int lrp_core_flows_index(struct lrp_core *core); /* once, when the state is there */
-void lrp_core_flows_rebuild(
-	struct lrp_core *core); /* maps := table, and what living owners wrote */
-void lrp_core_memberships_rebuild(struct lrp_core *core); /* devices came or went */
+/* Marks the sockets that have left the port, by LRP_LEFT_INDEX(). True if none has since the last
+ * look. */
+bool lrp_core_left_look(struct lrp_core *core, uint32_t index);
 
 #endif

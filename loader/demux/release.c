@@ -2,7 +2,7 @@
 /* release.c - see release.h. */
 #include "../base/family.h"
 #include "../pool/channel.h"
-#include "flow.h"
+#include "publish.h"
 #include "release.h"
 
 void lrp_core_release(struct lrp_core *core, uint32_t endpoint)

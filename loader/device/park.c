@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "../pool/circulate.h"
-#include "../demux/flow.h"
+#include "../demux/rebuild.h"
 #include "device.h"
 #include "link.h"
 #include "local.h"

@@ -14,7 +14,7 @@
 #include "../pool/user_page.h"
 #include "../demux/end.h"
 #include "../demux/exact.h"
-#include "../demux/flow.h"
+#include "../demux/publish.h"
 #include "../demux/release.h"
 #include "../demux/shadow.h"
 #include "../device/tap.h"

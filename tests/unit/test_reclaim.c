@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "../../loader/demux/flow.h"
+#include "../../loader/demux/rebuild.h"
 #include "../../loader/demux/release.h"
 #include "../../loader/endpoint/reclaim.h"
 
