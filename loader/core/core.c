@@ -27,6 +27,7 @@
 #include "../demux/watch.h"
 #include "../device/device.h"
 #include "../device/local.h"
+#include "../device/maps.h"
 #include "../device/pin.h"
 #include "../device/tap.h"
 #include "../endpoint/memory.h"
@@ -88,6 +89,42 @@ static int netns_cookie(uint64_t *cookie)
 	return err;
 }
 
+/* What waits for events. */
+static int services_open(struct lrp_core *core, char *text)
+{
+	int err;
+
+	core->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (core->epoll_fd < 0)
+		return lrp_core_error(text, -errno, "epoll_create1: %s", strerror(errno));
+	err = lrp_core_grace_open(core);
+	if (err)
+		return lrp_core_error(text, err, "RCU grace periods: %s", strerror(-err));
+	err = lrp_core_local_open(core);
+	if (err)
+		return lrp_core_error(text, err, "rtnetlink: %s", strerror(-err));
+	err = lrp_core_strays_open(core);
+	if (err)
+		return lrp_core_error(text, err, "fragment service: %s", strerror(-err));
+	return 0;
+}
+
+/* Takes the tables over, or makes new ones. */
+static int tables_open(struct lrp_core *core, uint32_t endpoints, char *text)
+{
+	int err;
+
+	if (core->opts.kept_count)
+		return lrp_core_state_take_over(core, text);
+	err = lrp_core_state_new(core, endpoints);
+	if (err)
+		return lrp_core_error(text, err, "memory for the tables: %s", strerror(-err));
+	lrp_core_pin_clean(core);
+	for (uint32_t i = 0; i < LRP_MAX_DEVICES; i++)
+		core->device[i].state = &core->state->device[i];
+	return 0;
+}
+
 struct lrp_core *lrp_core_new(const struct lrp_core_opts *opts, char *error, size_t error_size)
 {
 	uint32_t endpoints = opts->endpoints ? opts->endpoints : LRP_ENDPOINTS;
@@ -112,44 +149,16 @@ struct lrp_core *lrp_core_new(const struct lrp_core_opts *opts, char *error, siz
 			       strerror(-err));
 		goto fail;
 	}
-	core->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (core->epoll_fd < 0) {
-		err = lrp_core_error(text, -errno, "epoll_create1: %s", strerror(errno));
+	err = services_open(core, text);
+	if (err)
 		goto fail;
-	}
-	err = lrp_core_grace_open(core);
-	if (err) {
-		lrp_core_error(text, err, "RCU grace periods: %s", strerror(-err));
-		goto fail;
-	}
-	err = lrp_core_local_open(core);
-	if (err) {
-		lrp_core_error(text, err, "rtnetlink: %s", strerror(-err));
-		goto fail;
-	}
-	err = lrp_core_strays_open(core);
-	if (err) {
-		lrp_core_error(text, err, "fragment service: %s", strerror(-err));
-		goto fail;
-	}
 	if (opts->pin)
 		lrp_core_pin_dir(core);
 	if (!opts->embedded)
 		lrp_taps_sweep();
-	if (opts->kept_count) {
-		err = lrp_core_state_take_over(core, text);
-		if (err)
-			goto fail;
-	} else {
-		err = lrp_core_state_new(core, endpoints);
-		if (err) {
-			lrp_core_error(text, err, "memory for the tables: %s", strerror(-err));
-			goto fail;
-		}
-		lrp_core_pin_clean(core);
-		for (uint32_t i = 0; i < LRP_MAX_DEVICES; i++)
-			core->device[i].state = &core->state->device[i];
-	}
+	err = tables_open(core, endpoints, text);
+	if (err)
+		goto fail;
 	err = lrp_core_flows_index(core);
 	if (err)
 		goto fail;

@@ -16,6 +16,7 @@
 #include "../pool/user_page.h"
 #include "../demux/watch.h"
 #include "../device/device.h"
+#include "../device/maps.h"
 #include "core.h"
 #include "state.h"
 

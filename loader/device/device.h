@@ -14,8 +14,6 @@
 int lrp_core_attach(struct lrp_core *core, const struct lrp_attach_request *request, char *text);
 void lrp_core_device_close(struct lrp_core *core, struct lrp_core_device *device);
 int lrp_core_device_adopt(struct lrp_core *core, struct lrp_core_device *device);
-int lrp_core_map_shared(struct lrp_core *core); /* maps the maps that are mmapable */
-void lrp_core_unmap_shared(struct lrp_core *core);
 struct lrp_core_device *lrp_core_device_find(struct lrp_core *core, uint32_t ifindex);
 
 /* A TAP queue that leads to the device, for the family; a descriptor or -errno. */
