@@ -7,6 +7,7 @@
 #include <netinet/ip_icmp.h>
 #include <string.h>
 
+#include "../wire/bytes.h"
 #include "../wire/checksum.h"
 
 #define ICMP_LEN       8u
@@ -55,16 +56,6 @@ static const struct meaning unreachable6[] = {
 
 #define LENGTH_OF(a) (sizeof(a) / sizeof((a)[0]))
 
-static inline uint16_t get16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] << 8 | p[1]);
-}
-
-static inline uint32_t get32(const uint8_t *p)
-{
-	return (uint32_t)get16(p) << 16 | get16(p + 2);
-}
-
 /* False: no error for a socket [RFC 1122 3.2.2]. */
 static bool meaning4(const uint8_t *icmp, struct lrp_icmp_error *e)
 {
@@ -76,7 +67,7 @@ static bool meaning4(const uint8_t *icmp, struct lrp_icmp_error *e)
 			return false;
 		m = unreachable4[e->code];
 		if (e->code == ICMP_FRAG_NEEDED)
-			e->info = get16(icmp + 6); /* RFC 1191 4; 0: from an old router */
+			e->info = lrp_get16(icmp + 6); /* RFC 1191 4; 0: from an old router */
 		break;
 	case ICMP_TIME_EXCEEDED:
 		if (e->code == ICMP_EXC_FRAGTIME)
@@ -121,7 +112,7 @@ static bool meaning6(const uint8_t *icmp, struct lrp_icmp_error *e)
 	}
 	e->error = m.error;
 	e->fatal = m.fatal;
-	e->info = get32(icmp + 4);
+	e->info = lrp_get32(icmp + 4);
 	return true;
 }
 
@@ -137,14 +128,14 @@ static int quoted4(const uint8_t *ip, uint32_t len, struct lrp_icmp_error *e)
 	if (len < HEADER4_LEN || ip[0] >> 4 != 4)
 		return LRP_DROPPED(LRP_DROP_IP_HEADER);
 	header_len = (ip[0] & 15) * 4u;
-	total = get16(ip + 2);
+	total = lrp_get16(ip + 2);
 	if (header_len < HEADER4_LEN)
 		return LRP_DROPPED(LRP_DROP_IP_HEADER);
 	if (total < len)
 		len = total;
 	if (len < header_len + ICMP_LEN)
 		return LRP_DROPPED(LRP_DROP_LENGTH);
-	if (get16(ip + 6) & IP_OFFMASK)
+	if (lrp_get16(ip + 6) & IP_OFFMASK)
 		return LRP_DROPPED(LRP_DROP_PROTOCOL);
 	e->proto = ip[9];
 	memcpy(&e->src.v4, ip + 12, 4);
@@ -160,8 +151,8 @@ static int quoted6(const uint8_t *ip, uint32_t len, struct lrp_icmp_error *e)
 
 	if (len < HEADER6_LEN || ip[0] >> 4 != 6)
 		return LRP_DROPPED(LRP_DROP_IP_HEADER);
-	if (HEADER6_LEN + get16(ip + 4) < len)
-		len = HEADER6_LEN + get16(ip + 4);
+	if (HEADER6_LEN + lrp_get16(ip + 4) < len)
+		len = HEADER6_LEN + lrp_get16(ip + 4);
 	memcpy(&e->src.v6, ip + 8, 16);
 	memcpy(&e->dst.v6, ip + 24, 16);
 	e->proto = ip[6];
@@ -179,7 +170,7 @@ static int quoted6(const uint8_t *ip, uint32_t len, struct lrp_icmp_error *e)
 			n = (ip[at + 1] + 2u) * 4;
 			break;
 		case IPPROTO_FRAGMENT:
-			if (get16(ip + at + 2) & 0xfff8)
+			if (lrp_get16(ip + at + 2) & 0xfff8)
 				return LRP_DROPPED(LRP_DROP_PROTOCOL);
 			n = 8;
 			break;

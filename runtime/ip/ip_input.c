@@ -6,6 +6,7 @@
 #include <netinet/ip6.h>
 #include <string.h>
 
+#include "../wire/bytes.h"
 #include "../wire/checksum.h"
 
 #define HEADER4_LEN    20u
@@ -17,11 +18,6 @@
 #define OPT6_PAD1	  0
 #define OPT6_PADN	  1
 #define OPT6_ROUTER_ALERT 5
-
-static inline uint16_t get16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] << 8 | p[1]);
-}
 
 static inline uint32_t load32(const uint8_t *p)
 {
@@ -115,7 +111,7 @@ static int input4(struct lrp_packet *p, const uint8_t *ip, uint32_t len)
 	memcpy(&p->dst.v4, ip + 16, 4);
 
 	header_len = (ip[0] & 15) * 4u;
-	total = get16(ip + 2);
+	total = lrp_get16(ip + 2);
 	if (header_len < HEADER4_LEN || header_len > len || total < header_len)
 		return LRP_DROPPED(LRP_DROP_IP_HEADER);
 	if (total > len)
@@ -126,7 +122,7 @@ static int input4(struct lrp_packet *p, const uint8_t *ip, uint32_t len)
 	if (p->options_len && !options4_ok(ip + HEADER4_LEN, p->options_len))
 		return LRP_DROPPED(LRP_DROP_IP_HEADER);
 
-	frag = get16(ip + 6);
+	frag = lrp_get16(ip + 6);
 	p->more_fragments = frag & IP_MF;
 	p->fragment_offset = (frag & IP_OFFMASK) * 8u;
 	p->fragment = frag & (IP_MF | IP_OFFMASK);
@@ -229,7 +225,7 @@ static __attribute__((noinline)) int walk6(struct lrp_packet *p, const uint8_t *
 			break;
 		case IPPROTO_FRAGMENT:
 			p->fragment_id = load32(h + 4);
-			p->fragment_offset = get16(h + 2) & 0xfff8;
+			p->fragment_offset = lrp_get16(h + 2) & 0xfff8;
 			p->more_fragments = h[3] & 1;
 			/* Otherwise the only one of its datagram, processed alone [RFC 6946]. */
 			if (p->fragment_offset || p->more_fragments) {
@@ -265,7 +261,7 @@ static int input6(struct lrp_packet *p, const uint8_t *ip, uint32_t len)
 	p->fragment_id = 0;
 	p->fragment_offset = 0;
 
-	payload = get16(ip + 4);
+	payload = lrp_get16(ip + 4);
 	if (payload > len - HEADER6_LEN)
 		return LRP_DROPPED(LRP_DROP_LENGTH);
 	/* No packet comes from a group [RFC 4291 2.7]. */
@@ -287,11 +283,11 @@ int lrp_ip_input(struct lrp_packet *p)
 
 	if (len < ETH_HLEN)
 		return LRP_DROPPED(LRP_DROP_IP_HEADER);
-	type = get16(frame + 12);
+	type = lrp_get16(frame + 12);
 	for (int tags = 0; tags < 2 && (type == ETHERTYPE_VLAN || type == 0x88a8); tags++) {
 		if (len < l3 + 4)
 			return LRP_DROPPED(LRP_DROP_IP_HEADER);
-		type = get16(frame + l3 + 2);
+		type = lrp_get16(frame + l3 + 2);
 		l3 += 4;
 	}
 	p->l3_offset = (uint16_t)l3;

@@ -12,6 +12,7 @@
 #include <netinet/ip.h>
 #include <string.h>
 
+#include "../wire/bytes.h"
 #include "../wire/checksum.h"
 #include "ip_input.h"
 
@@ -405,28 +406,22 @@ static int ecn_of(uint8_t seen)
 	return seen & ce && seen != ce ? IPTOS_ECN_CE : 0;
 }
 
-static void put16(uint8_t *p, uint32_t value)
-{
-	p[0] = (uint8_t)(value >> 8);
-	p[1] = (uint8_t)value;
-}
-
-static void write_header4(uint8_t *ip, uint32_t header_len, uint32_t total, uint8_t ecn)
+static void rewrite_header4(uint8_t *ip, uint32_t header_len, uint32_t total, uint8_t ecn)
 {
 	uint16_t check;
 
 	ip[1] |= ecn;
-	put16(ip + 2, header_len + total);
-	put16(ip + 6, 0);
-	put16(ip + 10, 0);
+	lrp_put16(ip + 2, header_len + total);
+	lrp_put16(ip + 6, 0);
+	lrp_put16(ip + 10, 0);
 	check = (uint16_t)~lrp_checksum_fold(lrp_checksum_header4(ip, header_len / 4));
 	memcpy(ip + 10, &check, 2);
 }
 
-static void write_header6(uint8_t *ip, uint8_t proto, uint32_t total, uint8_t ecn)
+static void rewrite_header6(uint8_t *ip, uint8_t proto, uint32_t total, uint8_t ecn)
 {
 	ip[1] |= (uint8_t)(ecn << 4);
-	put16(ip + 4, total);
+	lrp_put16(ip + 4, total);
 	ip[6] = proto;
 }
 
@@ -445,13 +440,13 @@ static int finish(struct lrp_reassembly *r, uint16_t i, struct lrp_packet *whole
 	if (d->key.family == 4) {
 		if (ip_len + d->total > DATAGRAM_MAX)
 			return give_up(r, i);
-		write_header4(frame + d->l3_offset, ip_len, d->total, (uint8_t)ecn);
+		rewrite_header4(frame + d->l3_offset, ip_len, d->total, (uint8_t)ecn);
 	} else {
 		/* It belongs before a fragment header, never behind one [RFC 8200 4.1];
 		 * lrp_ip_input() would now see it directly behind the fixed header. */
 		if (d->proto == IPPROTO_HOPOPTS)
 			return give_up(r, i);
-		write_header6(frame + d->l3_offset, d->proto, d->total, (uint8_t)ecn);
+		rewrite_header6(frame + d->l3_offset, d->proto, d->total, (uint8_t)ecn);
 	}
 	for_each_piece (s, 0, d->total)
 		memcpy(payload + s.skip, block_at(r, d->block[s.block])->bytes, s.len);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #include "segment.h"
 
+#include "../wire/bytes.h"
+
 #include <string.h>
 
 #define TCP_LEN	    20u
@@ -14,34 +16,6 @@
 #define OPT_TIME    8
 #define LATER_MIN   256u /* payload that is worth a checksum of its own later */
 
-static inline uint16_t get16(const uint8_t *p)
-{
-	uint16_t v;
-
-	memcpy(&v, p, 2);
-	return ntohs(v);
-}
-
-static inline uint32_t get32(const uint8_t *p)
-{
-	uint32_t v;
-
-	memcpy(&v, p, 4);
-	return ntohl(v);
-}
-
-static inline void put16(uint8_t *p, uint16_t v)
-{
-	v = htons(v);
-	memcpy(p, &v, 2);
-}
-
-static inline void put32(uint8_t *p, uint32_t v)
-{
-	v = htonl(v);
-	memcpy(p, &v, 4);
-}
-
 /* ---- input -------------------------------------------------------------- */
 
 static void parse_sacks(struct lrp_tcp_segment *s, const uint8_t *o, uint32_t len)
@@ -49,7 +23,7 @@ static void parse_sacks(struct lrp_tcp_segment *s, const uint8_t *o, uint32_t le
 	if ((len - 2) % 8)
 		return;
 	for (s->sacks = 0, o += 2; len >= 10 && s->sacks < LRP_TCP_SACKS_MAX; o += 8, len -= 8)
-		s->sack[s->sacks++] = (struct lrp_tcp_sack){get32(o), get32(o + 4)};
+		s->sack[s->sacks++] = (struct lrp_tcp_sack){lrp_get32(o), lrp_get32(o + 4)};
 }
 
 static void parse_option(struct lrp_tcp_segment *s, const uint8_t *o, uint32_t len)
@@ -58,8 +32,8 @@ static void parse_option(struct lrp_tcp_segment *s, const uint8_t *o, uint32_t l
 
 	switch (o[0]) {
 	case OPT_MSS:
-		if (len == 4 && syn && get16(o + 2)) {
-			s->mss = get16(o + 2);
+		if (len == 4 && syn && lrp_get16(o + 2)) {
+			s->mss = lrp_get16(o + 2);
 			s->options |= LRP_TCP_HAS_MSS;
 		}
 		break;
@@ -79,8 +53,8 @@ static void parse_option(struct lrp_tcp_segment *s, const uint8_t *o, uint32_t l
 		break;
 	case OPT_TIME:
 		if (len == 10) {
-			s->ts_val = get32(o + 2);
-			s->ts_ecr = get32(o + 6);
+			s->ts_val = lrp_get32(o + 2);
+			s->ts_ecr = lrp_get32(o + 6);
 			s->options |= LRP_TCP_HAS_TIMESTAMP;
 		}
 		break;
@@ -90,11 +64,11 @@ static void parse_option(struct lrp_tcp_segment *s, const uint8_t *o, uint32_t l
 static void parse_options(struct lrp_tcp_segment *s, const uint8_t *o, uint32_t len)
 {
 	/* What nearly every segment has: NOP, NOP, timestamps (RFC 7323, appendix A). */
-	if (__builtin_expect(
-		    len == 12 && get32(o) == (OPT_NOP << 24 | OPT_NOP << 16 | OPT_TIME << 8 | 10),
-		    1)) {
-		s->ts_val = get32(o + 4);
-		s->ts_ecr = get32(o + 8);
+	if (__builtin_expect(len == 12 && lrp_get32(o) == (OPT_NOP << 24 | OPT_NOP << 16 |
+							   OPT_TIME << 8 | 10),
+			     1)) {
+		s->ts_val = lrp_get32(o + 4);
+		s->ts_ecr = lrp_get32(o + 8);
 		s->options = LRP_TCP_HAS_TIMESTAMP;
 		return;
 	}
@@ -131,7 +105,7 @@ int lrp_tcp_segment_read(struct lrp_packet *p, const uint8_t *l4, bool partial_o
 		sum = lrp_checksum_pseudo4(p->src.v4, p->dst.v4, IPPROTO_TCP, len);
 	else
 		sum = lrp_checksum_pseudo6(&p->src.v6, &p->dst.v6, IPPROTO_TCP, len);
-	later = !partial_ok || htons(get16(l4 + 16)) != lrp_checksum_fold(sum);
+	later = !partial_ok || htons(lrp_get16(l4 + 16)) != lrp_checksum_fold(sum);
 	if (later) {
 		later = len - header >= LATER_MIN;
 		s->sum = lrp_checksum_add(sum, lrp_checksum_sum(l4, later ? header : len));
@@ -144,11 +118,11 @@ int lrp_tcp_segment_read(struct lrp_packet *p, const uint8_t *l4, bool partial_o
 	memcpy(&p->dport, l4 + 2, 2);
 	p->payload = s->payload = l4 + header;
 	p->payload_len = s->len = len - header;
-	s->seq = get32(l4 + 4);
-	s->ack = get32(l4 + 8);
+	s->seq = lrp_get32(l4 + 4);
+	s->ack = lrp_get32(l4 + 8);
 	s->flags = l4[13];
-	s->window = get16(l4 + 14);
-	s->urgent = get16(l4 + 18);
+	s->window = lrp_get16(l4 + 14);
+	s->urgent = lrp_get16(l4 + 18);
 	s->ecn = p->tos & 3;
 	s->options = s->sacks = 0;
 	if (header > TCP_LEN)
@@ -213,13 +187,13 @@ uint32_t lrp_tcp_build(uint8_t *header, const struct lrp_tcp_flow *flow,
 		flags &= (uint8_t) ~(LRP_TCP_PSH | LRP_TCP_FIN);
 	memcpy(header, &flow->lport, 2);
 	memcpy(header + 2, &flow->rport, 2);
-	put32(header + 4, tx->seq + offset);
-	put32(header + 8, tx->ack);
+	lrp_put32(header + 4, tx->seq + offset);
+	lrp_put32(header + 8, tx->ack);
 	header[12] = (uint8_t)(header_len / 4 << 4);
 	header[13] = flags;
-	put16(header + 14, tx->window);
+	lrp_put16(header + 14, tx->window);
 	memset(header + 16, 0, 2);
-	put16(header + 18, tx->urgent);
+	lrp_put16(header + 18, tx->urgent);
 	memcpy(header + TCP_LEN, tx->options, tx->options_len);
 
 	if (flow->family == AF_INET)
@@ -257,7 +231,7 @@ uint32_t lrp_tcp_put_mss(uint8_t *o, uint16_t mss)
 {
 	o[0] = OPT_MSS;
 	o[1] = 4;
-	put16(o + 2, mss);
+	lrp_put16(o + 2, mss);
 	return 4;
 }
 
@@ -283,8 +257,8 @@ uint32_t lrp_tcp_put_timestamp(uint8_t *o, uint32_t val, uint32_t ecr)
 	o[0] = o[1] = OPT_NOP;
 	o[2] = OPT_TIME;
 	o[3] = 10;
-	put32(o + 4, val);
-	put32(o + 8, ecr);
+	lrp_put32(o + 4, val);
+	lrp_put32(o + 8, ecr);
 	return 12;
 }
 
@@ -296,8 +270,8 @@ uint32_t lrp_tcp_put_sacks(uint8_t *o, const struct lrp_tcp_sack *sack, uint32_t
 	o[2] = OPT_SACK;
 	o[3] = (uint8_t)(2 + 8 * count);
 	for (uint32_t i = 0; i < count; i++) {
-		put32(o + 4 + 8 * i, sack[i].start);
-		put32(o + 8 + 8 * i, sack[i].end);
+		lrp_put32(o + 4 + 8 * i, sack[i].start);
+		lrp_put32(o + 8 + 8 * i, sack[i].end);
 	}
 	return 4 + 8 * count;
 }

@@ -4,7 +4,9 @@
 #include <netinet/ip.h>
 #include <string.h>
 
+#include "../wire/bytes.h"
 #include "../wire/checksum.h"
+#include "../wire/ip_header.h"
 
 #define TCP_LEN	    20u
 #define HEADER4_LEN 20u
@@ -16,43 +18,6 @@
 _Static_assert((LRP_TCP_FRAME_IP + HEADER4_LEN) % 4 == 0 &&
 		       (LRP_TCP_FRAME_IP + HEADER6_LEN) % 4 == 0,
 	       "alignment of the TCP header");
-
-static inline uint8_t *put16(uint8_t *p, uint32_t value)
-{
-	p[0] = (uint8_t)(value >> 8);
-	p[1] = (uint8_t)value;
-	return p + 2;
-}
-
-static void write_header4(uint8_t *ip, const struct lrp_tcp_frame *f, uint8_t tos, uint32_t len)
-{
-	uint16_t sum;
-
-	ip[0] = 0x45;
-	ip[1] = tos;
-	put16(ip + 2, HEADER4_LEN + len);
-	put16(ip + 4, f->id);
-	put16(ip + 6, IP_DF);
-	ip[8] = f->ttl;
-	ip[9] = IPPROTO_TCP;
-	put16(ip + 10, 0);
-	memcpy(ip + 12, &f->flow->laddr.v4, 4);
-	memcpy(ip + 16, &f->flow->raddr.v4, 4);
-	sum = (uint16_t)~lrp_checksum_fold(lrp_checksum_header4(ip, HEADER4_LEN / 4));
-	memcpy(ip + 10, &sum, 2);
-}
-
-static void write_header6(uint8_t *ip, const struct lrp_tcp_frame *f, uint8_t tos, uint32_t len)
-{
-	uint32_t first = htonl(6u << 28 | (uint32_t)tos << 20) | (f->flow_label & htonl(0xfffff));
-
-	memcpy(ip, &first, 4);
-	put16(ip + 4, len);
-	ip[6] = IPPROTO_TCP;
-	ip[7] = f->ttl;
-	memcpy(ip + 8, &f->flow->laddr.v6, 16);
-	memcpy(ip + 24, &f->flow->raddr.v6, 16);
-}
 
 static void write_vnet(uint8_t *out, const struct lrp_tcp_frame *f, const struct lrp_tcp_tx *tx,
 		       uint32_t offset, uint32_t len, uint32_t tcp_at, uint32_t headers)
@@ -79,8 +44,10 @@ uint32_t lrp_tcp_frame(uint8_t *out, const struct lrp_tcp_frame *f, const struct
 		       uint32_t offset, uint32_t len, enum lrp_tcp_checksum checksum)
 {
 	bool four = f->flow->family == AF_INET;
+	struct lrp_ip_header ip = {.tos = (uint8_t)((f->tos & ~ECN_MASK) | (tx->ecn & ECN_MASK)),
+				   .ttl = f->ttl,
+				   .proto = IPPROTO_TCP};
 	uint32_t tcp_at = LRP_TCP_FRAME_IP + (four ? HEADER4_LEN : HEADER6_LEN), tcp_len;
-	uint8_t tos = (uint8_t)((f->tos & ~ECN_MASK) | (tx->ecn & ECN_MASK));
 
 	tcp_len = lrp_tcp_build(out + tcp_at, f->flow, tx, offset, len, checksum);
 	if (checksum == LRP_TCP_CHECKSUM_PARTIAL)
@@ -89,16 +56,14 @@ uint32_t lrp_tcp_frame(uint8_t *out, const struct lrp_tcp_frame *f, const struct
 	else
 		memset(out, 0, LRP_TCP_FRAME_VNET);
 	memcpy(out + LRP_TCP_FRAME_VNET, f->link, LRP_TCP_FRAME_LINK);
+	ip.len = tcp_len + len;
 	if (four)
-		write_header4(out + LRP_TCP_FRAME_IP, f, tos, tcp_len + len);
+		lrp_ip4_header_write(out + LRP_TCP_FRAME_IP, &ip, f->id, IP_DF, &f->flow->laddr.v4,
+				     &f->flow->raddr.v4);
 	else
-		write_header6(out + LRP_TCP_FRAME_IP, f, tos, tcp_len + len);
+		lrp_ip6_header_write(out + LRP_TCP_FRAME_IP, &ip, f->flow_label, &f->flow->laddr.v6,
+				     &f->flow->raddr.v6);
 	return tcp_at + tcp_len;
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
 static bool of_flow(const uint8_t *ip, const uint8_t *tcp, const struct lrp_tcp_flow *flow)
@@ -123,7 +88,7 @@ bool lrp_tcp_frame_add_fin(uint8_t *frame, uint32_t len, const struct lrp_tcp_fl
 	payload = len - (uint32_t)(tcp - frame) - (tcp[12] >> 4) * 4u;
 	if ((tx->flags & ~LRP_TCP_PSH) != (LRP_TCP_ACK | LRP_TCP_FIN) || tx->payload_len ||
 	    (tcp[13] & ~LRP_TCP_PSH) != LRP_TCP_ACK || !of_flow(ip, tcp, flow) ||
-	    get32(tcp + 4) + payload != tx->seq || get32(tcp + 8) != tx->ack ||
+	    lrp_get32(tcp + 4) + payload != tx->seq || lrp_get32(tcp + 8) != tx->ack ||
 	    (tcp[14] << 8 | tcp[15]) != tx->window)
 		return false;
 	tcp[13] |= LRP_TCP_FIN;

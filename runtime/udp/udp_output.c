@@ -5,7 +5,9 @@
 #include <netinet/ip.h>
 #include <string.h>
 
+#include "../wire/bytes.h"
 #include "../wire/checksum.h"
+#include "../wire/ip_header.h"
 
 #define UDP_LEN	      8u
 #define HEADER4_LEN   20u
@@ -21,8 +23,7 @@ _Static_assert(sizeof(struct lrp_udp_header_room) >=
 
 static inline uint8_t *put16(uint8_t *p, uint32_t value)
 {
-	p[0] = (uint8_t)(value >> 8);
-	p[1] = (uint8_t)value;
+	lrp_put16(p, value);
 	return p + 2;
 }
 
@@ -66,36 +67,19 @@ static int check(const struct lrp_udp_datagram *d)
 static uint8_t *write_header4(uint8_t *p, const struct lrp_udp_datagram *d, uint32_t len,
 			      uint16_t id, uint32_t flags_offset)
 {
-	uint8_t *ip = p;
-	uint16_t sum;
+	struct lrp_ip_header h = {.tos = d->tos, .ttl = d->ttl, .proto = IPPROTO_UDP, .len = len};
 
-	*p++ = 0x45;
-	*p++ = d->tos;
-	p = put16(p, HEADER4_LEN + len);
-	p = put16(p, id);
-	p = put16(p, flags_offset);
-	*p++ = d->ttl;
-	*p++ = IPPROTO_UDP;
-	p = put16(p, 0);
-	p = udp_output_put(p, &d->src.v4, 4);
-	p = udp_output_put(p, &d->dst.v4, 4);
-	sum = (uint16_t)~lrp_checksum_fold(lrp_checksum_header4(ip, HEADER4_LEN / 4));
-	memcpy(ip + 10, &sum, 2);
-	return p;
+	lrp_ip4_header_write(p, &h, id, flags_offset, &d->src.v4, &d->dst.v4);
+	return p + HEADER4_LEN;
 }
 
 static uint8_t *write_header6(uint8_t *p, const struct lrp_udp_datagram *d, uint32_t len,
 			      uint8_t next_header)
 {
-	uint32_t first =
-		htonl(6u << 28 | (uint32_t)d->tos << 20) | (d->flow_label & htonl(0xfffff));
+	struct lrp_ip_header h = {.tos = d->tos, .ttl = d->ttl, .proto = next_header, .len = len};
 
-	p = udp_output_put(p, &first, 4);
-	p = put16(p, len);
-	*p++ = next_header;
-	*p++ = d->ttl;
-	p = udp_output_put(p, &d->src.v6, 16);
-	return udp_output_put(p, &d->dst.v6, 16);
+	lrp_ip6_header_write(p, &h, d->flow_label, &d->src.v6, &d->dst.v6);
+	return p + HEADER6_LEN;
 }
 
 static uint64_t pseudo_sum(const struct lrp_udp_datagram *d)
