@@ -247,13 +247,13 @@ static inline void tx_warm(struct lrp_tx_dest *dest, const struct lrp_udp_datagr
 static inline struct lrp_udp_datagram datagram(int family, const char *dst, const struct iovec *iov)
 {
 	return (struct lrp_udp_datagram){.family = (uint8_t)family,
-					.ttl = 64,
-					.dst = address(family, dst),
-					.sport = htons(SPORT),
-					.dport = htons(DPORT),
-					.iov = iov,
-					.iov_count = 1,
-					.length = (uint32_t)iov->iov_len};
+					 .ttl = 64,
+					 .dst = address(family, dst),
+					 .sport = htons(SPORT),
+					 .dport = htons(DPORT),
+					 .iov = iov,
+					 .iov_count = 1,
+					 .length = (uint32_t)iov->iov_len};
 }
 
 #endif

@@ -45,13 +45,13 @@ static uint32_t fill(uint8_t family, uint32_t length, enum kind kind)
 	static uint8_t payload[FRAME_SIZE];
 	struct iovec iov = {payload, length};
 	struct lrp_udp_datagram d = {.family = family,
-				    .ttl = 64,
-				    .sport = htons(1000),
-				    .dport = htons(2000),
-				    .iov = &iov,
-				    .iov_count = 1,
-				    .length = length,
-				    .no_checksum = kind == NONE};
+				     .ttl = 64,
+				     .sport = htons(1000),
+				     .dport = htons(2000),
+				     .iov = &iov,
+				     .iov_count = 1,
+				     .length = length,
+				     .no_checksum = kind == NONE};
 	uint8_t link[LRP_UDP_LINK_LEN] = {0};
 	struct lrp_udp_header_room room;
 	struct lrp_udp_frame f;
