@@ -62,7 +62,8 @@ DEPS := $(notdir $(CLANG))=x:$(CLANG) \
 RUN_DEPS := iproute2=x:ip ethtool=x:ethtool util-linux=x:unshare procps=x:pgrep \
 	gnuplot-nox=x:gnuplot
 TEST_DEPS := $(RUN_DEPS) pkg-config=x:pkg-config iputils-ping=x:ping jq=x:jq tcpdump=x:tcpdump \
-	libcmocka-dev=c:cmocka.h
+	libcmocka-dev=c:cmocka.h traceroute=x:traceroute iputils-arping=x:arping \
+	iputils-tracepath=x:tracepath udhcpd=x:udhcpd udhcpc=x:udhcpc radvd=x:radvd
 
 BPF_SRC := $(wildcard bpf/*.bpf.c)
 BPF_OBJ := $(BPF_SRC:bpf/%.bpf.c=$(BPF)/%.bpf.o)
@@ -80,10 +81,11 @@ CORE_OBJ := $(CORE_SRC:%.c=$(OBJ)/%.o)
 LIB_OBJ := $(CLIENT_OBJ) $(CORE_OBJ)
 
 # Programs: one main each. Further sources of a program lie beside it.
-PROGRAMS := lrp lrpd lrp-keeper
+PROGRAMS := lrp lrpd lrp-keeper lrp-proxy
 lrp_SRC := $(wildcard tools/lrp.c tools/lrp_*.c)
 lrpd_SRC := $(wildcard loader/lrpd.c loader/*/lrpd.c)
 lrp-keeper_SRC := $(wildcard loader/keeper.c loader/*/keeper.c)
+lrp-proxy_SRC := $(wildcard proxy/*.c)
 
 COST_SRC := $(wildcard tools/bench/*_cost.c tools/bench/*_rate.c)
 LOAD_SRC := $(wildcard tools/load/lrp-load.c)
@@ -325,7 +327,7 @@ lint: deps
 	@cppcheck -j 2 --quiet --error-exitcode=1 --std=c11 --enable=warning,portability --inline-suppr \
 		--suppress=missingIncludeSystem --suppress=nullPointerRedundantCheck \
 		-D'LIBBPF_OPTS(type,name,...)=struct type name={0}' -D'__has_include(x)=0' \
-		-Iinclude -I. $(LIB_SRC) $(wildcard tools/*.c)
+		-Iinclude -I. $(LIB_SRC) $(wildcard tools/*.c proxy/*.c)
 	@clang-format --dry-run --Werror $(C_FILES)
 
 # Do the folders keep their order, by includes and by calls; and are files and functions short?
@@ -345,7 +347,7 @@ install: all
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig \
 		$(DESTDIR)$(INCLUDEDIR)/lrp $(DESTDIR)$(UNITDIR) \
 		$(patsubst %,$(DESTDIR)$(MANDIR)/man%,$(sort $(subst .,,$(suffix $(MAN)))))
-	install -m 755 $(BIN)/lrp $(BIN)/lrpd $(BIN)/lrp-keeper $(DESTDIR)$(SBINDIR)
+	install -m 755 $(BIN)/lrp $(BIN)/lrpd $(BIN)/lrp-keeper $(BIN)/lrp-proxy $(DESTDIR)$(SBINDIR)
 	@# `lrp status` is for everybody, and not everybody has sbin in PATH.
 	ln -sf $(SBINDIR)/lrp $(DESTDIR)$(BINDIR)/lrp
 	install -m 755 $(BIN)/lrp-load $(DESTDIR)$(BINDIR)
@@ -368,6 +370,7 @@ install: all
 uninstall:
 	@if $(SYSTEMD); then systemctl disable --now lrpd.service 2>/dev/null || true; fi
 	rm -f $(DESTDIR)$(SBINDIR)/lrp $(DESTDIR)$(SBINDIR)/lrpd $(DESTDIR)$(SBINDIR)/lrp-keeper \
+		$(DESTDIR)$(SBINDIR)/lrp-proxy \
 		$(DESTDIR)$(BINDIR)/lrp $(DESTDIR)$(BINDIR)/lrp-load \
 		$(foreach l,lrp lrp-embed,$(foreach f,lib$l.so lib$l.so.$(SOVERSION) lib$l.a pkgconfig/$l.pc,\
 			$(DESTDIR)$(LIBDIR)/$f)) \

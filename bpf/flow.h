@@ -36,6 +36,7 @@ enum {
 	LRP_FOUND_OWNED = 1 << 1,  /* `owner` must be the owner of the channel */
 	LRP_FOUND_SYN = 1 << 2,	   /* the packet is a pure SYN */
 	LRP_FOUND_ORPHAN = 1 << 3, /* a later fragment whose first was not seen */
+	LRP_FOUND_PROXY = 1 << 4,  /* the endpoint is a proxy's */
 };
 
 /* What the flow's lookup needs; the same for both families. */

@@ -26,6 +26,7 @@
 #include "fragment.h"
 #include "maps.h"
 #include "parse.h"
+#include "proxy.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -48,7 +49,7 @@ __noinline int lrp_deliver(struct xdp_md *ctx, __u32 endpoint, __u32 owner, __u3
 	if (found & LRP_FOUND_OWNED && owner != channel->owner)
 		return LRP_XDP_DROP_OWNER;
 	user = lrp_user_of(channel);
-	if (!user)
+	if (!user || (found & LRP_FOUND_PROXY && lrp_proxy_silent(user)))
 		return LRP_XDP_PASS_INACTIVE;
 
 	/* no process has a say in what becomes of orphans */
@@ -271,12 +272,39 @@ static __always_inline enum lrp_xdp_reason lrp_receive(struct xdp_md *ctx)
 	return reason;
 }
 
+/* To the channel of the proxy whose packet it is, which would else pass for this reason. */
+__noinline int lrp_proxy(struct xdp_md *ctx, __u32 reason)
+{
+	struct lrp_proxies *proxies;
+	__u32 zero = 0, kind, endpoint;
+	int found, delivered;
+
+	proxies = bpf_map_lookup_elem(&lrp_proxies, &zero);
+	found = lrp_proxy_find(ctx, reason);
+	if (!proxies || found < 0)
+		return reason;
+	kind = (__u32)found / LRP_PROXY_CLASSES;
+	if (kind >= LRP_PROXY_COUNT || !(*(volatile __u32 *)&proxies->on & 1u << kind))
+		return reason;
+	endpoint = *(volatile __u32 *)&proxies->endpoint[kind][found & 1];
+	delivered = LRP_XDP_PASS_INACTIVE;
+	if (endpoint && lrp_proxy_fits(ctx))
+		delivered = lrp_deliver(ctx, endpoint, 0, LRP_FOUND_PROXY);
+	if (!lrp_reason_passes(delivered))
+		return delivered;
+	__sync_fetch_and_add(&proxies->direct[kind], 1);
+	return reason;
+}
+
 SEC("xdp.frags")
 int lrp_xdp(struct xdp_md *ctx)
 {
 	__u32 reason = lrp_receive(ctx);
-	__u64 *count = bpf_map_lookup_elem(&lrp_reasons, &reason);
+	__u64 *count;
 
+	if (lrp_reason_passes(reason) && lrp_proxies_on())
+		reason = lrp_proxy(ctx, reason);
+	count = bpf_map_lookup_elem(&lrp_reasons, &reason);
 	if (count)
 		(*count)++; /* per CPU, and XDP does not interrupt itself */
 	if (reason == LRP_XDP_ENQUEUED)

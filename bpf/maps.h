@@ -181,6 +181,14 @@ struct {
 	__uint(max_entries, LRP_STRAY_BYTES);
 } lrp_strays SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct lrp_proxies);
+} lrp_proxies SEC(".maps");
+
 /* ---- authority over local ends: see authority.h ------------------------- */
 
 struct {

@@ -14,16 +14,20 @@
 
 #include "lrp_client.h"
 #include "lrp_print.h"
+#include "lrp_proxies.h"
 
 static const char usage[] =
 	"Usage: lrp COMMAND\n"
 	"  attach IFACE [--mode auto|native|skb] [--frames N] [--frame-size 2048|4096] [--libxdp]\n"
+	"         [--proxies]\n"
 	"                      receive on IFACE through LRP; again: replace the program\n"
 	"  detach IFACE|--all  give IFACE back to the kernel\n"
 	"  status [--json] [--audit]\n"
 	"                      interfaces, pools, packets by reason; --audit: is every frame "
 	"there\n"
 	"  channels [--json]   sockets and their channels\n"
+	"  proxies [on|off|set ...]\n"
+	"                      who takes what no socket of LRP owns: lrp-proxies(8)\n"
 	"  stop                detach everything, end lrpd\n"
 	"  help, version\n";
 
@@ -92,14 +96,18 @@ static int attach(int argc, char **argv)
 		{"frames", required_argument, NULL, 'n'},
 		{"frame-size", required_argument, NULL, 's'},
 		{"libxdp", no_argument, NULL, 'x'},
+		{"proxies", no_argument, NULL, 'p'},
 		{0},
 	};
 	struct lrp_request request = {.type = LRP_REQ_ATTACH};
-	bool started = false;
+	bool started = false, proxies = false;
 	int c, fd, result;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
+		case 'p':
+			proxies = true;
+			break;
 		case 'm':
 			if (!strcmp(optarg, "auto"))
 				request.attach.mode = LRP_MODE_AUTO;
@@ -134,6 +142,8 @@ static int attach(int argc, char **argv)
 	if (fd < 0)
 		return 1;
 	result = call_line(fd, &request);
+	if (!result && proxies)
+		result = lrp_proxies_default(fd);
 	if (result && started)
 		ask_to_stop(fd); /* leave no daemon behind that nobody needs */
 	close(fd);
@@ -291,8 +301,8 @@ int main(int argc, char **argv)
 		const char *name;
 		int (*run)(int argc, char **argv);
 	} command[] = {
-		{"attach", attach},	{"detach", detach}, {"status", status},
-		{"channels", channels}, {"stop", stop},
+		{"attach", attach},	{"detach", detach},	  {"status", status},
+		{"channels", channels}, {"proxies", lrp_proxies}, {"stop", stop},
 	};
 
 	if (argc < 2)

@@ -211,7 +211,7 @@ static int exchange(int fd, struct lrp_request *request, int proof, unsigned int
 static bool changes_host(unsigned int type)
 {
 	return type == LRP_REQ_ATTACH || type == LRP_REQ_DETACH || type == LRP_REQ_AUDIT ||
-	       type == LRP_REQ_STOP;
+	       type == LRP_REQ_STOP || type == LRP_REQ_PROXY_SET;
 }
 
 int lrp_client_call(int fd, struct lrp_request *request, struct lrp_reply *reply, int *passed)

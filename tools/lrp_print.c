@@ -268,6 +268,55 @@ void lrp_print_channels(struct json_object *root)
 		       spare);
 }
 
+/* ---- proxies ---------------------------------------------------------------------------- */
+
+static const char *proxy_state(struct json_object *proxy)
+{
+	if (!truth(proxy, "on"))
+		return "off";
+	return truth(proxy, "serving") ? "serves" : "direct";
+}
+
+void lrp_print_proxies(struct json_object *root)
+{
+	static const char *const head[] = {"proxy",  "state",	"pid",	   "nice",
+					   "CPU ms", "packets", "queue",   "limit",
+					   "drops",  "direct",	"restarts"};
+	struct json_object *proxies = member(root, "proxies"), *devices = member(root, "devices");
+	struct table table = {.columns = 11};
+
+	for (size_t c = 0; c < table.columns; c++)
+		set(&table, 0, c, head[c]);
+	for (size_t i = 0; i < length(proxies); i++) {
+		struct json_object *proxy = json_object_array_get_idx(proxies, i);
+		struct json_object *first = member(proxy, "first"), *rest = member(proxy, "rest");
+
+		set(&table, i + 1, 0, text(proxy, "kind"));
+		set(&table, i + 1, 1, proxy_state(proxy));
+		set_number(&table, i + 1, 2, number(proxy, "pid"));
+		set_number(&table, i + 1, 3, number(proxy, "nice"));
+		set_number(&table, i + 1, 4, number(proxy, "cpu_us") / 1000);
+		set_number(&table, i + 1, 5, number(first, "packets") + number(rest, "packets"));
+		set_number(&table, i + 1, 6, number(first, "queued") + number(rest, "queued"));
+		set_number(&table, i + 1, 7, number(proxy, "limit"));
+		set_number(&table, i + 1, 8, number(first, "drops") + number(rest, "drops"));
+		set_number(&table, i + 1, 9, number(proxy, "direct"));
+		set_number(&table, i + 1, 10, number(proxy, "restarts"));
+	}
+	print_table(&table, "");
+	for (size_t i = 0; i < length(devices); i++) {
+		struct json_object *device = json_object_array_get_idx(devices, i);
+
+		if (member(device, "refusal"))
+			printf("%s: no proxies: %s\n", text(device, "ifname"),
+			       text(device, "refusal"));
+		else if (truth(device, "served") && truth(device, "steered"))
+			printf("%s: receive packet steering (rps_cpus) moves the work of proxies "
+			       "to other CPUs, out of their control\n",
+			       text(device, "ifname"));
+	}
+}
+
 /* ---- audit ------------------------------------------------------------ */
 
 void lrp_print_audit(struct json_object *audit)

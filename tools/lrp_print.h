@@ -10,4 +10,6 @@ void lrp_print_status(struct json_object *status);
 void lrp_print_channels(struct json_object *channels);
 void lrp_print_audit(struct json_object *audit);
 
+void lrp_print_proxies(struct json_object *root);
+
 #endif

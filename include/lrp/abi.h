@@ -122,6 +122,8 @@ enum lrp_context {
 enum lrp_device_flags {
 	LRP_DEVICE_LOOPBACK = 1 << 0, /* no MAC test, no martian test */
 	LRP_DEVICE_ALLMULTI = 1 << 1, /* accept any multicast MAC */
+	LRP_DEVICE_PROXIED = 1 << 2,  /* proxies serve it: see lrp_proxies */
+	LRP_DEVICE_VIRTUAL = 1 << 3,  /* checksums may be partial */
 };
 
 /* lrp_device: ARRAY of 1, one per attached device. Written by lrpd. */
@@ -133,7 +135,7 @@ struct lrp_device {
 	__u32 queues;
 	__u32 frame_payload; /* bytes of packet that one frame holds */
 	__u32 addr4_count;   /* how many of addr4 are valid */
-	__u32 pad;
+	__u32 mtu;
 	__be32 addr4[LRP_DEVICE_ADDR4]; /* local unicast addresses, tried before lrp_local4 */
 	__u64 vlans[LRP_VLAN_WORDS];	/* outer VLAN ids that this host uses on the device */
 };
@@ -332,6 +334,41 @@ _Static_assert(__builtin_offsetof(struct lrp_orphans, source) == 128, "abi");
  * stored, and it turned out to be the kernel's. */
 #define LRP_STRAY_BYTES 65536u
 
+/* ---- proxies ------------------------------------------------------------- */
+
+/*
+ * A proxy is a process that hands to the kernel's stack what no socket of LRP owns [3.5]. Each has
+ * two endpoints. XDP puts on the first what must not drown in a flood of the rest.
+ */
+#define LRP_PROXY_KINDS(X)                                                                         \
+	X(ARP, arp, "ARP and RARP; first: what is addressed to this host alone")                   \
+	X(ICMP, icmp, "ICMP, ICMPv6, IGMP, MLD; first: all but echo requests")                     \
+	X(FORWARD, forward, "IP packets that are not for this host")                               \
+	X(HOST, host, "all else that is for this host; first: named ports")
+
+enum lrp_proxy_kind {
+#define X(NAME, name, text) LRP_PROXY_##NAME,
+	LRP_PROXY_KINDS(X)
+#undef X
+		LRP_PROXY_COUNT
+};
+
+enum lrp_proxy_class { LRP_PROXY_REST, LRP_PROXY_FIRST, LRP_PROXY_CLASSES };
+
+/* A proxy that has not said for so long that it lives is passed by. */
+#define LRP_PROXY_PATIENCE_NS 800000000ull
+
+/* lrp_proxies: ARRAY of 1. Written by lrpd, but for `direct`. */
+struct lrp_proxies {
+	__u32 on; /* bit per kind */
+	__u32 pad;
+	__u32 endpoint[LRP_PROXY_COUNT][LRP_PROXY_CLASSES];
+	/* packets of the kind that went to the kernel directly while it was on; XDP */
+	__u64 direct[LRP_PROXY_COUNT];
+	__u64 port[65536 / 64]; /* destination ports of UDP and TCP that are HOST's first */
+};
+_Static_assert(sizeof(struct lrp_proxies) == 8 + 32 + 32 + 8192, "abi");
+
 /* ---- channels ----------------------------------------------------------- */
 
 enum lrp_channel_flags {
@@ -422,7 +459,8 @@ struct lrp_user {
 	__u64 lost;	/* frames that the kernel lost behind XDP: from XDP_STATISTICS */
 	__u32 flags;	/* LRP_USER_* */
 	__u32 pad0;
-	__u64 pad1[5];
+	__u64 beat_ns; /* proxies: CLOCK_MONOTONIC when it last said that it lives; lrpd, too */
+	__u64 pad1[4];
 	/* statistics; XDP does not read these */
 	__u64 processed[LRP_CONTEXT_COUNT]; /* packets, by where they were processed */
 	__u32 dropped[LRP_DROP_REASON_COUNT];

@@ -74,7 +74,10 @@ enum lrp_request_type {
 	LRP_REQ_FLOWS,
 	/* fds: bound TCP sockets: the family may make entries of connections on their ports */
 	LRP_REQ_CLAIM,
-	LRP_REQ_PROVE, /* fd: a TCP socket without TCP_REPAIR, for a proof */
+	LRP_REQ_PROVE,	     /* fd: a TCP socket without TCP_REPAIR, for a proof */
+	LRP_REQ_PROXIES,     /* the list, as STATUS */
+	LRP_REQ_PROXY_SET,   /* as ATTACH */
+	LRP_REQ_PROXY_SERVE, /* from a proxy: the endpoints that it serves */
 	/* fd: one end of a SOCK_SEQPACKET pair, a connection of the family. No reply */
 	LRP_REQ_MEMBER = 64,
 	LRP_REQ_AGAIN = 0x8000, /* flag */
@@ -93,6 +96,30 @@ struct lrp_attach_request {
 	__u32 frames;	  /* per queue; power of two; 0: default */
 	__u32 frame_size; /* 2048 or 4096; 0: from the MTU */
 	__u32 libxdp;	  /* attach through libxdp's dispatcher, beside other programs */
+};
+
+enum lrp_proxy_change {
+	LRP_PROXY_CHANGE_ON = 1 << 0,
+	LRP_PROXY_CHANGE_OFF = 1 << 1,
+	LRP_PROXY_CHANGE_NICE = 1 << 2,
+	LRP_PROXY_CHANGE_LIMIT = 1 << 3,
+	LRP_PROXY_CHANGE_CGROUP = 1 << 4,
+	LRP_PROXY_CHANGE_PORTS = 1 << 5, /* HOST */
+	LRP_PROXY_CHANGE_ALL = (1 << 6) - 1,
+};
+
+#define LRP_PROXY_PORTS	 16u  /* named ports of HOST */
+#define LRP_PROXY_CGROUP 256u /* bytes of a path */
+
+struct lrp_proxy_request {
+	__u32 kinds;   /* bit per kind */
+	__u32 changes; /* LRP_PROXY_CHANGE_* */
+	__s32 nice;
+	__u32 limit; /* frames on each of its channels */
+	__u32 ports;
+	__u16 port[LRP_PROXY_PORTS];
+	/* below the root of the hierarchy that shares out CPU time; "": its own */
+	char cgroup[LRP_PROXY_CGROUP];
 };
 
 struct lrp_request {
@@ -134,6 +161,11 @@ struct lrp_request {
 			__u32 ifindex;
 		} tx;
 		struct lrp_attach_request attach;
+		struct lrp_proxy_request proxy;
+		struct {
+			__u32 kind;
+			__u32 endpoint[LRP_PROXY_CLASSES];
+		} serve;
 		__u32 raw[100];
 	};
 };

@@ -31,6 +31,7 @@ const char *const lrp_shared_map_name[LRP_MAP_SHARED] = {
 	[LRP_MAP_FRAGMENTS] = "lrp_fragments",
 	[LRP_MAP_ORPHANS] = "lrp_orphans",
 	[LRP_MAP_STRAYS] = "lrp_strays",
+	[LRP_MAP_PROXIES] = "lrp_proxies",
 };
 
 const char *const lrp_device_map_name[LRP_MAP_PER_DEVICE] = {

@@ -55,6 +55,7 @@ enum lrp_shared_map {
 	LRP_MAP_FRAGMENTS,
 	LRP_MAP_ORPHANS,
 	LRP_MAP_STRAYS,
+	LRP_MAP_PROXIES,
 	LRP_MAP_SHARED,
 };
 
@@ -177,7 +178,14 @@ struct lrp_core {
 	struct lrp_closer *closer; /* NULL: nothing has been closed yet */
 	struct lrp_core_local *local;
 	struct lrp_core_strays *strays;
-	struct lrp_core_resets *resets; /* NULL: nobody is to be reset */
+	struct lrp_core_proxies *proxies;
+	struct { /* set once by a higher folder; NULL: nothing */
+		/* The endpoint is going to be somebody else's. */
+		void (*endpoint_released)(struct lrp_core *core, uint32_t endpoint);
+		uint16_t (*device_flags)(struct lrp_core *core, uint32_t device); /* LRP_DEVICE_* */
+	} hooks;
+	struct lrp_proxies *proxies_shared; /* mapped; NULL: no device was attached yet */
+	struct lrp_core_resets *resets;	    /* NULL: nobody is to be reset */
 	uint64_t netns_cookie;
 	char pin_dir[64];	     /* "": not pinned */
 	uint64_t next_quarantine_ns; /* 0: nothing in quarantine */

@@ -154,6 +154,19 @@ struct lrp_quota_state {
 	__u32 uid;
 };
 
+/* A proxy as it was set, and the process that serves it. */
+struct lrp_proxy_state {
+	__u32 on;
+	__u32 pid; /* 0: none */
+	__u64 start_time;
+	__s32 nice;
+	__u32 limit; /* 0: never set */
+	__u32 restarts;
+	__u32 ports;
+	__u16 port[LRP_PROXY_PORTS];
+	char cgroup[LRP_PROXY_CGROUP]; /* "": its own */
+};
+
 struct lrp_core_state {
 	__u32 magic;
 	__u32 version;
@@ -172,7 +185,8 @@ struct lrp_core_state {
 	struct lrp_end_state end[LRP_ENDS];
 	struct lrp_claim_state claim[LRP_CLAIMS];
 	struct lrp_quota_state quota_of[LRP_QUOTAS]; /* by lrp_quotas */
-	struct lrp_endpoint_state endpoint[];	     /* `endpoints` of them */
+	struct lrp_proxy_state proxy[LRP_PROXY_COUNT];
+	struct lrp_endpoint_state endpoint[]; /* `endpoints` of them */
 };
 
 _Static_assert(sizeof(struct lrp_published) == 392, "layout");
@@ -192,6 +206,8 @@ _Static_assert(offsetof(struct lrp_core_state, page_owner) == 311080, "layout");
 _Static_assert(offsetof(struct lrp_core_state, end) == 315176, "layout");
 _Static_assert(offsetof(struct lrp_core_state, claim) == 1625896, "layout");
 _Static_assert(offsetof(struct lrp_core_state, quota_of) == 1888040, "layout");
-_Static_assert(offsetof(struct lrp_core_state, endpoint) == 1896232, "layout");
+_Static_assert(sizeof(struct lrp_proxy_state) == 320, "layout");
+_Static_assert(offsetof(struct lrp_core_state, proxy) == 1896232, "layout");
+_Static_assert(offsetof(struct lrp_core_state, endpoint) == 1897512, "layout");
 
 #endif

@@ -29,6 +29,7 @@
 #include "../device/local.h"
 #include "../device/maps.h"
 #include "../device/pin.h"
+#include "../proxy/proxy.h"
 #include "../device/tap.h"
 #include "../endpoint/memory.h"
 #include "../endpoint/owner.h"
@@ -152,6 +153,9 @@ struct lrp_core *lrp_core_new(const struct lrp_core_opts *opts, char *error, siz
 	err = services_open(core, text);
 	if (err)
 		goto fail;
+	err = lrp_core_proxies_open(core);
+	if (err)
+		goto fail;
 	if (opts->pin)
 		lrp_core_pin_dir(core);
 	if (!opts->embedded)
@@ -234,6 +238,7 @@ static void close_fd(int *fd)
 
 void lrp_core_free(struct lrp_core *core)
 {
+	lrp_core_proxies_close(core);
 	if (core->state) {
 		for (uint32_t i = 0; i < LRP_MAX_DEVICES; i++)
 			if (core->device[i].state && core->device[i].state->used)
@@ -312,6 +317,7 @@ int lrp_core_run(struct lrp_core *core)
 	lrp_core_quarantine_run(core);
 	timeout = sooner(timeout, lrp_core_resets_run(core));
 	timeout = sooner(timeout, lrp_core_rest_run(core));
+	timeout = sooner(timeout, lrp_core_proxies_run(core));
 	timeout = sooner(timeout, core->next_quarantine_ns);
 	return sooner(timeout, core->next_sweep_ns);
 }

@@ -14,6 +14,7 @@
 #include "../demux/shadow.h"
 #include "../device/device.h"
 #include "../device/park.h"
+#include "../proxy/proxy.h"
 #include "../endpoint/endpoint.h"
 #include "../endpoint/owner.h"
 #include "core.h"
@@ -55,6 +56,15 @@ int lrp_core_check_request(const void *message, size_t length, int fd_count)
 			return -EINVAL;
 		most = 1;
 		break;
+	case LRP_REQ_PROXY_SET:
+		if (!memchr(request.proxy.cgroup, 0, sizeof(request.proxy.cgroup)) ||
+		    !request.proxy.kinds || request.proxy.kinds >> LRP_PROXY_COUNT ||
+		    !request.proxy.changes ||
+		    request.proxy.changes & ~(__u32)LRP_PROXY_CHANGE_ALL ||
+		    request.proxy.ports > LRP_PROXY_PORTS)
+			return -EINVAL;
+		most = 1;
+		break;
 	case LRP_REQ_AUDIT:
 	case LRP_REQ_STOP:
 		most = 1;
@@ -72,6 +82,8 @@ int lrp_core_check_request(const void *message, size_t length, int fd_count)
 	case LRP_REQ_CHANNELS:
 	case LRP_REQ_TX:
 	case LRP_REQ_FLOWS:
+	case LRP_REQ_PROXIES:
+	case LRP_REQ_PROXY_SERVE:
 		break;
 	default:
 		return -ENOSYS;
@@ -240,6 +252,14 @@ static int member_request(struct lrp_core *core, struct lrp_core_client *client,
 	case LRP_REQ_CLAIM:
 		return lrp_core_claim(core, client->owner, in_fds, in_count,
 				      request->claim.flags & LRP_CLAIM_KEEP);
+	case LRP_REQ_PROXY_SERVE:
+		for (int c = 0; c < LRP_PROXY_CLASSES; c++) {
+			err = own_endpoint(core, client, request->serve.endpoint[c]);
+			if (err)
+				return err;
+		}
+		return lrp_core_proxy_serve(core, client, request->serve.kind,
+					    request->serve.endpoint);
 	case LRP_REQ_TX:
 		out_fds[0] = lrp_core_device_tap(core, request->tx.ifindex, client->owner);
 		if (out_fds[0] < 0)
@@ -286,6 +306,13 @@ void lrp_core_request(struct lrp_core *core, struct lrp_core_client *client,
 		break;
 	case LRP_REQ_CHANNELS:
 		err = request_json(lrp_core_channels(core), reply, out_fds, out_owned, out_count);
+		break;
+	case LRP_REQ_PROXIES:
+		err = request_json(lrp_core_proxies(core), reply, out_fds, out_owned, out_count);
+		break;
+	case LRP_REQ_PROXY_SET:
+		err = !client->admin ? lrp_core_error(text, -EPERM, "proxies: %s", client->refusal)
+				     : lrp_core_proxy_set(core, &request->proxy, text);
 		break;
 	case LRP_REQ_AUDIT:
 		err = !client->admin ? lrp_core_error(text, -EPERM, "audit: %s", client->refusal)

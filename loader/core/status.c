@@ -19,6 +19,7 @@
 #include "../demux/fragment.h"
 #include "../demux/reset.h"
 #include "../demux/stray.h"
+#include "../proxy/proxy.h"
 #include "status.h"
 
 static const char *const reason_name[] = {
@@ -258,6 +259,7 @@ static struct json_object *channel_status(struct lrp_core *core, struct lrp_core
 	const struct lrp_endpoint_state *ep = &core->state->endpoint[endpoint];
 	const struct lrp_channel *channel = lrp_core_channel(core, pool, endpoint);
 	const struct lrp_user *user = lrp_core_user(core, channel);
+	const char *proxy = lrp_core_proxy_name(core, endpoint);
 	struct json_object *out = json_object_new_object();
 	struct xdp_statistics stats;
 	socklen_t length = sizeof(stats);
@@ -281,7 +283,9 @@ static struct json_object *channel_status(struct lrp_core *core, struct lrp_core
 		add_address(out, "local", &ends->laddr, ends->lport);
 		add_address(out, "peer", &ends->raddr, ends->rport);
 	}
-	add_bool(out, "spare", endpoint && !ep->pub.on && !(ends && ends->rport));
+	if (proxy)
+		add_text(out, "local", proxy);
+	add_bool(out, "spare", endpoint && !ep->pub.on && !(ends && ends->rport) && !proxy);
 	add_bool(out, "active", channel->flags & LRP_CHANNEL_ACTIVE);
 	add_int(out, "ring", channel->ring_size);
 	add_int(out, "limit", channel->limit);

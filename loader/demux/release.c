@@ -12,6 +12,8 @@ void lrp_core_release(struct lrp_core *core, uint32_t endpoint)
 	if (ep->use != LRP_ENDPOINT_USED)
 		return;
 	lrp_core_withdraw(core, endpoint);
+	if (core->hooks.endpoint_released)
+		core->hooks.endpoint_released(core, endpoint);
 	ep->use = LRP_ENDPOINT_CLOSING;
 	lrp_core_family_endpoint(core, endpoint, 0);
 	core->closing++;

@@ -20,6 +20,8 @@
 #include "kernel.h"
 #include "link.h"
 
+#define DUMP_TRIES 8
+
 struct link_row {
 	uint32_t ifindex, master, lower, mtu, flags;
 	uint16_t type;
@@ -206,6 +208,29 @@ static void find_lower(const struct link_dump *dump, const struct link_row *row,
 	}
 }
 
+static void find_upper(const struct link_dump *dump, const struct link_row *row,
+		       struct lrp_link_info *info)
+{
+	static const char *const stacked[] = {"macvlan", "macvtap", "ipvlan", "ipvtap"};
+
+	for (size_t i = 0; i < dump->count; i++) {
+		const struct link_row *other = &dump->row[i];
+
+		if (row->master && other->ifindex == row->master) {
+			memcpy(info->master, other->ifname, sizeof(info->master));
+			memcpy(info->master_kind, other->kind, sizeof(info->master_kind));
+		}
+		if (!other->has_lower || other->lower != row->ifindex ||
+		    other->ifindex == row->ifindex)
+			continue;
+		if (!strcmp(other->kind, "vlan"))
+			memcpy(info->vlan, other->ifname, sizeof(info->vlan));
+		for (size_t k = 0; k < sizeof(stacked) / sizeof(stacked[0]); k++)
+			if (!strcmp(other->kind, stacked[k]))
+				memcpy(info->stacked, other->ifname, sizeof(info->stacked));
+	}
+}
+
 static void find_program(struct lrp_link_info *info)
 {
 	struct bpf_xdp_query_opts query = {.sz = sizeof(query)};
@@ -233,8 +258,13 @@ static void find_program(struct lrp_link_info *info)
 int lrp_core_link_info(const char *ifname, struct lrp_link_info *info)
 {
 	struct link_dump dump = {0};
-	int err = lrp_core_netlink_dump(RTM_GETLINK, AF_UNSPEC, on_link, &dump);
+	int err = -EINTR;
 
+	/* Something has changed while it was listed. */
+	for (int i = 0; i < DUMP_TRIES && err == -EINTR; i++) {
+		dump.count = 0;
+		err = lrp_core_netlink_dump(RTM_GETLINK, AF_UNSPEC, on_link, &dump);
+	}
 	memset(info, 0, sizeof(*info));
 	if (!err)
 		err = -ENODEV;
@@ -252,6 +282,7 @@ int lrp_core_link_info(const char *ifname, struct lrp_link_info *info)
 		memcpy(info->kind, row->kind, sizeof(info->kind));
 		memcpy(info->mac, row->mac, sizeof(info->mac));
 		find_lower(&dump, row, info->lower, sizeof(info->lower));
+		find_upper(&dump, row, info);
 		info->virtual_device = makes_partial_checksums(row);
 		info->queues = rx_queues(ifname);
 		info->rx_ring = rx_ring(ifname);

@@ -15,11 +15,14 @@ struct lrp_link_info {
 	uint32_t mtu;
 	uint32_t flags; /* IFF_* */
 	bool loopback;
-	bool virtual_device; /* packets may carry partial checksums */
-	uint32_t queues;     /* RX queues in use */
-	uint32_t rx_ring;    /* descriptors of one RX queue, 0: unknown */
-	char lower[256];     /* names of lower devices */
-	uint32_t prog_id;    /* XDP program attached now, 0: none */
+	bool virtual_device;			/* packets may carry partial checksums */
+	uint32_t queues;			/* RX queues in use */
+	uint32_t rx_ring;			/* descriptors of one RX queue, 0: unknown */
+	char lower[256];			/* names of lower devices */
+	char master[IFNAMSIZ], master_kind[32]; /* of the bridge, bond, VRF it is a port of */
+	char stacked[IFNAMSIZ];			/* a macvlan, macvtap or ipvlan on top of it */
+	char vlan[IFNAMSIZ];			/* a VLAN device on top of it */
+	uint32_t prog_id;			/* XDP program attached now, 0: none */
 	char prog_name[32];
 };
 

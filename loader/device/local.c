@@ -24,6 +24,7 @@
 #include "link.h"
 #include "local.h"
 
+#define SYNC_TRIES 8
 #define NEIGHBOURS 1024u /* remembered, so that a confirmation is not taken for a change */
 
 struct neighbour {
@@ -287,6 +288,9 @@ static void write_devices(struct lrp_core *core, struct reading *r)
 		device->endpoints = core->state->endpoints;
 		device->queues = state->queues;
 		device->frame_payload = state->frame_payload;
+		device->mtu = state->mtu;
+		if (core->hooks.device_flags)
+			device->flags |= core->hooks.device_flags(core, i);
 		device->vlans[0] |= 1; /* priority tags */
 		for (size_t a = 0; a < r->v4_count && device->addr4_count < LRP_DEVICE_ADDR4; a++)
 			if (r->v4[a].kind == LRP_LOCAL_UNICAST &&
@@ -352,7 +356,7 @@ static int write_locals(struct lrp_core *core, const struct reading *r)
 	return 0;
 }
 
-int lrp_core_local_sync(struct lrp_core *core)
+static int sync_once(struct lrp_core *core)
 {
 	struct reading *r = calloc(1, sizeof(*r));
 	int err;
@@ -379,6 +383,16 @@ int lrp_core_local_sync(struct lrp_core *core)
 	free(r->v4);
 	free(r->v6);
 	free(r);
+	return err;
+}
+
+int lrp_core_local_sync(struct lrp_core *core)
+{
+	int err = -EINTR;
+
+	/* The kernel says by EINTR that something has changed while it was listed. */
+	for (int i = 0; i < SYNC_TRIES && err == -EINTR; i++)
+		err = sync_once(core);
 	return err;
 }
 

@@ -68,6 +68,7 @@ void lrp_fragments_close(void);
  * request was not sent again. */
 extern const struct lrp_broker_source lrp_broker_remote;
 int lrp_broker_remote_connect(void);
+int lrp_broker_remote_fd(void);	     /* the connection; -1: none */
 void lrp_broker_remote_forked(void); /* in the child: the connection is the parent's */
 
 /* The family, as the last HELLO gave it; 0: none. What proves it is broker_remote.c's. */

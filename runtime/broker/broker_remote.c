@@ -386,6 +386,11 @@ int lrp_broker_remote_connect(void)
 	return hello(lrp_now_ns() + LRP_CONTROL_TIMEOUT_MS * LRP_NS_PER_MS);
 }
 
+int lrp_broker_remote_fd(void)
+{
+	return current.fd;
+}
+
 void lrp_broker_remote_forked(void)
 {
 	/* Stays open, and the one that the parent may have inherited, too: the

@@ -30,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memcpy(&request, data + 2, sizeof(request));
 		request.magic = LRP_ABI_MAGIC;
 		request.version = LRP_ABI_VERSION;
-		request.type %= LRP_REQ_PROVE + 2;
+		request.type %= LRP_REQ_PROXY_SERVE + 2;
 		fds %= 2;
 		err = lrp_core_check_request(&request, sizeof(request), fds);
 	} else {
@@ -44,13 +44,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (err)
 		return 0;
 	must(request.magic == LRP_ABI_MAGIC && request.version == LRP_ABI_VERSION);
-	must(request.type >= LRP_REQ_HELLO && request.type <= LRP_REQ_PROVE);
+	must(request.type >= LRP_REQ_HELLO && request.type <= LRP_REQ_PROXY_SERVE);
 	if (request.type == LRP_REQ_CLAIM)
 		must(fds >= 1 && fds <= LRP_CONTROL_MAX_BATCH);
 	else if (request.type == LRP_REQ_PROVE)
 		must(fds == 1);
 	else if (request.type == LRP_REQ_ATTACH || request.type == LRP_REQ_DETACH ||
-		 request.type == LRP_REQ_AUDIT || request.type == LRP_REQ_STOP)
+		 request.type == LRP_REQ_AUDIT || request.type == LRP_REQ_STOP ||
+		 request.type == LRP_REQ_PROXY_SET)
 		must(fds <= 1);
 	else
 		must(fds == (request.type == LRP_REQ_PUBLISH &&

@@ -130,12 +130,13 @@ static __u32 number(void)
 static void fill(struct lrp_request *request, unsigned int c, bool root)
 {
 	static const __u16 types[] = {
-		LRP_REQ_HELLO,	   LRP_REQ_HELLO,     LRP_REQ_POOL,	LRP_REQ_USER_PAGE,
-		LRP_REQ_ENDPOINTS, LRP_REQ_ENDPOINTS, LRP_REQ_ADOPT,	LRP_REQ_PUBLISH,
-		LRP_REQ_PUBLISH,   LRP_REQ_PUBLISH,   LRP_REQ_LIMIT,	LRP_REQ_RELEASE,
-		LRP_REQ_RELEASE,   LRP_REQ_STATUS,    LRP_REQ_CHANNELS, LRP_REQ_TX,
-		LRP_REQ_FLOWS,	   LRP_REQ_CLAIM,     LRP_REQ_MEMBER,	LRP_REQ_ATTACH,
-		LRP_REQ_DETACH,	   LRP_REQ_AUDIT,     LRP_REQ_STOP,	LRP_REQ_PROVE,
+		LRP_REQ_HELLO,	   LRP_REQ_HELLO,     LRP_REQ_POOL,	   LRP_REQ_USER_PAGE,
+		LRP_REQ_ENDPOINTS, LRP_REQ_ENDPOINTS, LRP_REQ_ADOPT,	   LRP_REQ_PUBLISH,
+		LRP_REQ_PUBLISH,   LRP_REQ_PUBLISH,   LRP_REQ_LIMIT,	   LRP_REQ_RELEASE,
+		LRP_REQ_RELEASE,   LRP_REQ_STATUS,    LRP_REQ_CHANNELS,	   LRP_REQ_TX,
+		LRP_REQ_FLOWS,	   LRP_REQ_CLAIM,     LRP_REQ_MEMBER,	   LRP_REQ_ATTACH,
+		LRP_REQ_DETACH,	   LRP_REQ_AUDIT,     LRP_REQ_STOP,	   LRP_REQ_PROVE,
+		LRP_REQ_PROXIES,   LRP_REQ_PROXY_SET, LRP_REQ_PROXY_SERVE,
 	};
 
 	memset(request, 0, sizeof(*request));
@@ -196,6 +197,21 @@ static void fill(struct lrp_request *request, unsigned int c, bool root)
 	case LRP_REQ_TX:
 		request->tx.ifindex = any(3) ? any(6) : number();
 		break;
+	case LRP_REQ_PROXY_SET: /* none on: their processes would be counted as left behind */
+		request->proxy.kinds = any(5) ? any(16) : number();
+		request->proxy.changes =
+			(any(5) ? any(64) : number()) & ~(unsigned int)LRP_PROXY_CHANGE_ON;
+		request->proxy.nice = (int)any(41) - 20;
+		request->proxy.limit = any(3) ? 32 + any(1000) : number();
+		request->proxy.ports = any(3) ? any(18) : number();
+		if (!any(10))
+			memset(request->proxy.cgroup, 'x', sizeof(request->proxy.cgroup));
+		break;
+	case LRP_REQ_PROXY_SERVE:
+		request->serve.kind = any(3) ? any(4) : number();
+		request->serve.endpoint[0] = endpoint();
+		request->serve.endpoint[1] = endpoint();
+		break;
 	case LRP_REQ_ATTACH:
 	case LRP_REQ_DETACH: /* s0 stays */
 		snprintf(request->attach.ifname, sizeof(request->attach.ifname), "%s",
@@ -225,7 +241,7 @@ static int fd_count(const struct lrp_request *request)
 		return 1;
 	/* With a proof, mostly none. */
 	if (type == LRP_REQ_ATTACH || type == LRP_REQ_DETACH || type == LRP_REQ_AUDIT ||
-	    type == LRP_REQ_STOP)
+	    type == LRP_REQ_STOP || type == LRP_REQ_PROXY_SET)
 		return (int)any(2);
 	return type == LRP_REQ_CLAIM ? 1 + (int)any(8) : 0;
 }
@@ -401,7 +417,7 @@ int main(int argc, char **argv)
 	       (unsigned long long)longest);
 	CHECK(control_lrpd_pid() == lrpd, "lrpd has died");
 	/* Else it is the validator alone that was tested. */
-	for (unsigned int type = LRP_REQ_HELLO; type <= LRP_REQ_PROVE; type++) {
+	for (unsigned int type = LRP_REQ_HELLO; type <= LRP_REQ_PROXY_SET; type++) {
 		printf("%u ", granted[type]);
 		CHECK(granted[type] || type == LRP_REQ_STOP, "no request of type %u was granted",
 		      type);
