@@ -129,6 +129,11 @@ int load_frame(struct xdp_md *ctx)
 
 	if (!may_send())
 		return XDP_DROP;
+	if (config.family == 0) {
+		state.seq++;
+		state.sent++;
+		return bpf_redirect(config.ifindex, 0);
+	}
 	if (config.family == 4) {
 		struct iphdr *ip = (void *)(eth + 1);
 
@@ -148,6 +153,11 @@ int load_frame(struct xdp_md *ctx)
 			return XDP_ABORTED;
 		saddr = &ip6->saddr.s6_addr32[3];
 		*saddr = bpf_htonl(next(&state.source, config.saddr, config.sources));
+	}
+	if (config.plain) {
+		state.seq++;
+		state.sent++;
+		return bpf_redirect(config.ifindex, 0);
 	}
 	sport = bpf_htons((__u16)next(&state.sport, config.sport, config.sports));
 	dport = bpf_htons((__u16)next(&state.dport, config.dport, config.dports));

@@ -12,6 +12,7 @@ struct lrp_load_config {
 	__u32 ifindex; /* veth to send from */
 	__u32 family;  /* 4 or 6 */
 	__u32 tcp;     /* 0: UDP */
+	__u32 plain;   /* nothing but the source varies: ICMP; family 0: not even that, ARP */
 	__u32 saddr;   /* first source, IPv6: the low 32 bits */
 	__u32 sources;
 	__u32 sport, sports;

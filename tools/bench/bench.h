@@ -98,6 +98,7 @@ int exp_tcp_fair(struct bench *b);
 int exp_tcp_many(struct bench *b);
 int exp_tcp_memory(struct bench *b);
 int exp_tcp_flood(struct bench *b);
+int exp_proxies(struct bench *b);
 
 /* Plots from the JSON files, if gnuplot is there. */
 void plot_fig3(const char *json_dir);

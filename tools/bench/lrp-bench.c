@@ -40,6 +40,7 @@ static const struct experiment experiments[] = {
 	{"tcp-fair", exp_tcp_fair, "TCP connections of both systems at one bottleneck", true},
 	{"tcp-many", exp_tcp_many, "10,000 connections against 10", true},
 	{"tcp-memory", exp_tcp_memory, "memory of an idle connection", true},
+	{"proxies", exp_proxies, "floods of what no socket owns, and who pays for them", true},
 	{"tcp-flood", exp_tcp_flood, "TCP under floods: shares of the CPU, bystanders", true},
 };
 #define EXPERIMENTS (sizeof(experiments) / sizeof(*experiments))

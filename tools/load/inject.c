@@ -165,6 +165,26 @@ static uint8_t *build_ip(struct lrp_inject *inject, const struct lrp_inject_spec
 	return p + sizeof(*ip6);
 }
 
+/* Who has dst? Tell src. */
+static int build_arp(struct lrp_inject *inject, const struct lrp_inject_spec *spec,
+		     const uint8_t smac[6])
+{
+	static const uint8_t request[] = {0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1};
+	uint8_t *p = inject->frame;
+
+	memset(p, 0, sizeof(inject->frame));
+	memset(p, 0xff, 6);
+	memcpy(p + 6, smac, 6);
+	memcpy(p + 12, request, sizeof(request));
+	memcpy(p + 22, smac, 6);
+	memcpy(p + 28, &spec->src.v4, 4);
+	memcpy(p + 38, &spec->dst.v4, 4);
+	inject->config->family = 0;
+	inject->config->fragments = 1;
+	inject->frame_length = ETH_ZLEN;
+	return 0;
+}
+
 static int build_frame(struct lrp_inject *inject, const struct lrp_inject_spec *spec,
 		       const uint8_t smac[6], char *error, size_t size)
 {
@@ -172,7 +192,7 @@ static int build_frame(struct lrp_inject *inject, const struct lrp_inject_spec *
 	uint32_t mtu = spec->mtu ? spec->mtu : 1500;
 	uint32_t ip_length =
 		spec->family == AF_INET ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
-	bool tcp = spec->kind >= LRP_INJECT_SYN;
+	bool tcp = spec->kind >= LRP_INJECT_SYN, echo = spec->kind == LRP_INJECT_ECHO;
 	uint32_t payload = spec->payload < 8 ? 8 : spec->payload;
 	uint32_t l4_length =
 		tcp ? sizeof(struct tcphdr) : (uint32_t)sizeof(struct udphdr) + payload;
@@ -217,8 +237,18 @@ static int build_frame(struct lrp_inject *inject, const struct lrp_inject_spec *
 	memcpy(inject->frame + 6, smac, 6);
 	inject->frame[12] = spec->family == AF_INET ? 0x08 : 0x86;
 	inject->frame[13] = spec->family == AF_INET ? 0x00 : 0xdd;
-	l4 = build_ip(inject, spec, l4_length, tcp ? IPPROTO_TCP : IPPROTO_UDP);
-	if (tcp) {
+	l4 = build_ip(inject, spec, l4_length,
+		      tcp    ? IPPROTO_TCP
+		      : echo ? IPPROTO_ICMP
+			     : IPPROTO_UDP);
+	if (echo) {
+		uint16_t check;
+
+		config->plain = 1;
+		l4[0] = 8;
+		check = (uint16_t)~sum16(l4, l4_length, 0);
+		memcpy(l4 + 2, &check, 2);
+	} else if (tcp) {
 		struct tcphdr *th = (struct tcphdr *)l4;
 
 		th->doff = sizeof(*th) / 4;
@@ -269,7 +299,8 @@ int lrp_inject_open(struct lrp_inject **out, const struct lrp_inject_spec *spec,
 	inject->state = &inject->skel->bss->state;
 	inject->prog_fd = bpf_program__fd(inject->skel->progs.load_frame);
 	inject->config->ifindex = if_nametoindex(spec->device);
-	err = build_frame(inject, spec, smac, error, error_size);
+	err = spec->kind == LRP_INJECT_ARP ? build_arp(inject, spec, smac)
+					   : build_frame(inject, spec, smac, error, error_size);
 	if (!err)
 		err = make_anchor(inject, error, error_size);
 out:

@@ -22,6 +22,8 @@
 enum lrp_inject_kind {
 	LRP_INJECT_UDP,
 	LRP_INJECT_UDP_BAD, /* wrong checksum */
+	LRP_INJECT_ECHO,    /* ICMP echo requests, IPv4 */
+	LRP_INJECT_ARP,	    /* broadcast questions for `dst` */
 	LRP_INJECT_SYN,
 	LRP_INJECT_ACK,	    /* of no connection */
 	LRP_INJECT_TCP_BAD, /* a SYN with a wrong checksum */
