@@ -5,7 +5,7 @@
 
 #include <linux/types.h>
 
-#define LRP_HANDOVER_BATCH 64u	 /* frames of one BPF_PROG_RUN */
+#define LRP_HANDOVER_BATCH 256u	 /* frames of one BPF_PROG_RUN */
 #define LRP_HANDOVER_FRAME 3400u /* bytes that it takes as a live frame, with the headroom */
 
 /* lrp_handover_frames: ARRAY of LRP_HANDOVER_BATCH, mapped by the proxy. */

@@ -160,7 +160,7 @@ struct lrp_proxy_state {
 	__u32 pid; /* 0: none */
 	__u64 start_time;
 	__s32 nice;
-	__u32 limit; /* 0: never set */
+	__u32 limit;
 	__u32 restarts;
 	__u32 ports;
 	__u16 port[LRP_PROXY_PORTS];

@@ -120,6 +120,7 @@ static int tables_open(struct lrp_core *core, uint32_t endpoints, char *text)
 	err = lrp_core_state_new(core, endpoints);
 	if (err)
 		return lrp_core_error(text, err, "memory for the tables: %s", strerror(-err));
+	lrp_core_proxies_defaults(core);
 	lrp_core_pin_clean(core);
 	for (uint32_t i = 0; i < LRP_MAX_DEVICES; i++)
 		core->device[i].state = &core->state->device[i];

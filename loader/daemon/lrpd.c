@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "../../runtime/base/log.h"
+#include "../proxy/proxy.h"
 #include "daemon.h"
 #include "options.h"
 #include "place.h"
@@ -440,6 +441,8 @@ static void stop(struct lrpd *d)
 		d->keeper_fd = -1;
 	}
 	lrp_core_silence(d->core);
+	/* Whoever asked us to stop finds nothing left of them. */
+	lrp_core_proxies_close(d->core);
 	/* Nobody finds us any more; who asked us to stop learns by the end of his connection. */
 	lrp_place_remove(false);
 	lrp_server_free(d->server);

@@ -52,6 +52,14 @@ static uint16_t device_flags(struct lrp_core *core, uint32_t device)
 			  (state->virtual_device ? LRP_DEVICE_VIRTUAL : 0));
 }
 
+void lrp_core_proxies_defaults(struct lrp_core *core)
+{
+	for (uint32_t k = 0; k < LRP_PROXY_COUNT; k++) {
+		core->state->proxy[k].limit = LRP_PROXY_LIMIT;
+		core->state->proxy[k].nice = k == LRP_PROXY_FORWARD ? 0 : LRP_PROXY_NICE;
+	}
+}
+
 int lrp_core_proxies_open(struct lrp_core *core)
 {
 	core->proxies = calloc(1, sizeof(*core->proxies));
@@ -184,8 +192,6 @@ static void set_one(struct lrp_core *core, const struct lrp_proxy_request *reque
 {
 	struct lrp_proxy_state *state = &core->state->proxy[kind];
 
-	if (!state->limit)
-		state->limit = LRP_PROXY_LIMIT;
 	if (request->changes & LRP_PROXY_CHANGE_NICE)
 		state->nice = request->nice;
 	if (request->changes & LRP_PROXY_CHANGE_PORTS) {

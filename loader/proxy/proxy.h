@@ -20,6 +20,7 @@
 struct json_object;
 
 int lrp_core_proxies_open(struct lrp_core *core);
+void lrp_core_proxies_defaults(struct lrp_core *core); /* into a new state */
 /* Ends the processes, removes their cgroups. */
 void lrp_core_proxies_close(struct lrp_core *core);
 /* When to come again, 0: no need. */

@@ -7,6 +7,7 @@
 #include "proxy.h"
 
 #define LRP_PROXY_LIMIT	    512u   /* frames on each channel, unless it is set */
+#define LRP_PROXY_NICE	    11	   /* a twelfth of a CPU beside a process at nice 0; forward: 0 */
 #define LRP_PROXY_LIMIT_MIN 32u	   /* as much is guaranteed */
 #define LRP_PROXY_LIMIT_MAX 16384u /* a ring of twice as many */
 

@@ -215,6 +215,8 @@ static void ended(struct lrp_core *core, uint32_t kind, uint64_t now, const char
 	}
 	proxy->term_at_ns = proxy->kill_at_ns = 0;
 	state->pid = 0;
+	if (!state->on)
+		lrp_core_proxy_cgroup_remove(core, kind);
 }
 
 /* True: it is there no more. how[]: what became of it. */

@@ -68,7 +68,7 @@ static struct json_object *proxy(struct lrp_core *core, uint32_t kind)
 	add_int(out, "cpu_us", (int64_t)(stat.cpu_ns / 1000));
 	lrp_core_proxy_cgroup_path(core, kind, path, sizeof(path));
 	add_text(out, "cgroup", path);
-	add_int(out, "limit", state->limit ? state->limit : LRP_PROXY_LIMIT);
+	add_int(out, "limit", state->limit);
 	for (int c = 0; c < LRP_PROXY_CLASSES; c++) {
 		struct json_object *class = json_object_new_object();
 		struct sums sums = sum(core, shared ? shared->endpoint[kind][c] : 0);

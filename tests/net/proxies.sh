@@ -90,9 +90,11 @@ through()
 
 clean_end()
 {
+	local own
+	own=$(proxy arp .cgroup)
 	lrp stop >/dev/null || fail "lrp stop"
 	wait_for 20 eval '! pgrep lrp-' || fail "left behind: $(pgrep -a lrp-)"
-	[ -z "$(ls -d "$work"/cpu/lrp-* 2>/dev/null)" ] ||
-		fail "cgroups left behind: $(ls -d "$work"/cpu/lrp-*)"
+	[ -z "$own" ] || [ -z "$(ls -d "${own%-arp}"-* 2>/dev/null)" ] ||
+		fail "cgroups left behind: $(ls -d "${own%-arp}"-*)"
 	! ip -o link | grep -q lrppx || fail "TAP devices left behind"
 }

@@ -54,7 +54,7 @@ pid=$(proxy icmp .pid)
 [ "$(proxy icmp '.nice, .limit' | tr '\n' ' ')" = "10 100 " ] || fail "set: $(proxy icmp .)"
 [ "$(lrp channels --json | jq '[.channels[] | select(.local == "icmp") | .limit] | unique | .[]')" = 100 ] ||
 	fail "the channels have another limit"
-own=$(ls -d "$work"/cpu/lrp-*-icmp 2>/dev/null)
+own=$(proxy icmp .cgroup)
 if [ -n "$own" ]; then
 	[ "$(cat "$own/cpu.shares")" = 110 ] || fail "nice 10: shares $(cat "$own/cpu.shares")"
 	grep -qx "$pid" "$own/cgroup.procs" || fail "it is not in its cgroup"
@@ -149,7 +149,7 @@ through icmp blaster ping -q -c 1 -W 2 198.18.2.1
 # ---- lrpd and keeper killed: the proxies end, and the kernel serves
 kill -9 "$(lrp status --json | jq .pid)" $(pgrep lrp-keeper)
 wait_for 30 eval '! pgrep "lrp-(arp|icmp)"' || fail "proxies without lrpd: $(pgrep -a lrp-)"
-[ -z "$(ls -d "$work"/cpu/lrp-* 2>/dev/null)" ] || fail "cgroups left behind"
+[ -z "$own" ] || [ -z "$(ls -d "${own%-icmp}"-* 2>/dev/null)" ] || fail "cgroups left behind"
 client ping -q -c 1 -W 2 198.18.1.1 >/dev/null || fail "lrpd and keeper killed: no ping"
 rmdir "$work/cpu/mine" 2>/dev/null
 exit $failed

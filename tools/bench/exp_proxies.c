@@ -10,24 +10,35 @@
 #include <fcntl.h>
 #include <json-c/json.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "exp_tcp.h"
 #include "flood.h"
 
-#define PROGRAMS    (1u << BED_PASS | 1u << BED_LRP | 1u << BED_DROP)
-#define CONNECTIONS 8
+#define PROGRAMS       (1u << BED_PASS | 1u << BED_LRP | 1u << BED_DROP)
+#define CONNECTIONS    8
+#define BLACKHOLE_ADDR 0xc613c801u /* 198.19.200.1 */
 
-enum kind { PING, ARP, CLOSED, BROADCAST, FRAGMENTS, FORWARD };
+enum kind { PING, ARP, CLOSED, BROADCAST, FRAGMENTS, FORWARD, BLACKHOLE };
 
 struct flood_case {
 	const char *name;
 	enum kind kind;
 	const char *proxy;
 	uint64_t rate;
+};
+
+/* Hand-over: as fast as it goes. */
+static const struct flood_case rates[] = {
+	{"hand-over, packets without a route", BLACKHOLE, "forward", 1500000},
+	{"hand-over and forwarding", FORWARD, "forward", 1500000},
+	{"hand-over and answers to pings", PING, "icmp", 1500000},
+	{"hand-over, closed ports", CLOSED, "host", 1500000},
 };
 
 static const struct flood_case floods[] = {
@@ -153,6 +164,10 @@ static void aim(struct bench *b, struct flood *f, enum kind kind, enum bed_progr
 		f->elsewhere = true;
 		f->spec.dst.v4 = b->bed.pair[BED_DROP].client_addr;
 		break;
+	case BLACKHOLE: /* a route that leads nowhere */
+		f->elsewhere = true;
+		f->spec.dst.v4.s_addr = htonl(BLACKHOLE_ADDR);
+		break;
 	case CLOSED:
 		break;
 	}
@@ -165,24 +180,81 @@ struct beside {
 	bool disturbed;
 };
 
-static int service_run(struct bench *b, const struct bench_system *system,
-		       const struct flood_case *c, double seconds, struct beside *r)
+/* What stands for a service: its turns, or answers that its client has got. */
+struct service {
+	bool computes;
+	struct bed_proc server;
+	struct tcp_client *client;
+	uint64_t *turns; /* shared */
+	pid_t pid;
+};
+
+static int compute(void *arg)
+{
+	volatile uint64_t *turns = arg;
+
+	while (*turns != UINT64_MAX)
+		(*turns)++;
+	return 0;
+}
+
+static int service_start(struct bench *b, const struct bench_system *system, struct service *s)
 {
 	char *poll[] = {"--serve", "echo", "--poll", NULL};
+	uint16_t port;
+	int err;
+
+	if (s->computes) {
+		s->turns =
+			mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+		if (s->turns == MAP_FAILED)
+			return -errno;
+		s->pid = bed_fork(&b->bed, BED_SERVER, b->bed.cpu_server, 0, compute, s->turns);
+		return s->pid > 0 ? 0 : -EAGAIN;
+	}
+	s->client = tcp_client_new();
+	err = s->client ? tcp_serve(b, system, poll, false, &port, &s->server) : -ENOMEM;
+	if (err)
+		return err;
+	*s->client =
+		(struct tcp_client){.kind = TCP_REQUESTS, .length = 64, .connections = CONNECTIONS};
+	return tcp_connect(b, system, false, port, s->client);
+}
+
+static uint64_t service_done(const struct service *s)
+{
+	return s->computes ? __atomic_load_n(s->turns, __ATOMIC_RELAXED) : s->client->done;
+}
+
+static void service_stop(struct bench *b, struct service *s)
+{
+	int status;
+
+	if (s->computes) {
+		if (s->pid > 0) {
+			kill(s->pid, SIGKILL);
+			waitpid(s->pid, &status, 0);
+		}
+		if (s->turns && s->turns != MAP_FAILED)
+			munmap(s->turns, 4096);
+		return;
+	}
+	if (s->client && s->client->pid > 0 && tcp_client_stop(&b->bed, s->client))
+		progress("service: %s", b->bed.error);
+	bed_stop(&s->server);
+	tcp_client_free(s->client);
+}
+
+static int service_run(struct bench *b, const struct bench_system *system,
+		       const struct flood_case *c, bool computes, double seconds, struct beside *r)
+{
 	enum bed_program target[2] = {BED_DROP, system->program};
-	struct tcp_client *client = tcp_client_new();
+	struct service service = {.computes = computes};
 	struct flood *flood = flood_new();
-	struct bed_proc server = {0};
 	struct proxy_look before, after;
 	struct bed_window w;
-	uint16_t port;
-	int i, err = client && flood ? tcp_serve(b, system, poll, false, &port, &server) : -ENOMEM;
+	int i, err = flood ? service_start(b, system, &service) : -ENOMEM;
 
-	if (!err) {
-		*client = (struct tcp_client){
-			.kind = TCP_REQUESTS, .length = 64, .connections = CONNECTIONS};
-		err = tcp_connect(b, system, false, port, client);
-	}
 	for (i = 0; i < 2 && !err; i++) {
 		uint64_t done, sent, from;
 		double s;
@@ -194,12 +266,14 @@ static int service_run(struct bench *b, const struct bench_system *system,
 		bed_sleep(0.4);
 		if (system->program == BED_LRP)
 			err = look(b, c->proxy, &before);
-		done = client->done;
+		done = service_done(&service);
 		sent = flood->sent;
 		from = bed_now();
-		bed_measure(&b->bed, system->program, &server, seconds, &w);
+		bed_measure(&b->bed, system->program, computes ? NULL : &service.server, seconds,
+			    &w);
 		s = (double)(bed_now() - from) / 1e9;
-		series_add(i ? &r->flooded : &r->control, (double)(client->done - done) / s);
+		series_add(i ? &r->flooded : &r->control,
+			   (double)(service_done(&service) - done) / s);
 		if (i)
 			series_add(&r->offered, (double)(flood->sent - sent) / s);
 		r->disturbed |= w.disturbed;
@@ -214,22 +288,21 @@ static int service_run(struct bench *b, const struct bench_system *system,
 	}
 	if (flood)
 		flood_stop(flood);
-	if (client && client->pid > 0 && tcp_client_stop(&b->bed, client))
-		progress("%s: %s", c->name, b->bed.error);
-	bed_stop(&server);
-	tcp_client_free(client);
+	service_stop(b, &service);
 	if (flood)
 		munmap(flood, sizeof(*flood));
 	return err;
 }
 
 /* `nice`: of the proxy. `target`: of control; 0: a line alone. */
-static int service(struct bench *b, const struct flood_case *c, int nice, double target)
+static int service(struct bench *b, const struct flood_case *c, bool computes, int nice,
+		   double target)
 {
 	static const int repeats[] = {2, 3, 5};
 	static const double seconds[] = {0.5, 1, 2};
 	static const int systems[2] = {SYS_STOCK, SYS_LRP};
 	const char *placement = bed_placement_name[b->bed.placement];
+	const char *what = computes ? "computing" : "TCP service";
 	struct beside r[2] = {0};
 	struct bed_window w;
 	double d[2] = {0}, offered;
@@ -239,8 +312,8 @@ static int service(struct bench *b, const struct flood_case *c, int nice, double
 	for (k = 0; k < repeats[b->length] && !err; k++)
 		for (s = 0; s < 2 && !err; s++) {
 			progress("%s, %s: %s", c->name, placement, bench_systems[systems[s]].name);
-			err = service_run(b, &bench_systems[systems[s]], c, seconds[b->length],
-					  &r[s]);
+			err = service_run(b, &bench_systems[systems[s]], c, computes,
+					  seconds[b->length], &r[s]);
 		}
 	proxy_off(b, c->proxy);
 	for (s = 0; s < 2 && !err; s++) {
@@ -249,14 +322,15 @@ static int service(struct bench *b, const struct flood_case *c, int nice, double
 						     series_spread(&r[s].flooded), r[s].disturbed);
 
 		result_string(o, "measure", c->name);
+		result_string(o, "service", what);
 		result_number(o, "nice", nice);
 		result_number(o, "offered", series_median(&r[s].offered));
 		result_number(o, "per_s", series_median(&r[s].flooded));
 		result_number(o, "per_s_control", series_median(&r[s].control));
 		result_number(o, "through_proxy", series_median(&r[s].forwarded));
 		result_number(o, "proxy_cpu", series_median(&r[s].proxy_cpu));
-		result_note("%-8s %-9s %-29s %6.0f /s under %s/s, %6.0f in the control run%s",
-			    placement, name, c->name, series_median(&r[s].flooded),
+		result_note("%-8s %-9s %-29s %s: %.3g /s under %s/s, %.3g in the control run%s",
+			    placement, name, c->name, what, series_median(&r[s].flooded),
 			    si(series_median(&r[s].offered)), series_median(&r[s].control),
 			    r[s].disturbed ? " *" : "");
 	}
@@ -274,8 +348,8 @@ static int service(struct bench *b, const struct flood_case *c, int nice, double
 		else
 			target *= (1 - offered * d[1]) / (1 - offered * d[0]);
 	}
-	snprintf(text, sizeof(text), "%s, proxy at nice %d, service against control, %s", c->name,
-		 nice, placement);
+	snprintf(text, sizeof(text), "%s, proxy at nice %d, %s, %s", c->name, nice, what,
+		 placement);
 	result_note("%-64s %9.4g x (stock)", text,
 		    series_median(&r[0].flooded) / series_median(&r[0].control));
 	if (err || target > 0)
@@ -291,8 +365,7 @@ static int service(struct bench *b, const struct flood_case *c, int nice, double
 
 /* ---- hand-over on one CPU ------------------------------------------------------------------------ */
 
-static int hand_over(struct bench *b, const char *name, enum kind kind, const char *proxy,
-		     double target)
+static int hand_over(struct bench *b, const struct flood_case *c)
 {
 	static const int repeats[] = {3, 5, 7};
 	static const double seconds[] = {0.5, 1, 2};
@@ -303,21 +376,21 @@ static int hand_over(struct bench *b, const char *name, enum kind kind, const ch
 	bool disturbed = false;
 	struct bed_window w;
 	char text[112];
-	int k, err = flood ? proxy_on(b, proxy, 0) : -ENOMEM;
+	int k, err = flood ? proxy_on(b, c->proxy, 0) : -ENOMEM;
 
 	for (k = 0; k < repeats[b->length] && !err; k++) {
 		double s, used;
 
-		progress("hand-over, %s, %s", name, placement);
-		aim(b, flood, kind, BED_LRP, 1500000);
+		progress("%s, %s", c->name, placement);
+		aim(b, flood, c->kind, BED_LRP, c->rate);
 		err = flood_start(b, flood, BED_LRP);
 		if (err)
 			break;
 		bed_sleep(0.3);
-		err = look(b, proxy, &before);
+		err = look(b, c->proxy, &before);
 		bed_measure(&b->bed, BED_LRP, NULL, seconds[b->length], &w);
 		if (!err)
-			err = look(b, proxy, &after);
+			err = look(b, c->proxy, &after);
 		flood_stop(flood);
 		if (err)
 			break;
@@ -329,7 +402,7 @@ static int hand_over(struct bench *b, const char *name, enum kind kind, const ch
 		series_add(&charged, 100 * (after.cpu_s - before.cpu_s) / s / used);
 		disturbed |= w.disturbed;
 	}
-	proxy_off(b, proxy);
+	proxy_off(b, c->proxy);
 	if (flood) {
 		flood_stop(flood);
 		munmap(flood, sizeof(*flood));
@@ -338,19 +411,19 @@ static int hand_over(struct bench *b, const char *name, enum kind kind, const ch
 		struct json_object *o =
 			result_point("lrp", placement, rate.count, series_spread(&rate), disturbed);
 
-		result_string(o, "measure", name);
+		result_string(o, "measure", c->name);
 		result_number(o, "handed_over", series_median(&rate));
 		result_number(o, "offered", series_median(&offered));
 		result_number(o, "charged_percent", series_median(&charged));
-		result_note("%-8s %-30s %s/s of %s/s offered, spread %.0f %%%s", placement, name,
+		result_note("%-8s %-34s %s/s of %s/s offered, spread %.0f %%%s", placement, c->name,
 			    si(series_median(&rate)), si(series_median(&offered)),
 			    100 * series_spread(&rate), disturbed ? " *" : "");
 	}
-	snprintf(text, sizeof(text), "%s: handed over by one CPU, %s", name, placement);
-	if (b->bed.placement == BED_NI || err)
-		result_target(text, err ? NAN : series_median(&rate) / 1e3, "k/s", AT_LEAST,
-			      target);
-	snprintf(text, sizeof(text), "%s: CPU time charged to the proxy, %s", name, placement);
+	snprintf(text, sizeof(text), "%s, %s", c->name, placement);
+	/* Elsewhere what demultiplexing leaves of the CPU decides. */
+	if ((b->bed.placement == BED_NI && c->kind == BLACKHOLE) || err)
+		result_target(text, err ? NAN : series_median(&rate) / 1e3, "k/s", AT_LEAST, 400);
+	snprintf(text, sizeof(text), "%s: CPU time charged to the proxy, %s", c->name, placement);
 	result_target(text, err ? NAN : series_median(&charged), "%", AT_LEAST, 80);
 	return err;
 }
@@ -370,8 +443,20 @@ static int place(struct bench *b, enum bed_placement p)
 			NULL});
 	err = bench_place(b, p, PROGRAMS);
 	if (!err)
-		err = sh(b, "echo 1 >/proc/sys/net/ipv4/ip_forward");
+		err = sh(b, "echo 1 >/proc/sys/net/ipv4/ip_forward; "
+			    "ip route replace blackhole 198.19.200.0/24");
 	return err;
+}
+
+/*
+ * The target is for a process that computes. The TCP service's client shares CPU N with the flood, and
+ * with what the proxy answers or forwards, which the control run does not have.
+ */
+static int both(struct bench *b, const struct flood_case *c, int nice, double target)
+{
+	int err = service(b, c, true, nice, target);
+
+	return err ? err : service(b, c, false, nice, 0);
 }
 
 int exp_proxies(struct bench *b)
@@ -380,29 +465,27 @@ int exp_proxies(struct bench *b)
 	int p, err = 0;
 
 	result_begin("proxies", b->json_dir);
-	result_note("service: %d connections with 64 B requests; control: the same flood at a pair "
-		    "that drops everything; CPU time charged: of what CPU S spends outside NAPI",
-		    CONNECTIONS);
+	result_note(
+		"computing: a process at nice 0 on CPU S; TCP service: %d connections with 64 B "
+		"requests; control: the same flood at a pair that drops everything; CPU time "
+		"charged: of what CPU S spends outside NAPI",
+		CONNECTIONS);
 	for (p = 0; p < BED_PLACEMENTS && !err; p++) {
 		if (!bench_wants(b, (enum bed_placement)p, BENCH_LONG) ||
 		    (!b->placements && p != BED_NI &&
 		     (p != BED_STRICT || b->length == BENCH_QUICK)))
 			continue;
 		err = place(b, (enum bed_placement)p);
-		if (!err && tcp_wants(b, "hand-over"))
-			err = hand_over(b, "hand-over of closed ports", CLOSED, "host", 0);
-		if (!err && tcp_wants(b, "hand-over"))
-			err = hand_over(b, "hand-over of pings", PING, "icmp", 0);
-		if (!err && tcp_wants(b, "hand-over"))
-			err = hand_over(b, "hand-over of forwarded packets", FORWARD, "forward",
-					400);
+		for (size_t i = 0; i < sizeof(rates) / sizeof(rates[0]) && !err; i++)
+			if (tcp_wants(b, rates[i].name))
+				err = hand_over(b, &rates[i]);
 		for (size_t i = 0; i < sizeof(floods) / sizeof(floods[0]) && !err; i++)
 			if (tcp_wants(b, floods[i].name))
-				err = service(b, &floods[i], 0, 0.9);
+				err = both(b, &floods[i], 11, 0.9);
 		if (!err && tcp_wants(b, forward.name))
-			err = service(b, &forward, 19, 0.8);
+			err = both(b, &forward, 19, 0.8);
 		if (!err && tcp_wants(b, forward.name))
-			err = service(b, &forward, 0, 0);
+			err = both(b, &forward, 0, 0);
 	}
 	return result_end() ? -EIO : err;
 }
