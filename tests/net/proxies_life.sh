@@ -40,9 +40,9 @@ life_ping()
 life_count()
 {
 	local echoes received device seen
-	tcpdump -i s0 -n --immediate-mode -l 'icmp[0] == 8' >"$work/dump" 2>/dev/null &
+	tcpdump -i s0 -n --immediate-mode -l 'icmp[0] == 8' >"$work/dump" 2>"$work/dump.said" &
 	started+=($!)
-	sleep 0.5
+	wait_for 50 grep -q 'listening on' "$work/dump.said" || fail "tcpdump: $(cat "$work/dump.said")"
 	echoes=$(snmp IcmpInEchos) device=$(rx s0) received=$(snmp IpInReceives)
 	through icmp client ping -q -f -c 200 -W 2 198.18.1.1
 	echoes=$(($(snmp IcmpInEchos) - echoes))
