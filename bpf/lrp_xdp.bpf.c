@@ -296,6 +296,15 @@ __noinline int lrp_proxy(struct xdp_md *ctx, __u32 reason)
 	return reason;
 }
 
+/* The guard of this interface, if there is one [guard.h]. lrpd fills the slot. When lrpd dies the
+ * kernel empties it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} lrp_guard_next SEC(".maps");
+
 SEC("xdp.frags")
 int lrp_xdp(struct xdp_md *ctx)
 {
@@ -309,5 +318,8 @@ int lrp_xdp(struct xdp_md *ctx)
 		(*count)++; /* per CPU, and XDP does not interrupt itself */
 	if (reason == LRP_XDP_ENQUEUED)
 		return XDP_REDIRECT;
-	return reason < LRP_XDP_DROP_FULL ? XDP_PASS : XDP_DROP;
+	if (reason >= LRP_XDP_DROP_FULL)
+		return XDP_DROP;
+	bpf_tail_call(ctx, &lrp_guard_next, 0);
+	return XDP_PASS;
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "lrp_client.h"
+#include "lrp_guard.h"
 #include "lrp_print.h"
 #include "lrp_proxies.h"
 
@@ -28,6 +29,9 @@ static const char usage[] =
 	"  channels [--json]   sockets and their channels\n"
 	"  proxies [on|off|set ...]\n"
 	"                      who takes what no socket of LRP owns: lrp-proxies(8)\n"
+	"  guard IFACE [--port N[-M][,...]] [--shadow] [--off] [--trust]; guard status [--json]\n"
+	"                      early discard for kernel sockets: drop what their full queues "
+	"would\n"
 	"  stop                detach everything, end lrpd\n"
 	"  help, version\n";
 
@@ -302,7 +306,8 @@ int main(int argc, char **argv)
 		int (*run)(int argc, char **argv);
 	} command[] = {
 		{"attach", attach},	{"detach", detach},	  {"status", status},
-		{"channels", channels}, {"proxies", lrp_proxies}, {"stop", stop},
+		{"channels", channels}, {"proxies", lrp_proxies}, {"guard", lrp_guard_command},
+		{"stop", stop},
 	};
 
 	if (argc < 2)

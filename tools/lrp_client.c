@@ -118,7 +118,8 @@ int lrp_client_keeper(bool stop)
  * keeper, too, so that connecting works without one. */
 static bool wait_reply(int fd, unsigned int type)
 {
-	bool slow = type == LRP_REQ_ATTACH || type == LRP_REQ_DETACH || type == LRP_REQ_AUDIT;
+	bool slow = type == LRP_REQ_ATTACH || type == LRP_REQ_DETACH || type == LRP_REQ_AUDIT ||
+		    type == LRP_REQ_GUARD || type == LRP_REQ_GUARD_STATUS;
 	struct pollfd pfd = {.fd = fd, .events = POLLIN};
 
 	for (int waited = 0; waited < (slow ? SLOW_MS : CALL_MS); waited += LOOK_MS) {
@@ -211,7 +212,8 @@ static int exchange(int fd, struct lrp_request *request, int proof, unsigned int
 static bool changes_host(unsigned int type)
 {
 	return type == LRP_REQ_ATTACH || type == LRP_REQ_DETACH || type == LRP_REQ_AUDIT ||
-	       type == LRP_REQ_STOP || type == LRP_REQ_PROXY_SET;
+	       type == LRP_REQ_STOP || type == LRP_REQ_PROXY_SET || type == LRP_REQ_GUARD ||
+	       type == LRP_REQ_GUARD_STATUS;
 }
 
 int lrp_client_call(int fd, struct lrp_request *request, struct lrp_reply *reply, int *passed)

@@ -74,10 +74,12 @@ enum lrp_request_type {
 	LRP_REQ_FLOWS,
 	/* fds: bound TCP sockets: the family may make entries of connections on their ports */
 	LRP_REQ_CLAIM,
-	LRP_REQ_PROVE,	     /* fd: a TCP socket without TCP_REPAIR, for a proof */
-	LRP_REQ_PROXIES,     /* the list, as STATUS */
-	LRP_REQ_PROXY_SET,   /* as ATTACH */
-	LRP_REQ_PROXY_SERVE, /* from a proxy: the endpoints that it serves */
+	LRP_REQ_PROVE,	      /* fd: a TCP socket without TCP_REPAIR, for a proof */
+	LRP_REQ_PROXIES,      /* the list, as STATUS */
+	LRP_REQ_PROXY_SET,    /* as ATTACH */
+	LRP_REQ_PROXY_SERVE,  /* from a proxy: the endpoints that it serves */
+	LRP_REQ_GUARD,	      /* as ATTACH; early discard for kernel sockets */
+	LRP_REQ_GUARD_STATUS, /* as AUDIT */
 	/* fd: one end of a SOCK_SEQPACKET pair, a connection of the family. No reply */
 	LRP_REQ_MEMBER = 64,
 	LRP_REQ_AGAIN = 0x8000, /* flag */
@@ -120,6 +122,26 @@ struct lrp_proxy_request {
 	__u16 port[LRP_PROXY_PORTS];
 	/* below the root of the hierarchy that shares out CPU time; "": its own */
 	char cgroup[LRP_PROXY_CGROUP];
+};
+
+#define LRP_GUARD_RANGES 64u
+
+enum {
+	LRP_GUARD_SET_OFF = 1 << 0,
+	LRP_GUARD_SET_SHADOW = 1 << 1, /* pass everything, compare with the kernel */
+	/* nothing changes where packets for `range` go: not NAT, TPROXY, IPVS, IPsec or tc */
+	LRP_GUARD_SET_TRUST = 1 << 2,
+};
+
+struct lrp_guard_request {
+	char ifname[IFNAMSIZ];
+	__u32 mode;   /* enum lrp_attach_mode; of a guard alone on its interface */
+	__u32 flags;  /* LRP_GUARD_SET_* */
+	__u32 ranges; /* 0: all ports */
+	__u32 pad;
+	struct {
+		__u16 first, last; /* ports, host order */
+	} range[LRP_GUARD_RANGES];
 };
 
 struct lrp_request {
@@ -166,6 +188,7 @@ struct lrp_request {
 			__u32 kind;
 			__u32 endpoint[LRP_PROXY_CLASSES];
 		} serve;
+		struct lrp_guard_request guard;
 		__u32 raw[100];
 	};
 };

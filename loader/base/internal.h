@@ -154,12 +154,13 @@ struct lrp_core {
 	/* UDP ports that somebody has bound, and those that were bound a round before: beside.c */
 	uint64_t bound[65536 / 64], bound_before[65536 / 64];
 	uint64_t next_beside_ns;
-	uint64_t next_walk_ns;	      /* through the exact entries */
-	uint32_t flow_walks;	      /* that are to come */
-	uint64_t next_kernel_ns;      /* 0: the kernel has no connection on our ports */
-	uint64_t next_idle_ns;	      /* of ends that are kept; 0: none are */
-	bool claims_look;	      /* a socket has left its port, or an end was taken away */
-	struct lrp_core_watch *watch; /* NULL: nothing follows the sockets at once */
+	uint64_t next_walk_ns;	       /* through the exact entries */
+	uint32_t flow_walks;	       /* that are to come */
+	uint64_t next_kernel_ns;       /* 0: the kernel has no connection on our ports */
+	uint64_t next_idle_ns;	       /* of ends that are kept; 0: none are */
+	bool claims_look;	       /* a socket has left its port, or an end was taken away */
+	struct lrp_core_guard *guards; /* a list */
+	struct lrp_core_watch *watch;  /* NULL: nothing follows the sockets at once */
 	struct lrp_core_device device[LRP_MAX_DEVICES];
 	struct lrp_core_pool pool[LRP_MAX_POOLS_TOTAL];
 	int page_map_fd[LRP_USER_PAGES];

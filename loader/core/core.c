@@ -29,6 +29,7 @@
 #include "../device/local.h"
 #include "../device/maps.h"
 #include "../device/pin.h"
+#include "../guard/guard.h"
 #include "../proxy/proxy.h"
 #include "../device/tap.h"
 #include "../endpoint/memory.h"
@@ -186,6 +187,7 @@ struct lrp_core *lrp_core_new(const struct lrp_core_opts *opts, char *error, siz
 		if (core->closing)
 			core->gather_at_ns = lrp_core_now_ns();
 	}
+	lrp_core_guard_adopt(core);
 	lrp_core_memory_share(core);
 	core->page->lrpd_pid = (uint32_t)getpid();
 	if (!opts->kept_count) {
@@ -212,6 +214,7 @@ void lrp_core_store_all(struct lrp_core *core)
 	for (uint32_t i = 0; i < LRP_USER_PAGES; i++)
 		lrp_core_put(core, core->page_map_fd[i], "page:%u", i);
 	lrp_core_watch_store(core);
+	lrp_core_guard_store(core);
 	for (uint32_t i = 0; i < LRP_MAX_DEVICES; i++) {
 		struct lrp_core_device *device = &core->device[i];
 
@@ -240,6 +243,7 @@ static void close_fd(int *fd)
 void lrp_core_free(struct lrp_core *core)
 {
 	lrp_core_proxies_close(core);
+	lrp_core_guard_close(core);
 	if (core->state) {
 		for (uint32_t i = 0; i < LRP_MAX_DEVICES; i++)
 			if (core->device[i].state && core->device[i].state->used)
@@ -316,6 +320,7 @@ int lrp_core_run(struct lrp_core *core)
 	timeout = sooner(timeout, lrp_core_flows_run(core));
 	timeout = sooner(timeout, lrp_core_repair_run(core));
 	lrp_core_quarantine_run(core);
+	timeout = sooner(timeout, lrp_core_guard_run(core));
 	timeout = sooner(timeout, lrp_core_resets_run(core));
 	timeout = sooner(timeout, lrp_core_rest_run(core));
 	timeout = sooner(timeout, lrp_core_proxies_run(core));

@@ -14,6 +14,7 @@
 #include "../demux/shadow.h"
 #include "../device/device.h"
 #include "../device/park.h"
+#include "../guard/guard.h"
 #include "../proxy/proxy.h"
 #include "../endpoint/endpoint.h"
 #include "../endpoint/owner.h"
@@ -65,8 +66,18 @@ int lrp_core_check_request(const void *message, size_t length, int fd_count)
 			return -EINVAL;
 		most = 1;
 		break;
+	case LRP_REQ_GUARD:
+		if (!memchr(request.guard.ifname, 0, sizeof(request.guard.ifname)) ||
+		    request.guard.mode > LRP_MODE_SKB ||
+		    request.guard.flags &
+			    ~(LRP_GUARD_SET_OFF | LRP_GUARD_SET_SHADOW | LRP_GUARD_SET_TRUST) ||
+		    request.guard.ranges > LRP_GUARD_RANGES)
+			return -EINVAL;
+		most = 1;
+		break;
 	case LRP_REQ_AUDIT:
 	case LRP_REQ_STOP:
+	case LRP_REQ_GUARD_STATUS:
 		most = 1;
 		break;
 	case LRP_REQ_PROVE:
@@ -272,6 +283,22 @@ static int member_request(struct lrp_core *core, struct lrp_core_client *client,
 	}
 }
 
+static int request_device(struct lrp_core *core, const struct lrp_core_client *client,
+			  const struct lrp_request *request, char *text)
+{
+	bool attach = request->type == LRP_REQ_ATTACH;
+	int err;
+
+	if (!client->admin)
+		return lrp_core_error(text, -EPERM, "%s: %s", attach ? "attach" : "detach",
+				      client->refusal);
+	lrp_core_guard_yield(core, request->attach.ifname);
+	err = attach ? lrp_core_attach(core, &request->attach, text)
+		     : lrp_core_detach(core, request->attach.ifname, text);
+	lrp_core_guard_follow(core, request->attach.ifname);
+	return err;
+}
+
 void lrp_core_request(struct lrp_core *core, struct lrp_core_client *client,
 		      const struct lrp_request *request, const int *in_fds, int in_count,
 		      struct lrp_reply *reply, int *out_fds, bool *out_owned, int *out_count)
@@ -291,12 +318,17 @@ void lrp_core_request(struct lrp_core *core, struct lrp_core_client *client,
 		err = request_hello(core, client, request, reply, out_fds, out_count);
 		break;
 	case LRP_REQ_ATTACH:
-		err = !client->admin ? lrp_core_error(text, -EPERM, "attach: %s", client->refusal)
-				     : lrp_core_attach(core, &request->attach, text);
-		break;
 	case LRP_REQ_DETACH:
-		err = !client->admin ? lrp_core_error(text, -EPERM, "detach: %s", client->refusal)
-				     : lrp_core_detach(core, request->attach.ifname, text);
+		err = request_device(core, client, request, text);
+		break;
+	case LRP_REQ_GUARD:
+		err = !client->admin ? lrp_core_error(text, -EPERM, "guard: %s", client->refusal)
+				     : lrp_core_guard(core, &request->guard, text);
+		break;
+	case LRP_REQ_GUARD_STATUS:
+		err = !client->admin ? lrp_core_error(text, -EPERM, "guard: %s", client->refusal)
+				     : request_json(lrp_core_guard_status(core), reply, out_fds,
+						    out_owned, out_count);
 		break;
 	case LRP_REQ_STOP: /* the caller ends when it sees that this was granted */
 		err = client->admin ? 0 : lrp_core_error(text, -EPERM, "stop: %s", client->refusal);

@@ -14,6 +14,7 @@
 #include "../../runtime/base/log.h"
 #include "../pool/circulate.h"
 #include "../pool/user_page.h"
+#include "../guard/guard.h"
 #include "../demux/watch.h"
 #include "../device/device.h"
 #include "../device/maps.h"
@@ -175,7 +176,7 @@ static bool take_kept(struct lrp_core *core, const struct lrp_core_kept *kept)
 	} else if (sscanf(kept->name, "page:%u", &a) == 1 && a < LRP_USER_PAGES) {
 		core->page_map_fd[a] = kept->fd;
 		return true;
-	} else if (lrp_core_watch_kept(core, kept)) {
+	} else if (lrp_core_watch_kept(core, kept) || lrp_core_guard_kept(core, kept)) {
 		return true;
 	} else if (sscanf(kept->name, "dev:%u:map:%31s", &a, name) == 2 && a < LRP_MAX_DEVICES) {
 		for (int m = 0; m < LRP_MAP_PER_DEVICE; m++)

@@ -273,7 +273,8 @@ static void ask_admin(struct connection *c, const struct lrp_request *request, c
 	c->who.refusal = NULL;
 	if (request->type != LRP_REQ_ATTACH && request->type != LRP_REQ_DETACH &&
 	    request->type != LRP_REQ_STOP && request->type != LRP_REQ_AUDIT &&
-	    request->type != LRP_REQ_PROXY_SET)
+	    request->type != LRP_REQ_PROXY_SET && request->type != LRP_REQ_GUARD &&
+	    request->type != LRP_REQ_GUARD_STATUS)
 		return;
 	c->proof = 0;
 	if (c->member || !c->who.pid || sender->pid != c->who.pid) {
