@@ -185,6 +185,35 @@ static int build_arp(struct lrp_inject *inject, const struct lrp_inject_spec *sp
 	return 0;
 }
 
+static void build_l4(struct lrp_inject *inject, const struct lrp_inject_spec *spec, uint8_t *l4,
+		     uint32_t l4_length)
+{
+	if (spec->kind == LRP_INJECT_ECHO) {
+		uint16_t check;
+
+		inject->config->plain = 1;
+		l4[0] = 8;
+		check = (uint16_t)~sum16(l4, l4_length, 0);
+		memcpy(l4 + 2, &check, 2);
+	} else if (spec->kind >= LRP_INJECT_SYN) {
+		struct tcphdr *th = (struct tcphdr *)l4;
+
+		th->doff = sizeof(*th) / 4;
+		th->window = htons(65535);
+		if (spec->kind == LRP_INJECT_ACK) {
+			th->ack = 1;
+			th->ack_seq = htonl(0x12345678);
+		} else {
+			th->syn = 1;
+		}
+	} else {
+		struct udphdr *udp = (struct udphdr *)l4;
+
+		udp->len = htons((uint16_t)l4_length);
+		memset(l4 + sizeof(*udp) + 8, 'x', l4_length - sizeof(*udp) - 8);
+	}
+}
+
 static int build_frame(struct lrp_inject *inject, const struct lrp_inject_spec *spec,
 		       const uint8_t smac[6], char *error, size_t size)
 {
@@ -241,30 +270,7 @@ static int build_frame(struct lrp_inject *inject, const struct lrp_inject_spec *
 		      tcp    ? IPPROTO_TCP
 		      : echo ? IPPROTO_ICMP
 			     : IPPROTO_UDP);
-	if (echo) {
-		uint16_t check;
-
-		config->plain = 1;
-		l4[0] = 8;
-		check = (uint16_t)~sum16(l4, l4_length, 0);
-		memcpy(l4 + 2, &check, 2);
-	} else if (tcp) {
-		struct tcphdr *th = (struct tcphdr *)l4;
-
-		th->doff = sizeof(*th) / 4;
-		th->window = htons(65535);
-		if (spec->kind == LRP_INJECT_ACK) {
-			th->ack = 1;
-			th->ack_seq = htonl(0x12345678);
-		} else {
-			th->syn = 1;
-		}
-	} else {
-		struct udphdr *udp = (struct udphdr *)l4;
-
-		udp->len = htons((uint16_t)l4_length);
-		memset(l4 + sizeof(*udp) + 8, 'x', l4_length - sizeof(*udp) - 8);
-	}
+	build_l4(inject, spec, l4, l4_length);
 	config->l4_sum = sum16(l4, l4_length, config->l4_sum);
 	/* The program touches 28 bytes behind the IP header; a short segment is padded as
 	 * Ethernet pads it. */
