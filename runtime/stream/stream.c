@@ -188,6 +188,7 @@ static int open_connection(struct lrp_view *l, int fd, const struct sockaddr_sto
 	lrp_stream_options(l, fd, &o);
 	ecn = lrp_stream_ecn();
 	o.ecn = ecn == 1 || ecn == 3 || ecn == 4;
+	o.syn_linear = lrp_stream_syn_linear();
 	given = flow.lport != 0;
 	error = lrp_port_take(hub, fd, l->sock->domain, &flow, &iss);
 	c = error ? NULL : first_of(hub, &flow, &o);

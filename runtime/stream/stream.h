@@ -404,6 +404,7 @@ int64_t lrp_stream_defer(int fd); /* TCP_DEFER_ACCEPT */
 /* SO_BINDTODEVICE: the kernel's, for demultiplexing knows no device. */
 bool lrp_stream_on_device(const struct lrp_view *l, int fd);
 int lrp_stream_ecn(void); /* net.ipv4.tcp_ecn: 0, else accepted; 1, 3 and 4: offered, too */
+uint8_t lrp_stream_syn_linear(void); /* net.ipv4.tcp_syn_linear_timeouts, Linux 6.5 and later */
 int lrp_stream_somaxconn(void);
 /* SO_LINGER; asks the shadow only if it was ever set. */
 void lrp_stream_linger(struct lrp_view *l, int fd, struct linger *on);

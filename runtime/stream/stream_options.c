@@ -161,22 +161,37 @@ bool lrp_stream_on_device(const struct lrp_view *l, int fd)
 	       !getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &len) && len && name[0];
 }
 
-int lrp_stream_ecn(void)
+/* A number that may change; the file stays open. 0 too if this kernel does not have it. */
+static int sysctl(_Atomic int *file, const char *path)
 {
-	static _Atomic int file = -1;
-	char text[4] = "";
-	int fd = atomic_load(&file), made;
+	char text[12] = "";
+	int fd = atomic_load(file), made;
 
 	if (fd < 0) {
-		made = lrp_fd_aside(open("/proc/sys/net/ipv4/tcp_ecn", O_RDONLY | O_CLOEXEC));
+		made = lrp_fd_aside(open(path, O_RDONLY | O_CLOEXEC));
 		if (made < 0)
 			return 0;
-		if (atomic_compare_exchange_strong(&file, &fd, made))
+		if (atomic_compare_exchange_strong(file, &fd, made))
 			fd = made;
 		else
 			close(made);
 	}
 	return pread(fd, text, sizeof(text) - 1, 0) > 0 ? atoi(text) : 0;
+}
+
+int lrp_stream_ecn(void)
+{
+	static _Atomic int file = -1;
+
+	return sysctl(&file, "/proc/sys/net/ipv4/tcp_ecn");
+}
+
+uint8_t lrp_stream_syn_linear(void)
+{
+	static _Atomic int file = -1;
+	int timeouts = sysctl(&file, "/proc/sys/net/ipv4/tcp_syn_linear_timeouts");
+
+	return timeouts > 0 && timeouts <= 127 ? (uint8_t)timeouts : 0;
 }
 
 int64_t lrp_stream_defer(int fd)
@@ -209,6 +224,8 @@ static void apply(struct lrp_view *l, int fd, bool push)
 		return;
 	lrp_stream_options(l, fd, &o);
 	if (lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
+		/* Read when it connected. */
+		o.syn_linear = stream->conn->tcp.opt.syn_linear;
 		lrp_tcp_options_set(&stream->conn->tcp, (int64_t)lrp_now_ns(), &o);
 		if (push)
 			lrp_tcp_push(&stream->conn->tcp, (int64_t)lrp_now_ns());

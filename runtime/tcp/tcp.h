@@ -62,6 +62,9 @@ struct lrp_tcp_options {
 	bool timestamps, sack, wscale; /* offer and accept them; default all true */
 	bool oob_inline;
 	uint16_t mss; /* TCP_MAXSEG, 0: what the path gives */
+	/* connect(): so many timeouts before the first that doubles; they do not count among
+	 * syn_retries. 0; as Linux's tcp_syn_linear_timeouts. */
+	uint8_t syn_linear;
 	uint32_t keep_idle_s, keep_interval_s, keep_count;
 	uint32_t user_timeout_ms;      /* 0: none */
 	uint32_t syn_retries, retries; /* timeouts until the connection fails: 6, 15 */

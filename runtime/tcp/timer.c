@@ -17,11 +17,14 @@ static void fail(struct lrp_tcp *c)
 
 static void timeout(struct lrp_tcp *c, int64_t now)
 {
-	uint32_t most = c->opening  ? c->opt.syn_retries
+	uint32_t linear = c->state == LRP_TCP_SYN_SENT ? c->opt.syn_linear : 0;
+	uint32_t most = c->opening  ? c->opt.syn_retries + linear
 			: c->orphan ? LRP_TCP_ORPHAN_RETRIES
 				    : c->opt.retries;
 
 	c->due &= (uint8_t)~LRP_TCP_DUE_TAIL_PROBE;
+	if (c->recovery.backoff <= linear)
+		c->recovery.rto_shift = 0;
 	/* A peer that answers with a closed window is alive (RFC 9293 3.8.6.1). */
 	if (!c->snd_wnd && !c->opening && now - c->heard_ns < 2 * LRP_TCP_RTO_MAX_NS)
 		return;

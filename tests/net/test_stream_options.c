@@ -771,12 +771,15 @@ static void failed(struct run *r, int fd, const char *name, short events)
 /*
  * Nothing comes back over IPv4 from the client any more: who asked for it, is told. All at once.
  * Over IPv6 the peer answers when it is asked, and nobody is told anything.
+ *
+ * A SYN is sent after 1 second as tcp_syn_linear_timeouts says, after 1 more by TCP_SYNCNT, and
+ * given up 2 seconds later. Linux before 6.5 has TCP_SYNCNT alone.
  */
 static void silence(struct run *r)
 {
 	static const char *const name[] = {"keepalive", "user timeout", "both", "connect"};
 	struct pollfd p[ALL];
-	double end = seconds() + 20;
+	double end = seconds() + 20, opened;
 	int peer[ALL], i;
 	uint32_t before;
 
@@ -791,11 +794,13 @@ static void silence(struct run *r)
 	keepalive(r, p[ALIVE].fd, 1);
 	set(r, p[USER].fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 700);
 	set(r, p[KEEP_USER].fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 1500);
+	bed_sh("sysctl -qw net.ipv4.tcp_syn_linear_timeouts=1 2>/dev/null || true");
 	/* It does not answer ARP either; that is not what is to be heard of. */
 	bed_sh("ip neigh change 198.18.1.2 dev s0 nud permanent");
 	if (client_run("ip route add blackhole 198.18.1.1/32"))
 		exit(1);
 	note_result(r, "send", r->ops->send(p[USER].fd, "x", 1, 0));
+	opened = seconds();
 	p[SYN].fd = opening_socket(r);
 	for (i = 0; i < SILENT; i++) {
 		p[i].events = POLLIN | POLLOUT | POLLRDHUP;
@@ -804,6 +809,8 @@ static void silence(struct run *r)
 		while (!(p[i].revents & POLLERR) && seconds() < end);
 		failed(r, p[i].fd, name[i], p[i].revents);
 	}
+	note(r, "connect() was given up after %d s", (int)(seconds() - opened + 0.5));
+	bed_sh("sysctl -qw net.ipv4.tcp_syn_linear_timeouts=4 2>/dev/null || true");
 	client_run("ip route del blackhole 198.18.1.1/32");
 	bed_sh("ip neigh change 198.18.1.2 dev s0 nud reachable");
 	p[ALIVE].events = POLLIN;

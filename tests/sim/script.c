@@ -478,6 +478,8 @@ static void offers(struct script *s)
 			o->retries = number(s);
 		else if (word(s, "syn_retries"))
 			o->syn_retries = number(s);
+		else if (word(s, "syn_linear"))
+			o->syn_linear = (uint8_t)number(s);
 		else if (word(s, "linger2"))
 			o->linger2_s = number(s);
 		else if (word(s, "user_timeout"))

@@ -112,6 +112,27 @@ static void syn_again(void **state)
 	assert_int_equal(lrp_tcp_deadline(&conn), LRP_TCP_NEVER);
 }
 
+/* As Linux's tcp_syn_linear_timeouts: so many more that do not double, before those that do. */
+static void syn_linear(void **state)
+{
+	static const int64_t wait_s[] = {1, 1, 1, 1, 1, 2, 4};
+
+	(void)state;
+	plain();
+	opt.syn_retries = 3;
+	opt.syn_linear = 4;
+	start();
+	for (uint32_t i = 0; i < sizeof(wait_s) / sizeof(wait_s[0]); i++) {
+		assert_in_range(wait_output(100 * S), wait_s[i] * S - MS, wait_s[i] * S + MS);
+		expect(SYN, 0, 0);
+	}
+	wait_until(now + 8 * S - 10 * MS);
+	assert_int_equal(conn.state, LRP_TCP_SYN_SENT);
+	wait_until(now + 20 * MS);
+	assert_int_equal(conn.state, LRP_TCP_CLOSED);
+	assert_int_equal(lrp_tcp_error(&conn), ETIMEDOUT);
+}
+
 /* RFC 5681 3.1: a path that loses SYNs gets no initial burst. */
 static void slow_after_loss(void **state)
 {
@@ -307,6 +328,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(agreement),	 cmocka_unit_test(segment_size),
 		cmocka_unit_test(syn_sent),	 cmocka_unit_test(syn_again),
+		cmocka_unit_test(syn_sent),	 cmocka_unit_test(syn_linear),
 		cmocka_unit_test(unreachable),	 cmocka_unit_test(slow_after_loss),
 		cmocka_unit_test(at_once),	 cmocka_unit_test(at_once_refused),
 		cmocka_unit_test(data_with_syn), cmocka_unit_test(passive),
