@@ -225,6 +225,7 @@ static void apply(struct lrp_view *l, int fd, bool push)
 	lrp_stream_options(l, fd, &o);
 	if (lrp_hub_lock(l, fd, LRP_STREAM_CONNECTION)) {
 		/* Read when it connected. */
+		o.ecn = stream->conn->tcp.opt.ecn;
 		o.syn_linear = stream->conn->tcp.opt.syn_linear;
 		lrp_tcp_options_set(&stream->conn->tcp, (int64_t)lrp_now_ns(), &o);
 		if (push)

@@ -269,6 +269,31 @@ static void ecn(struct run *r)
 	}
 }
 
+/* What the SYN has offered stays offered, whatever is set before the peer answers. */
+static void ecn_while_opening(struct run *r)
+{
+	int lfd = peer_listen(r), fd = stream_socket(r, SOCK_NONBLOCK), peer;
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+	struct tcp_info info = {0};
+	struct sockaddr_storage a;
+	socklen_t len = addr_client(r, &a, SERVICE_PORT), size = sizeof(info);
+
+	bed_sh("sysctl -qw net.ipv4.tcp_ecn=1");
+	if (client_run("sysctl -qw net.ipv4.tcp_ecn=1"))
+		exit(1);
+	note_result(r, "connect", r->ops->connect(fd, (void *)&a, len));
+	set(r, fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 5000);
+	note_result(r, "poll", r->ops->poll(&p, 1, 1000));
+	note_result(r, "info", r->ops->getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size));
+	note(r, "agreed %x", info.tcpi_options & TCPI_OPT_ECN);
+	bed_sh("sysctl -qw net.ipv4.tcp_ecn=2");
+	client_run("sysctl -qw net.ipv4.tcp_ecn=2");
+	peer = accept(lfd, NULL, NULL);
+	close(peer);
+	close(lfd);
+	r->ops->close(fd);
+}
+
 /* Demultiplexing knows no device: the kernel's connection. */
 static void on_a_device(struct run *r)
 {
@@ -970,6 +995,7 @@ static const struct test_case cases[] = {
 	CASE(values_connected, 1),
 	CASE(values_listening, 3),
 	CASE(ecn, 6),
+	CASE(ecn_while_opening, 1),
 	CASE(on_a_device, 0),
 	CASE(inherited, 0),
 	CASE(nodelay, 2),
