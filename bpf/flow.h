@@ -89,13 +89,12 @@ lrp_ours4(const struct lrp_device *device, const __u8 *mac, const struct iphdr *
 			goto mac;
 	}
 	first = daddr & bpf_htonl(0xff000000) ? bpf_ntohl(daddr) >> 24 : 0;
-	if (first >= 224) {
-		if (daddr == 0xffffffff) {
-			*cast = LRP_CAST_BROADCAST;
-			goto mac;
-		}
-		if (first >= 240)
-			return LRP_XDP_PASS_ADDRESS;
+	if (daddr == 0xffffffff) {
+		*cast = LRP_CAST_BROADCAST;
+		goto mac;
+	}
+	/* Class E, from 240 on, holds addresses like any others: the table of local ones decides. */
+	if (first >= 224 && first < 240) {
 		*cast = LRP_CAST_MULTICAST;
 		goto mac;
 	}
@@ -152,7 +151,10 @@ lrp_ours6(const struct lrp_device *device, const __u8 *mac, const struct ipv6hdr
 	return lrp_mac_ours(device, mac, *cast, group_mac) ? LRP_XDP_ENQUEUED : LRP_XDP_PASS_MAC;
 }
 
-/* Sources that the kernel calls martian. Asked only once a packet is LRP's. */
+/* Sources that the kernel calls martian, as ip_route_input_slow() and ip_mc_validate_source() have
+ * it: 127.0.0.0/8, multicast, 255.255.255.255, 0.0.0.0 and the device's own. Linux has accepted
+ * the rest of 0.0.0.0/8 since 5.3, and 240.0.0.0/4 for longer. Asked only once a packet is LRP's.
+ */
 static __always_inline bool lrp_martian4(const struct lrp_device *device, const struct iphdr *ip)
 {
 	__be32 saddr = ip->saddr;
@@ -160,10 +162,11 @@ static __always_inline bool lrp_martian4(const struct lrp_device *device, const 
 
 	if (device->flags & LRP_DEVICE_LOOPBACK)
 		return false;
-	/* a client without an address asks by broadcast (DHCP) */
-	if (!saddr && ip->daddr == 0xffffffff)
-		return false;
-	if (first == 0 || first == 127 || first >= 224)
+	/* A host without an address asks by broadcast (DHCP) or in a group of the link. */
+	if (!saddr)
+		return ip->daddr != 0xffffffff &&
+		       (ip->daddr & bpf_htonl(0xffffff00)) != bpf_htonl(0xe0000000);
+	if (first == 127 || (first >= 224 && first < 240) || saddr == 0xffffffff)
 		return true;
 #pragma unroll
 	for (__u32 i = 0; i < LRP_DEVICE_ADDR4; i++) {

@@ -214,7 +214,8 @@ int lrp_icmp_input(const struct lrp_packet *p, const uint8_t *l4, bool partial_o
 	if (!checksum_ok(p, l4, partial_ok))
 		return LRP_DROPPED(LRP_DROP_CHECKSUM);
 	/* An error goes to the sender of a datagram, and that is one host [RFC 1122 3.2.2]. */
-	if (v4 && ntohl(p->dst.v4.s_addr) >= 0xe0000000)
+	if (v4 &&
+	    (IN_MULTICAST(ntohl(p->dst.v4.s_addr)) || p->dst.v4.s_addr == htonl(INADDR_BROADCAST)))
 		return LRP_DROPPED(LRP_DROP_PROTOCOL);
 
 	memset(e, 0, sizeof(*e));

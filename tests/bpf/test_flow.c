@@ -53,6 +53,8 @@ static void test_ours(void **state)
 		 NULL},
 		{"to 0.0.0.0", {.dport = 1000, .dst = "0.0.0.0"}, LRP_XDP_PASS_ADDRESS, 0, NULL},
 		{"to class E", {.dport = 1000, .dst = "240.0.0.1"}, LRP_XDP_PASS_ADDRESS, 0, NULL},
+		{"own, class E", {.dport = 1000, .dst = "240.0.1.1"}, LRP_XDP_ENQUEUED, 1, NULL},
+		{"own, 0.0.0.0/8", {.dport = 1000, .dst = "0.5.1.1"}, LRP_XDP_ENQUEUED, 1, NULL},
 		{"to 127.0.0.1 from the wire",
 		 {.dport = 1000, .dst = "127.0.0.1"},
 		 LRP_XDP_PASS_ADDRESS,
@@ -122,6 +124,8 @@ static void test_ours(void **state)
 	};
 	struct harness *h = begin(state);
 
+	harness_local(h, "240.0.1.1", LRP_LOCAL_UNICAST, 0);
+	harness_local(h, "0.5.1.1", LRP_LOCAL_UNICAST, 0);
 	harness_any(h, 4, IPPROTO_UDP, 1000, 1);
 	harness_any(h, 6, IPPROTO_UDP, 1000, 1);
 	harness_any(h, 4, IPPROTO_TCP, 1000, 1);
@@ -191,7 +195,8 @@ static void test_martian(void **state)
 {
 	static const struct table_case table[] = {
 		{"0.0.0.0", {.dport = 1000, .src = "0.0.0.0"}, LRP_XDP_DROP_MARTIAN, 1, NULL},
-		{"0.1.2.3", {.dport = 1000, .src = "0.1.2.3"}, LRP_XDP_DROP_MARTIAN, 1, NULL},
+		{"0.0.0.1", {.dport = 1000, .src = "0.0.0.1"}, LRP_XDP_ENQUEUED, 1, NULL},
+		{"0.1.2.3", {.dport = 1000, .src = "0.1.2.3"}, LRP_XDP_ENQUEUED, 1, NULL},
 		{"1.0.0.0", {.dport = 1000, .src = "1.0.0.0"}, LRP_XDP_ENQUEUED, 1, NULL},
 		{"126.255.255.255",
 		 {.dport = 1000, .src = "126.255.255.255"},
@@ -211,7 +216,17 @@ static void test_martian(void **state)
 		 1,
 		 NULL},
 		{"224.0.0.1", {.dport = 1000, .src = "224.0.0.1"}, LRP_XDP_DROP_MARTIAN, 1, NULL},
-		{"240.0.0.1", {.dport = 1000, .src = "240.0.0.1"}, LRP_XDP_DROP_MARTIAN, 1, NULL},
+		{"239.255.255.255",
+		 {.dport = 1000, .src = "239.255.255.255"},
+		 LRP_XDP_DROP_MARTIAN,
+		 1,
+		 NULL},
+		{"240.0.0.1", {.dport = 1000, .src = "240.0.0.1"}, LRP_XDP_ENQUEUED, 1, NULL},
+		{"255.255.255.254",
+		 {.dport = 1000, .src = "255.255.255.254"},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
 		{"255.255.255.255",
 		 {.dport = 1000, .src = "255.255.255.255"},
 		 LRP_XDP_DROP_MARTIAN,
@@ -226,6 +241,11 @@ static void test_martian(void **state)
 		{"DHCP: no address yet, by broadcast",
 		 {.dport = 1000, .src = "0.0.0.0", .dst = "255.255.255.255", .mac = MAC_BROADCAST},
 		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
+		{"0.0.0.0 to a broadcast address of the subnet",
+		 {.dport = 1000, .src = "0.0.0.0", .dst = OURS4_BROADCAST, .mac = MAC_BROADCAST},
+		 LRP_XDP_DROP_MARTIAN,
 		 1,
 		 NULL},
 		{"a martian for a port that is not LRP's",
@@ -506,6 +526,16 @@ static void test_multicast(void **state)
 		 LRP_XDP_PASS_PROTOCOL,
 		 0,
 		 NULL},
+		{"from 0.0.0.0",
+		 {.dport = 1000, .dst = "239.1.1.1", .src = "0.0.0.0"},
+		 LRP_XDP_DROP_MARTIAN,
+		 1,
+		 NULL},
+		{"from 0.0.0.0 to a group of the link",
+		 {.dport = 1005, .dst = "224.0.0.251", .src = "0.0.0.0"},
+		 LRP_XDP_ENQUEUED,
+		 1,
+		 NULL},
 		{"martian source",
 		 {.dport = 1000, .dst = "239.1.1.1", .src = "127.0.0.1"},
 		 LRP_XDP_DROP_MARTIAN,
@@ -536,6 +566,7 @@ static void test_multicast(void **state)
 	struct spec wrong = {.dport = 1000, .dst = "239.1.1.1", .mac = MAC_WRONG_GROUP};
 
 	harness_member(h, "239.1.1.1", 1000, H_IFINDEX, 1);
+	harness_member(h, "224.0.0.251", 1005, H_IFINDEX, 1);
 	harness_member(h, "239.1.1.3", 1000, H_IFINDEX + 1, 1);
 	harness_member(h, "239.7.7.7", 1001, H_IFINDEX, 1);
 	harness_member(h, "ff05::1", 1000, H_IFINDEX, 2);

@@ -345,6 +345,8 @@ static void to_a_group(void **state)
 	assert_int_equal(lrp_icmp_input(&p, message, false, &e), NOT_OURS);
 	p.dst.v4.s_addr = htonl(0xc6120001);
 	assert_int_equal(lrp_icmp_input(&p, message, false, &e), OK);
+	p.dst.v4.s_addr = htonl(0xf0000101); /* class E: one host as any other */
+	assert_int_equal(lrp_icmp_input(&p, message, false, &e), OK);
 	p.proto = IPPROTO_ICMPV6;
 	assert_int_equal(lrp_icmp_input(&p, message, false, &e), NOT_OURS);
 }
