@@ -40,7 +40,8 @@ life_ping()
 life_count()
 {
 	local echoes received device seen
-	tcpdump -i s0 -n --immediate-mode -l 'icmp[0] == 8' >"$work/dump" 2>"$work/dump.said" &
+	# A short snapshot: the ring has room for as many packets as come.
+	tcpdump -i s0 -n -s 96 -B 4096 --immediate-mode -l 'icmp[0] == 8' >"$work/dump" 2>"$work/dump.said" &
 	started+=($!)
 	wait_for 50 grep -q 'listening on' "$work/dump.said" || fail "tcpdump: $(cat "$work/dump.said")"
 	echoes=$(snmp IcmpInEchos) device=$(rx s0) received=$(snmp IpInReceives)
@@ -103,6 +104,19 @@ life_pmtu()
 	ip route del 198.18.9.0/24
 }
 
+advertised()
+{
+	client radvd -n -C "$work/radvd.conf" -p "$work/radvd.pid" >/dev/null 2>&1 &
+	echo $! >"$work/radvd"
+	wait_for 60 has_address
+}
+
+address_is_taken()
+{
+	ip addr add 2001:db8:1::2/64 dev s0
+	wait_for 30 eval 'ip -6 addr show dev s0 | grep -q "2001:db8:1::2.*dadfailed"'
+}
+
 life_ipv6()
 {
 	cat >"$work/radvd.conf" <<-END
@@ -115,15 +129,20 @@ life_ipv6()
 	END
 	sysctl -qw net.ipv6.conf.s0.accept_ra=2 net.ipv6.conf.s0.autoconf=1
 	client sysctl -qw net.ipv6.conf.all.forwarding=1
-	client radvd -n -C "$work/radvd.conf" -p "$work/radvd.pid" >/dev/null 2>&1 &
-	started+=($!)
 	has_address() { ip -6 addr show dev s0 | grep -q '2001:db8:77:.*global'; }
-	through icmp wait_for 60 has_address
+	through icmp advertised
+	started+=("$(cat "$work/radvd")")
 	# The address is the client's: its answer must come through.
 	sysctl -qw net.ipv6.conf.s0.accept_dad=1
-	ip addr add 2001:db8:1::2/64 dev s0
-	through icmp wait_for 30 eval 'ip -6 addr show dev s0 | grep -q "2001:db8:1::2.*dadfailed"'
+	through icmp address_is_taken
 	ip addr del 2001:db8:1::2/64 dev s0
+}
+
+asked_for_groups()
+{
+	ip -n client link set br0 type bridge mcast_querier 0
+	ip -n client link set br0 type bridge mcast_querier 1
+	wait_for 50 eval 'bridge -n client mdb show | grep -q "grp 239.1.2.3"'
 }
 
 # A snooping switch with a querier learns of our group by the answer to its question.
@@ -141,9 +160,7 @@ life_igmp()
 	ip -n client link set br0 type bridge mcast_query_use_ifaddr 1 2>/dev/null
 	# The reports of our joining are over: ask, and want the answer within a second.
 	ip -n client link set br0 type bridge mcast_query_response_interval 100
-	ip -n client link set br0 type bridge mcast_querier 0
-	ip -n client link set br0 type bridge mcast_querier 1
-	through icmp wait_for 50 eval 'bridge -n client mdb show | grep -q "grp 239.1.2.3"'
+	through icmp asked_for_groups
 	ip addr del 239.1.2.3/32 dev s0
 	ip -n client link del br0
 }
