@@ -39,7 +39,12 @@ static void on_signal(int signo)
 	stop = 1;
 }
 
-static const char *const kind_name[] = {"udp", "udp-bad", "syn", "ack", "tcp-bad"};
+/* By enum lrp_inject_kind; NULL: not offered here. */
+static const char *const kind_name[] = {
+	[LRP_INJECT_UDP] = "udp", [LRP_INJECT_UDP_BAD] = "udp-bad", [LRP_INJECT_SYN] = "syn",
+	[LRP_INJECT_ACK] = "ack", [LRP_INJECT_TCP_BAD] = "tcp-bad",
+};
+#define KINDS ((int)(sizeof(kind_name) / sizeof(kind_name[0])))
 
 static void usage(FILE *to)
 {
@@ -214,9 +219,10 @@ static void parse(int argc, char **argv, struct options *o)
 			}
 			break;
 		case KIND:
-			for (i = 0; i < 5 && strcmp(optarg, kind_name[i]); i++)
-				;
-			if (i == 5) {
+			for (i = 0; i < KINDS; i++)
+				if (kind_name[i] && !strcmp(optarg, kind_name[i]))
+					break;
+			if (i == KINDS) {
 				fprintf(stderr,
 					"lrp-load: --kind %s: udp, udp-bad, syn, ack or tcp-bad\n",
 					optarg);
