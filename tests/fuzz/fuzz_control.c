@@ -30,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memcpy(&request, data + 2, sizeof(request));
 		request.magic = LRP_ABI_MAGIC;
 		request.version = LRP_ABI_VERSION;
-		request.type %= LRP_REQ_PROXY_SERVE + 2;
+		request.type %= LRP_REQ_GUARD_STATUS + 2;
 		fds %= 2;
 		err = lrp_core_check_request(&request, sizeof(request), fds);
 	} else {
@@ -44,14 +44,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (err)
 		return 0;
 	must(request.magic == LRP_ABI_MAGIC && request.version == LRP_ABI_VERSION);
-	must(request.type >= LRP_REQ_HELLO && request.type <= LRP_REQ_PROXY_SERVE);
+	must(request.type >= LRP_REQ_HELLO && request.type <= LRP_REQ_GUARD_STATUS);
 	if (request.type == LRP_REQ_CLAIM)
 		must(fds >= 1 && fds <= LRP_CONTROL_MAX_BATCH);
 	else if (request.type == LRP_REQ_PROVE)
 		must(fds == 1);
 	else if (request.type == LRP_REQ_ATTACH || request.type == LRP_REQ_DETACH ||
 		 request.type == LRP_REQ_AUDIT || request.type == LRP_REQ_STOP ||
-		 request.type == LRP_REQ_PROXY_SET)
+		 request.type == LRP_REQ_PROXY_SET || request.type == LRP_REQ_GUARD ||
+		 request.type == LRP_REQ_GUARD_STATUS)
 		must(fds <= 1);
 	else
 		must(fds == (request.type == LRP_REQ_PUBLISH &&
@@ -68,6 +69,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case LRP_REQ_DETACH:
 		must(strnlen(request.attach.ifname, IFNAMSIZ) < IFNAMSIZ);
 		must(request.attach.mode <= LRP_MODE_SKB);
+		break;
+	case LRP_REQ_GUARD:
+		must(strnlen(request.guard.ifname, IFNAMSIZ) < IFNAMSIZ);
+		must(request.guard.mode <= LRP_MODE_SKB);
+		must(request.guard.ranges <= LRP_GUARD_RANGES);
+		break;
+	case LRP_REQ_PROXY_SET:
+		must(request.proxy.ports <= LRP_PROXY_PORTS);
+		must(strnlen(request.proxy.cgroup, LRP_PROXY_CGROUP) < LRP_PROXY_CGROUP);
 		break;
 	}
 	return 0;

@@ -43,7 +43,10 @@ static void build(void)
 	       "ip route add 198.18.9.0/24 via 198.18.1.2; "
 	       "ip -6 route add 2001:db8:9::/64 via 2001:db8:1::2; "
 	       "ip route add 198.18.8.0/24 via 198.18.1.2; "
-	       "ip -6 route add 2001:db8:8::/64 via 2001:db8:1::2");
+	       "ip -6 route add 2001:db8:8::/64 via 2001:db8:1::2; "
+	       /* A new interface forwards only when the kernel has seen its carrier. */
+	       "ping -q -c 1 -w 5 198.18.9.9 >/dev/null; ping -q -c 1 -w 5 2001:db8:9::9 "
+	       ">/dev/null");
 }
 
 static int far_socket(int family)
