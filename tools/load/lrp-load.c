@@ -121,6 +121,15 @@ static void address(const char *option, const char *s, struct lrp_inject_spec *s
 	spec->family = family;
 }
 
+static enum lrp_inject_kind kind_of(const char *name)
+{
+	for (int i = 0; i < KINDS; i++)
+		if (kind_name[i] && !strcmp(name, kind_name[i]))
+			return (enum lrp_inject_kind)i;
+	fprintf(stderr, "lrp-load: --kind %s: udp, udp-bad, syn, ack or tcp-bad\n", name);
+	exit(2);
+}
+
 static void parse(int argc, char **argv, struct options *o)
 {
 	enum {
@@ -159,7 +168,6 @@ static void parse(int argc, char **argv, struct options *o)
 					      {"cpu", 1, 0, CPU},
 					      {"help", 0, 0, 'h'},
 					      {0}};
-	unsigned int i;
 	int c;
 
 	*o = (struct options){
@@ -219,16 +227,7 @@ static void parse(int argc, char **argv, struct options *o)
 			}
 			break;
 		case KIND:
-			for (i = 0; i < KINDS; i++)
-				if (kind_name[i] && !strcmp(optarg, kind_name[i]))
-					break;
-			if (i == KINDS) {
-				fprintf(stderr,
-					"lrp-load: --kind %s: udp, udp-bad, syn, ack or tcp-bad\n",
-					optarg);
-				exit(2);
-			}
-			o->spec.kind = (enum lrp_inject_kind)i;
+			o->spec.kind = kind_of(optarg);
 			break;
 		case MAC:
 			if (sscanf(optarg, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &o->spec.dmac[0],
