@@ -141,11 +141,12 @@ static uint32_t serve(struct proxy *p, struct lrp_chan *chan)
 		return 0;
 	out = output_get(p, chan->pool);
 	for (uint32_t i = 0; i < n && out; i++) {
-		const struct xdp_desc *desc = lrp_chan_desc(chan, i);
+		const volatile struct xdp_desc *desc = lrp_chan_desc(chan, i);
 		uint64_t at = desc->addr;
 		uint32_t length = desc->len;
 
-		/* Whoever has a channel of this UMEM can write the ring, too. */
+		/* Whoever has a channel of this UMEM can write the ring, too: each value is read
+		 * once. */
 		if (at >= (uint64_t)chan->pool->frames << chan->pool->frame_shift ||
 		    length > chan->pool->frame_size - (at & (chan->pool->frame_size - 1)) ||
 		    length < 14)

@@ -6,6 +6,8 @@
 
 #include "partial.h"
 
+#define FRAME_MAX 4096u /* AF_XDP frames are at most a page */
+
 int lrp_output_open(struct lrp_output *out, uint32_t ifindex, bool partial,
 		    struct lrp_proxy_run *run, char *error, size_t size)
 {
@@ -23,16 +25,21 @@ int lrp_output_check(struct lrp_output *out)
 	return lrp_proxy_tap_check(&out->tap);
 }
 
+/* Others can write the frame while it is parsed, so a copy is. */
 static void by_tap(struct lrp_output *out, const struct lrp_output_frame *frame, uint32_t count)
 {
 	struct lrp_partial partial;
+	uint8_t copy[FRAME_MAX];
 
 	for (uint32_t i = 0; i < count; i++) {
-		bool found =
-			out->partial && lrp_partial_find(frame[i].data, frame[i].length, &partial);
+		const uint8_t *data = frame[i].data;
+		bool found = false;
 
-		if (lrp_proxy_tap_write(&out->tap, frame[i].data, frame[i].length,
-					found ? &partial : NULL))
+		if (out->partial && frame[i].length <= sizeof(copy)) {
+			data = memcpy(copy, data, frame[i].length);
+			found = lrp_partial_find(copy, frame[i].length, &partial);
+		}
+		if (lrp_proxy_tap_write(&out->tap, data, frame[i].length, found ? &partial : NULL))
 			out->failed++;
 		else
 			out->by_tap++;

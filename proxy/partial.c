@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "../runtime/wire/bytes.h"
 #include "../runtime/wire/checksum.h"
 
 #define ETHER_HEADER 14u
@@ -14,11 +15,6 @@
 #define TYPE_QINQ    0x88a8u
 #define VLANS	     2u
 #define EXTENSIONS   6u
-
-static uint16_t get16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] << 8 | p[1]);
-}
 
 /* What the transport header is covered by. */
 struct span {
@@ -36,9 +32,9 @@ static bool span4(const uint8_t *frame, uint32_t length, uint32_t l3, struct spa
 	if (length < l3 + 20)
 		return false;
 	header = (ip[0] & 15u) * 4;
-	total = get16(ip + 2);
+	total = lrp_get16(ip + 2);
 	if (ip[0] >> 4 != 4 || header < 20 || total < header || l3 + total > length ||
-	    get16(ip + 6) & 0x3fff)
+	    lrp_get16(ip + 6) & 0x3fff)
 		return false;
 	memcpy(&src, ip + 12, 4);
 	memcpy(&dst, ip + 16, 4);
@@ -58,7 +54,7 @@ static bool span6(const uint8_t *frame, uint32_t length, uint32_t l3, struct spa
 
 	if (length < at || ip[0] >> 4 != 6)
 		return false;
-	end = at + get16(ip + 4);
+	end = at + lrp_get16(ip + 4);
 	next = ip[6];
 	for (uint32_t i = 0; i < EXTENSIONS && (next == IPPROTO_HOPOPTS || next == IPPROTO_DSTOPTS);
 	     i++) {
@@ -85,11 +81,11 @@ static bool span_find(const uint8_t *frame, uint32_t length, struct span *span)
 
 	if (length < l3)
 		return false;
-	type = get16(frame + 12);
+	type = lrp_get16(frame + 12);
 	for (uint32_t i = 0; i < VLANS && (type == TYPE_VLAN || type == TYPE_QINQ); i++) {
 		if (length < l3 + 4)
 			return false;
-		type = get16(frame + l3 + 2);
+		type = lrp_get16(frame + l3 + 2);
 		l3 += 4;
 	}
 	return type == TYPE_IP4	  ? span4(frame, length, l3, span)

@@ -329,18 +329,21 @@ void lrp_core_proxy_run(struct lrp_core *core, uint32_t kind, bool wanted, uint6
 void lrp_core_proxy_end(struct lrp_core *core, uint32_t kind)
 {
 	struct lrp_proxy_state *state = &core->state->proxy[kind];
-	uint64_t until = lrp_core_now_ns() + END_NS;
+	uint64_t start = lrp_core_now_ns(), now = start;
 	struct lrp_proxy_stat stat;
 	char how[64];
 
-	if (!state->pid)
-		return;
-	kill((pid_t)state->pid, SIGTERM);
-	kill((pid_t)state->pid, SIGCONT);
-	while (!reaped(state, how, sizeof(how)) && alive(state, &stat)) {
-		if (lrp_core_now_ns() > until)
-			kill((pid_t)state->pid, SIGKILL);
-		poll(NULL, 0, 5);
+	/* The number may be another process's by now: only the one that was started is ended. */
+	if (state->pid && !reaped(state, how, sizeof(how)) && alive(state, &stat)) {
+		kill((pid_t)state->pid, SIGTERM);
+		kill((pid_t)state->pid, SIGCONT);
+		while (now - start < 2 * END_NS && !reaped(state, how, sizeof(how)) &&
+		       alive(state, &stat)) {
+			if (now - start > END_NS)
+				kill((pid_t)state->pid, SIGKILL);
+			poll(NULL, 0, 5);
+			now = lrp_core_now_ns();
+		}
 	}
 	state->pid = 0;
 }
