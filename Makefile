@@ -62,7 +62,7 @@ DEPS := $(notdir $(CLANG))=x:$(CLANG) \
 RUN_DEPS := iproute2=x:ip ethtool=x:ethtool util-linux=x:unshare procps=x:pgrep \
 	gnuplot-nox=x:gnuplot
 TEST_DEPS := $(RUN_DEPS) pkg-config=x:pkg-config iputils-ping=x:ping jq=x:jq tcpdump=x:tcpdump \
-	libcmocka-dev=c:cmocka.h traceroute=x:traceroute iputils-arping=x:arping \
+	libcmocka-dev=c:cmocka.h nftables=x:nft traceroute=x:traceroute iputils-arping=x:arping \
 	iputils-tracepath=x:tracepath udhcpd=x:udhcpd udhcpc=x:udhcpc radvd=x:radvd
 
 BPF_SRC := $(wildcard bpf/*.bpf.c)

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../base/json.h"
 #include "../pool/user_page.h"
 #include "../demux/exact.h"
 #include "../demux/fragment.h"
@@ -39,21 +40,6 @@ static const char *const context_name[] = {
 	LRP_CONTEXTS(X)
 #undef X
 };
-
-static void add_int(struct json_object *to, const char *name, uint64_t value)
-{
-	json_object_object_add(to, name, json_object_new_int64((int64_t)value));
-}
-
-static void add_text(struct json_object *to, const char *name, const char *value)
-{
-	json_object_object_add(to, name, json_object_new_string(value));
-}
-
-static void add_bool(struct json_object *to, const char *name, bool value)
-{
-	json_object_object_add(to, name, json_object_new_boolean(value));
-}
 
 int lrp_core_json_memfd(struct json_object *json, uint32_t *length)
 {
@@ -102,7 +88,7 @@ static struct json_object *reasons(const struct lrp_core_device *device)
 		if (!bpf_map_lookup_elem(device->map_fd[LRP_MAP_REASONS], &r, values))
 			for (int c = 0; c < cpus; c++)
 				sum += values[c];
-		add_int(out, reason_name[r], sum);
+		lrp_json_int(out, reason_name[r], sum);
 	}
 	free(values);
 	return out;
@@ -113,20 +99,20 @@ static struct json_object *pool_status(const struct lrp_core *core,
 {
 	struct json_object *out = json_object_new_object();
 
-	add_int(out, "pool", lrp_core_pool_index(core, pool));
-	add_int(out, "queue", pool->state->queue);
-	add_int(out, "frames", pool->state->frames);
-	add_int(out, "frame_size", pool->state->frame_size);
-	add_int(out, "circulating", pool->goal);
-	add_int(out, "guaranteed", pool->guaranteed);
-	add_int(out, "reserve", pool->state->reserve);
-	add_int(out, "surplus", __atomic_load_n(&pool->shared->surplus, __ATOMIC_RELAXED));
-	add_int(out, "lent", __atomic_load_n(&pool->shared->lent, __ATOMIC_RELAXED));
-	add_int(out, "quarantined", pool->state->quarantined);
-	add_int(out, "repairs", pool->health.total);
-	add_bool(out, "passed_to_kernel", pool->health.state == LRP_POOL_PASSED);
-	add_bool(out, "zerocopy", pool->state->zerocopy);
-	add_bool(out, "several_frames", pool->state->sg);
+	lrp_json_int(out, "pool", lrp_core_pool_index(core, pool));
+	lrp_json_int(out, "queue", pool->state->queue);
+	lrp_json_int(out, "frames", pool->state->frames);
+	lrp_json_int(out, "frame_size", pool->state->frame_size);
+	lrp_json_int(out, "circulating", pool->goal);
+	lrp_json_int(out, "guaranteed", pool->guaranteed);
+	lrp_json_int(out, "reserve", pool->state->reserve);
+	lrp_json_int(out, "surplus", __atomic_load_n(&pool->shared->surplus, __ATOMIC_RELAXED));
+	lrp_json_int(out, "lent", __atomic_load_n(&pool->shared->lent, __ATOMIC_RELAXED));
+	lrp_json_int(out, "quarantined", pool->state->quarantined);
+	lrp_json_int(out, "repairs", pool->health.total);
+	lrp_json_bool(out, "passed_to_kernel", pool->health.state == LRP_POOL_PASSED);
+	lrp_json_bool(out, "zerocopy", pool->state->zerocopy);
+	lrp_json_bool(out, "several_frames", pool->state->sg);
 	return out;
 }
 
@@ -138,15 +124,15 @@ static struct json_object *device_status(const struct lrp_core *core,
 	struct bpf_prog_info info = {0};
 	__u32 length = sizeof(info);
 
-	add_text(out, "ifname", state->ifname);
-	add_int(out, "ifindex", state->ifindex);
-	add_text(out, "mode", state->mode == LRP_MODE_NATIVE ? "native" : "skb");
-	add_text(out, "attached_by", state->libxdp ? "libxdp" : "bpf_link");
-	add_int(out, "mtu", state->mtu);
-	add_int(out, "queues", state->queues);
-	add_bool(out, "virtual", state->virtual_device);
+	lrp_json_text(out, "ifname", state->ifname);
+	lrp_json_int(out, "ifindex", state->ifindex);
+	lrp_json_text(out, "mode", state->mode == LRP_MODE_NATIVE ? "native" : "skb");
+	lrp_json_text(out, "attached_by", state->libxdp ? "libxdp" : "bpf_link");
+	lrp_json_int(out, "mtu", state->mtu);
+	lrp_json_int(out, "queues", state->queues);
+	lrp_json_bool(out, "virtual", state->virtual_device);
 	if (!bpf_obj_get_info_by_fd(device->prog_fd, &info, &length))
-		add_int(out, "program", info.id);
+		lrp_json_int(out, "program", info.id);
 	json_object_object_add(out, "reasons", reasons(device));
 	for (uint32_t q = 0; q < state->queues; q++)
 		if (state->pool[q] < LRP_MAX_POOLS_TOTAL &&
@@ -168,11 +154,11 @@ static struct json_object *owners(const struct lrp_core *core)
 		if (!state->used)
 			continue;
 		owner = json_object_new_object();
-		add_int(owner, "owner", o);
-		add_int(owner, "pid", state->pid);
-		add_int(owner, "uid", state->uid);
-		add_text(owner, "comm", state->comm);
-		add_int(owner, "endpoints", state->endpoints);
+		lrp_json_int(owner, "owner", o);
+		lrp_json_int(owner, "pid", state->pid);
+		lrp_json_int(owner, "uid", state->uid);
+		lrp_json_text(owner, "comm", state->comm);
+		lrp_json_int(owner, "endpoints", state->endpoints);
 		json_object_array_add(out, owner);
 	}
 	return out;
@@ -187,25 +173,25 @@ struct json_object *lrp_core_status(struct lrp_core *core)
 
 	for (uint32_t e = LRP_ENDPOINT_FIRST; e < core->state->endpoints; e++)
 		used += core->state->endpoint[e].use != LRP_ENDPOINT_FREE;
-	add_int(out, "pid", (uint64_t)getpid());
-	add_int(out, "endpoints", core->state->endpoints - 1);
-	add_int(out, "endpoints_used", used);
-	add_int(out, "quota_per_uid", core->state->quota);
-	add_int(out, "pools_epoch", core->page->pools_epoch);
-	add_int(out, "routes_epoch", core->page->routes_epoch);
-	add_int(out, "family_memory_kib", core->page->family_memory_kib);
+	lrp_json_int(out, "pid", (uint64_t)getpid());
+	lrp_json_int(out, "endpoints", core->state->endpoints - 1);
+	lrp_json_int(out, "endpoints_used", used);
+	lrp_json_int(out, "quota_per_uid", core->state->quota);
+	lrp_json_int(out, "pools_epoch", core->page->pools_epoch);
+	lrp_json_int(out, "routes_epoch", core->page->routes_epoch);
+	lrp_json_int(out, "family_memory_kib", core->page->family_memory_kib);
 	if (core->pin_dir[0])
-		add_text(out, "pins", core->pin_dir);
+		lrp_json_text(out, "pins", core->pin_dir);
 	for (uint32_t i = 0; i < LRP_MAX_DEVICES; i++)
 		if (lrp_core_device_live(core->device[i].state))
 			json_object_array_add(devices, device_status(core, &core->device[i]));
 	json_object_object_add(out, "devices", devices);
 	json_object_object_add(out, "owners", owners(core));
 	lrp_core_strays_counts(core, &counts);
-	add_int(fragments, "injected", counts.injected);
-	add_int(fragments, "expired", counts.expired);
-	add_int(fragments, "failed", counts.failed);
-	add_int(fragments, "nonsense", counts.nonsense);
+	lrp_json_int(fragments, "injected", counts.injected);
+	lrp_json_int(fragments, "expired", counts.expired);
+	lrp_json_int(fragments, "failed", counts.failed);
+	lrp_json_int(fragments, "nonsense", counts.nonsense);
 	json_object_object_add(out, "fragments", fragments);
 	return out;
 }
@@ -225,7 +211,7 @@ static void add_address(struct json_object *to, const char *name, const struct l
 		inet_ntop(AF_INET6, addr->byte, text, sizeof(text));
 		snprintf(whole, sizeof(whole), "[%s]:%u", text, ntohs(port));
 	}
-	add_text(to, name, whole);
+	lrp_json_text(to, name, whole);
 }
 
 static void add_user(struct json_object *to, const struct lrp_user *user)
@@ -234,14 +220,14 @@ static void add_user(struct json_object *to, const struct lrp_user *user)
 	struct json_object *dropped = json_object_new_object();
 
 	for (uint32_t c = 0; c < LRP_CONTEXT_COUNT; c++)
-		add_int(processed, context_name[c], user->processed[c]);
+		lrp_json_int(processed, context_name[c], user->processed[c]);
 	for (uint32_t d = 0; d < LRP_DROP_REASON_COUNT; d++)
-		add_int(dropped, drop_name[d], user->dropped[d]);
+		lrp_json_int(dropped, drop_name[d], user->dropped[d]);
 	json_object_object_add(to, "processed", processed);
 	json_object_object_add(to, "dropped", dropped);
-	add_int(to, "returned", user->returned);
-	add_int(to, "lost", user->lost);
-	add_bool(to, "closed", user->flags & LRP_USER_CLOSED);
+	lrp_json_int(to, "returned", user->returned);
+	lrp_json_int(to, "lost", user->lost);
+	lrp_json_bool(to, "closed", user->flags & LRP_USER_CLOSED);
 }
 
 static uint64_t occupancy(const struct lrp_channel *channel, const struct lrp_user *user)
@@ -264,48 +250,48 @@ static struct json_object *channel_status(struct lrp_core *core, struct lrp_core
 	struct xdp_statistics stats;
 	socklen_t length = sizeof(stats);
 
-	add_int(out, "endpoint", endpoint);
-	add_int(out, "channel", lrp_core_channel_id(core, pool, endpoint));
-	add_text(out, "device", pool->device->state->ifname);
-	add_int(out, "queue", pool->state->queue);
-	add_int(out, "owner", ep->owner);
-	add_int(out, "pid", core->state->owner[ep->owner].pid);
-	add_text(out, "comm", endpoint ? core->state->owner[ep->owner].comm : "(fragments)");
+	lrp_json_int(out, "endpoint", endpoint);
+	lrp_json_int(out, "channel", lrp_core_channel_id(core, pool, endpoint));
+	lrp_json_text(out, "device", pool->device->state->ifname);
+	lrp_json_int(out, "queue", pool->state->queue);
+	lrp_json_int(out, "owner", ep->owner);
+	lrp_json_int(out, "pid", core->state->owner[ep->owner].pid);
+	lrp_json_text(out, "comm", endpoint ? core->state->owner[ep->owner].comm : "(fragments)");
 	if (ep->pub.on) {
-		add_text(out, "proto", ep->pub.proto == IPPROTO_TCP ? "tcp" : "udp");
+		lrp_json_text(out, "proto", ep->pub.proto == IPPROTO_TCP ? "tcp" : "udp");
 		add_address(out, "local", &ep->pub.laddr, ep->pub.lport);
 		if (ep->pub.connected)
 			add_address(out, "peer", &ep->pub.raddr, ep->pub.rport);
-		add_bool(out, "reuseport", ep->pub.reuseport);
-		add_int(out, "memberships", ep->pub.membership_count);
+		lrp_json_bool(out, "reuseport", ep->pub.reuseport);
+		lrp_json_int(out, "memberships", ep->pub.membership_count);
 	} else if (ends && ends->rport) {
-		add_text(out, "proto", "tcp");
+		lrp_json_text(out, "proto", "tcp");
 		add_address(out, "local", &ends->laddr, ends->lport);
 		add_address(out, "peer", &ends->raddr, ends->rport);
 	}
 	if (proxy)
-		add_text(out, "local", proxy);
-	add_bool(out, "spare", endpoint && !ep->pub.on && !(ends && ends->rport) && !proxy);
-	add_bool(out, "active", channel->flags & LRP_CHANNEL_ACTIVE);
-	add_int(out, "ring", channel->ring_size);
-	add_int(out, "limit", channel->limit);
-	add_int(out, "guarantee", channel->guarantee);
-	add_int(out, "loan", channel->loan);
-	add_int(out, "enqueued", channel->enqueued);
-	add_int(out, "packets", channel->packets);
-	add_int(out, "bytes", channel->bytes);
-	add_int(out, "drop_full", channel->drop_full);
-	add_int(out, "drop_surplus", channel->drop_surplus);
-	add_int(out, "drop_closed", channel->drop_closed);
-	add_int(out, "drop_backlog", channel->drop_backlog);
+		lrp_json_text(out, "local", proxy);
+	lrp_json_bool(out, "spare", endpoint && !ep->pub.on && !(ends && ends->rport) && !proxy);
+	lrp_json_bool(out, "active", channel->flags & LRP_CHANNEL_ACTIVE);
+	lrp_json_int(out, "ring", channel->ring_size);
+	lrp_json_int(out, "limit", channel->limit);
+	lrp_json_int(out, "guarantee", channel->guarantee);
+	lrp_json_int(out, "loan", channel->loan);
+	lrp_json_int(out, "enqueued", channel->enqueued);
+	lrp_json_int(out, "packets", channel->packets);
+	lrp_json_int(out, "bytes", channel->bytes);
+	lrp_json_int(out, "drop_full", channel->drop_full);
+	lrp_json_int(out, "drop_surplus", channel->drop_surplus);
+	lrp_json_int(out, "drop_closed", channel->drop_closed);
+	lrp_json_int(out, "drop_backlog", channel->drop_backlog);
 	if (user) {
-		add_int(out, "occupancy", occupancy(channel, user));
+		lrp_json_int(out, "occupancy", occupancy(channel, user));
 		add_user(out, user);
 	}
 	if (pool->xsk[endpoint] >= 0 &&
 	    !getsockopt(pool->xsk[endpoint], SOL_XDP, XDP_STATISTICS, &stats, &length)) {
-		add_int(out, "socket_dropped", stats.rx_dropped);
-		add_int(out, "socket_ring_full", stats.rx_ring_full);
+		lrp_json_int(out, "socket_dropped", stats.rx_dropped);
+		lrp_json_int(out, "socket_ring_full", stats.rx_ring_full);
 	}
 	return out;
 }

@@ -6,6 +6,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <glob.h>
 #include <libmnl/libmnl.h>
 #include <linux/ethtool.h>
 #include <linux/if_link.h>
@@ -335,4 +336,26 @@ int lrp_core_link_refusal(const struct lrp_link_info *info, bool libxdp, char *t
 				      info->ifname, info->queues, LRP_MAX_QUEUES, info->ifname,
 				      LRP_MAX_QUEUES);
 	return 0;
+}
+
+bool lrp_core_link_steered(const char *ifname)
+{
+	char pattern[128], line[256];
+	bool steered = false;
+	glob_t found;
+
+	snprintf(pattern, sizeof(pattern), "/sys/class/net/%s/queues/rx-*/rps_cpus", ifname);
+	if (glob(pattern, 0, NULL, &found))
+		return false;
+	for (size_t i = 0; i < found.gl_pathc && !steered; i++) {
+		FILE *f = fopen(found.gl_pathv[i], "re");
+
+		/* Hexadecimal words with commas between; all zero: off. */
+		if (f && fgets(line, sizeof(line), f))
+			steered = strspn(line, "0,\n") != strlen(line);
+		if (f)
+			fclose(f);
+	}
+	globfree(&found);
+	return steered;
 }

@@ -32,6 +32,9 @@ int lrp_core_link_info(const char *ifname, struct lrp_link_info *info);
 /* 0 if LRP can attach to it; else -errno, and a line that says why and what to do. */
 int lrp_core_link_refusal(const struct lrp_link_info *info, bool libxdp, char *text);
 
+/* Does receive packet steering (RPS) move its packets to other CPUs? */
+bool lrp_core_link_steered(const char *ifname);
+
 /* One rtnetlink dump (RTM_GETLINK or RTM_GETADDR) on a socket of its own. 0 or -errno. */
 struct nlmsghdr;
 typedef int (*lrp_core_netlink_fn)(const struct nlmsghdr *nlh, void *data);

@@ -400,13 +400,13 @@ static void guard_look(struct lrp_core_guard *guard)
 		memcpy(guard->suspended, why, sizeof(why));
 	}
 	flag_set(guard, LRP_GUARD_F_SUSPENDED, why[0]);
-	flag_set(guard, LRP_GUARD_F_RPS, lrp_guard_rps(guard->ifname));
+	flag_set(guard, LRP_GUARD_F_RPS, lrp_core_link_steered(guard->ifname));
 }
 
 uint64_t lrp_core_guard_run(struct lrp_core *core)
 {
 	static uint64_t next_ns;
-	uint64_t now = lrp_core_now_ns();
+	uint64_t now = lrp_core_now_ns(), end;
 	struct lrp_guard_owner *listeners;
 	struct lrp_core_guard *next;
 	size_t count;
@@ -415,7 +415,6 @@ uint64_t lrp_core_guard_run(struct lrp_core *core)
 		return 0;
 	if (now < next_ns)
 		return next_ns;
-	next_ns = now + RUN_NS;
 	for (struct lrp_core_guard *guard = core->guards; guard; guard = next) {
 		struct lrp_link_info info;
 
@@ -430,6 +429,9 @@ uint64_t lrp_core_guard_run(struct lrp_core *core)
 	/* The look gives each listener the cookie by which the program knows it. */
 	if (!lrp_guard_sockets(&listeners, &count, true))
 		free(listeners);
+	/* Never more than a fiftieth of a CPU, however many listeners and rules there are. */
+	end = lrp_core_now_ns();
+	next_ns = end + RUN_NS + 50 * (end - now);
 	return next_ns;
 }
 

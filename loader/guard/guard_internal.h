@@ -33,8 +33,6 @@ extern const char *const lrp_guard_map_name[LRP_GUARD_MAPS];
 
 /* guard_path.c: what may change where packets go between XDP and the socket. True: `why` names it. */
 bool lrp_guard_diverted(const char *ifname, uint32_t ifindex, char *why, size_t size);
-/* RPS: packets may be queued by another CPU than XDP's. */
-bool lrp_guard_rps(const char *ifname);
 
 /* guard_owner.c: the sockets of this network namespace and who has them. */
 struct lrp_guard_owner {

@@ -118,9 +118,17 @@ static void describe(struct lrp_guard_owner *owner, uint32_t pid)
 	unit_of(owner->cgroup, owner->unit, sizeof(owner->unit));
 }
 
+static int by_inode(const void *a, const void *b)
+{
+	const struct lrp_guard_owner *x = a, *y = b;
+
+	return x->inode < y->inode ? -1 : x->inode > y->inode;
+}
+
 static void look_into(uint32_t pid, struct lrp_guard_owner *owners, size_t count)
 {
 	char path[64], target[64];
+	struct lrp_guard_owner *owner;
 	struct dirent *entry;
 	unsigned int inode;
 	DIR *dir;
@@ -135,9 +143,10 @@ static void look_into(uint32_t pid, struct lrp_guard_owner *owners, size_t count
 		target[n] = 0;
 		if (sscanf(target, "socket:[%u]", &inode) != 1)
 			continue;
-		for (size_t i = 0; i < count; i++)
-			if (owners[i].inode == inode && !owners[i].pid)
-				describe(&owners[i], pid);
+		owner = bsearch(&(struct lrp_guard_owner){.inode = inode}, owners, count,
+				sizeof(*owners), by_inode);
+		if (owner && !owner->pid)
+			describe(owner, pid);
 	}
 	if (dir)
 		closedir(dir);
@@ -148,6 +157,8 @@ void lrp_guard_owners(struct lrp_guard_owner *owners, size_t count)
 	DIR *dir = opendir("/proc");
 	struct dirent *entry;
 
+	if (count)
+		qsort(owners, count, sizeof(*owners), by_inode);
 	while (count && dir && (entry = readdir(dir))) {
 		uint32_t pid = (uint32_t)strtoul(entry->d_name, NULL, 10);
 

@@ -204,21 +204,3 @@ bool lrp_guard_diverted(const char *ifname, uint32_t ifindex, char *why, size_t 
 		snprintf(why, size, "%s has a tc ingress hook", ifname);
 	return why[0];
 }
-
-bool lrp_guard_rps(const char *ifname)
-{
-	char path[128], mask[512];
-	bool found = false;
-	FILE *file;
-
-	for (uint32_t q = 0; q < LRP_MAX_QUEUES && !found; q++) {
-		snprintf(path, sizeof(path), "/sys/class/net/%s/queues/rx-%u/rps_cpus", ifname, q);
-		file = fopen(path, "re");
-		if (!file)
-			break;
-		if (fgets(mask, sizeof(mask), file))
-			found = strspn(mask, "0,\n") != strlen(mask);
-		fclose(file);
-	}
-	return found;
-}

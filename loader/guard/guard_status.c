@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/json.h"
 #include "guard_internal.h"
 
 static const char *const reason_name[] = {
@@ -15,21 +16,6 @@ static const char *const reason_name[] = {
 	LRP_GUARD_REASONS(X)
 #undef X
 };
-
-static void add_int(struct json_object *to, const char *name, uint64_t value)
-{
-	json_object_object_add(to, name, json_object_new_int64((int64_t)value));
-}
-
-static void add_text(struct json_object *to, const char *name, const char *value)
-{
-	json_object_object_add(to, name, json_object_new_string(value));
-}
-
-static void add_bool(struct json_object *to, const char *name, bool value)
-{
-	json_object_object_add(to, name, json_object_new_boolean(value));
-}
 
 static struct json_object *reasons(const struct lrp_core *core, const struct lrp_core_guard *guard)
 {
@@ -44,7 +30,7 @@ static struct json_object *reasons(const struct lrp_core *core, const struct lrp
 			continue;
 		for (int cpu = 0; cpu < libbpf_num_possible_cpus(); cpu++)
 			sum += value[cpu];
-		add_int(all, reason_name[r], sum);
+		lrp_json_int(all, reason_name[r], sum);
 	}
 	free(value);
 	return all;
@@ -61,25 +47,25 @@ static struct json_object *socket_json(const struct lrp_guard_socket *record,
 		return NULL;
 	inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? &record->addr.byte[12] : &record->addr.byte[0],
 		  addr, sizeof(addr));
-	add_text(json, "protocol", record->tcp ? "tcp" : "udp");
-	add_text(json, "address", addr);
-	add_int(json, "port", ntohs(record->port));
-	add_int(json, "uid", record->uid);
-	add_int(json, "pid", owner ? owner->pid : 0);
-	add_text(json, "comm", owner ? owner->comm : "");
-	add_text(json, "cgroup", owner ? owner->cgroup : "");
-	add_text(json, "unit", owner ? owner->unit : "");
-	add_bool(json, "open", owner != NULL);
-	add_bool(json, "engaged", record->engaged);
-	add_int(json, "engaged_count", record->engaged_count);
-	add_int(json, "condemned", record->condemned);
-	add_int(json, "dropped", record->dropped);
-	add_int(json, "kernel_drops", record->kernel_drops);
-	add_int(json, "room", record->room);
-	add_int(json, "compared", record->marked);
-	add_int(json, "confirmed", record->confirmed);
-	add_int(json, "emptied", record->emptied);
-	add_int(json, "wrong", record->wrong);
+	lrp_json_text(json, "protocol", record->tcp ? "tcp" : "udp");
+	lrp_json_text(json, "address", addr);
+	lrp_json_int(json, "port", ntohs(record->port));
+	lrp_json_int(json, "uid", record->uid);
+	lrp_json_int(json, "pid", owner ? owner->pid : 0);
+	lrp_json_text(json, "comm", owner ? owner->comm : "");
+	lrp_json_text(json, "cgroup", owner ? owner->cgroup : "");
+	lrp_json_text(json, "unit", owner ? owner->unit : "");
+	lrp_json_bool(json, "open", owner != NULL);
+	lrp_json_bool(json, "engaged", record->engaged);
+	lrp_json_int(json, "engaged_count", record->engaged_count);
+	lrp_json_int(json, "condemned", record->condemned);
+	lrp_json_int(json, "dropped", record->dropped);
+	lrp_json_int(json, "kernel_drops", record->kernel_drops);
+	lrp_json_int(json, "room", record->room);
+	lrp_json_int(json, "compared", record->marked);
+	lrp_json_int(json, "confirmed", record->confirmed);
+	lrp_json_int(json, "emptied", record->emptied);
+	lrp_json_int(json, "wrong", record->wrong);
 	return json;
 }
 
@@ -116,21 +102,40 @@ static struct json_object *sockets(const struct lrp_core_guard *guard,
 	return all;
 }
 
-/* Only the owners that have a record are looked for among the processes. */
-static size_t wanted(const struct lrp_core *core, struct lrp_guard_owner *owner, size_t count)
+static int by_cookie(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* The cookies that have a record of some guard, in order. How many; at most `room`. */
+static size_t recorded(const struct lrp_core *core, uint64_t *cookie, size_t room)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < count; i++) {
-		struct lrp_guard_socket record;
-		bool known = false;
+	for (const struct lrp_core_guard *g = core->guards; g; g = g->next) {
+		uint64_t *at = NULL;
 
-		for (const struct lrp_core_guard *g = core->guards; g && !known; g = g->next)
-			known = !bpf_map_lookup_elem(g->map_fd[LRP_GUARD_MAP_SOCKETS],
-						     &owner[i].cookie, &record);
-		if (known)
-			owner[n++] = owner[i];
+		while (n < room &&
+		       !bpf_map_get_next_key(g->map_fd[LRP_GUARD_MAP_SOCKETS], at, &cookie[n]))
+			at = &cookie[n++];
 	}
+	qsort(cookie, n, sizeof(*cookie), by_cookie);
+	return n;
+}
+
+/* Only the owners that have a record are looked for among the processes. */
+static size_t wanted(const struct lrp_core *core, struct lrp_guard_owner *owner, size_t count)
+{
+	size_t room = 2 * LRP_GUARD_SOCKETS, known, n = 0;
+	uint64_t *cookie = calloc(room, sizeof(*cookie));
+
+	known = cookie ? recorded(core, cookie, room) : 0;
+	for (size_t i = 0; i < count && known; i++)
+		if (bsearch(&owner[i].cookie, cookie, known, sizeof(*cookie), by_cookie))
+			owner[n++] = owner[i];
+	free(cookie);
 	return n;
 }
 
@@ -155,12 +160,12 @@ struct json_object *lrp_core_guard_status(struct lrp_core *core)
 			json_object_put(json);
 			continue;
 		}
-		add_text(json, "ifname", guard->ifname);
-		add_text(json, "mode", guard->native ? "native" : "skb");
-		add_bool(json, "beside_lrp", guard->next_fd >= 0);
-		add_bool(json, "shadow", guard->config->flags & LRP_GUARD_F_SHADOW);
-		add_bool(json, "all_ports", !(guard->config->flags & LRP_GUARD_F_PORTS));
-		add_text(json, "suspended", guard->suspended);
+		lrp_json_text(json, "ifname", guard->ifname);
+		lrp_json_text(json, "mode", guard->native ? "native" : "skb");
+		lrp_json_bool(json, "beside_lrp", guard->next_fd >= 0);
+		lrp_json_bool(json, "shadow", guard->config->flags & LRP_GUARD_F_SHADOW);
+		lrp_json_bool(json, "all_ports", !(guard->config->flags & LRP_GUARD_F_PORTS));
+		lrp_json_text(json, "suspended", guard->suspended);
 		json_object_object_add(json, "reasons", reasons(core, guard));
 		json_object_object_add(json, "sockets", sockets(guard, owner, count));
 		json_object_array_add(all, json);

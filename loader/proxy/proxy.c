@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "../../runtime/base/log.h"
+#include "../device/link.h"
 #include "../device/local.h"
 #include "../endpoint/endpoint.h"
 #include "proxy_internal.h"
@@ -229,7 +230,7 @@ static int set_line(struct lrp_core *core, char *text)
 		if (refusal[0])
 			n = snprintf(text + used, LRP_ERROR_SIZE - used, "%s%s: no proxies: %s",
 				     used ? "; " : "", state->ifname, refusal);
-		else if (lrp_core_proxy_steered(state))
+		else if (lrp_core_link_steered(state->ifname))
 			n = snprintf(text + used, LRP_ERROR_SIZE - used,
 				     "%s%s: receive packet steering (rps_cpus) moves the work of "
 				     "proxies to other CPUs, out of their control",

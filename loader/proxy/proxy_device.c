@@ -7,7 +7,6 @@
  * the sender or the hardware has taken out of the frame is lost with the redirect to a channel, so
  * VLAN devices need tags that stay in the frame.
  */
-#include <glob.h>
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
 #include <stdio.h>
@@ -67,26 +66,4 @@ void lrp_core_proxy_refusal(const struct lrp_device_state *state, char *text, si
 			 "%s lies on it, and its hardware takes VLAN tags out: ethtool -K %s "
 			 "rxvlan off",
 			 info.vlan, state->ifname);
-}
-
-bool lrp_core_proxy_steered(const struct lrp_device_state *state)
-{
-	char pattern[128], line[256];
-	bool steered = false;
-	glob_t found;
-
-	snprintf(pattern, sizeof(pattern), "/sys/class/net/%s/queues/rx-*/rps_cpus", state->ifname);
-	if (glob(pattern, 0, NULL, &found))
-		return false;
-	for (size_t i = 0; i < found.gl_pathc && !steered; i++) {
-		FILE *f = fopen(found.gl_pathv[i], "re");
-
-		/* Hexadecimal words with commas between; all zero: off. */
-		if (f && fgets(line, sizeof(line), f))
-			steered = strspn(line, "0,\n") != strlen(line);
-		if (f)
-			fclose(f);
-	}
-	globfree(&found);
-	return steered;
 }

@@ -73,7 +73,5 @@ int lrp_core_proxy_cgroup_check(const struct lrp_core *core, const char *path, c
 
 /* Why proxies do not serve this device, a line; "": they do. */
 void lrp_core_proxy_refusal(const struct lrp_device_state *state, char *text, size_t size);
-/* Receive packet steering moves the work to other CPUs. */
-bool lrp_core_proxy_steered(const struct lrp_device_state *state);
 
 #endif

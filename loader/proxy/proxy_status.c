@@ -3,27 +3,14 @@
 #include <json-c/json.h>
 #include <string.h>
 
+#include "../base/json.h"
 #include "../pool/user_page.h"
+#include "../device/link.h"
 #include "proxy_internal.h"
 
 struct sums { /* over all pools */
 	uint64_t packets, queued, drops, lost;
 };
-
-static void add_int(struct json_object *to, const char *name, int64_t value)
-{
-	json_object_object_add(to, name, json_object_new_int64(value));
-}
-
-static void add_text(struct json_object *to, const char *name, const char *value)
-{
-	json_object_object_add(to, name, json_object_new_string(value));
-}
-
-static void add_bool(struct json_object *to, const char *name, bool value)
-{
-	json_object_object_add(to, name, json_object_new_boolean(value));
-}
 
 static struct sums sum(struct lrp_core *core, uint32_t endpoint)
 {
@@ -60,28 +47,28 @@ static struct json_object *proxy(struct lrp_core *core, uint32_t kind)
 	bool alive = state->pid && lrp_core_proxy_stat(state->pid, &stat);
 	char path[600];
 
-	add_text(out, "kind", lrp_proxy_kind_name[kind]);
-	add_bool(out, "on", state->on);
-	add_bool(out, "serving", alive && shared && shared->endpoint[kind][0]);
-	add_int(out, "pid", alive ? state->pid : 0);
-	add_int(out, "nice", alive ? stat.nice : state->nice);
-	add_int(out, "cpu_us", (int64_t)(stat.cpu_ns / 1000));
+	lrp_json_text(out, "kind", lrp_proxy_kind_name[kind]);
+	lrp_json_bool(out, "on", state->on);
+	lrp_json_bool(out, "serving", alive && shared && shared->endpoint[kind][0]);
+	lrp_json_int(out, "pid", alive ? state->pid : 0);
+	lrp_json_int(out, "nice", alive ? stat.nice : state->nice);
+	lrp_json_int(out, "cpu_us", (stat.cpu_ns / 1000));
 	lrp_core_proxy_cgroup_path(core, kind, path, sizeof(path));
-	add_text(out, "cgroup", path);
-	add_int(out, "limit", state->limit);
+	lrp_json_text(out, "cgroup", path);
+	lrp_json_int(out, "limit", state->limit);
 	for (int c = 0; c < LRP_PROXY_CLASSES; c++) {
 		struct json_object *class = json_object_new_object();
 		struct sums sums = sum(core, shared ? shared->endpoint[kind][c] : 0);
 
-		add_int(class, "endpoint", shared ? shared->endpoint[kind][c] : 0);
-		add_int(class, "packets", (int64_t)sums.packets);
-		add_int(class, "queued", (int64_t)sums.queued);
-		add_int(class, "drops", (int64_t)sums.drops);
-		add_int(class, "lost", (int64_t)sums.lost);
+		lrp_json_int(class, "endpoint", shared ? shared->endpoint[kind][c] : 0);
+		lrp_json_int(class, "packets", sums.packets);
+		lrp_json_int(class, "queued", sums.queued);
+		lrp_json_int(class, "drops", sums.drops);
+		lrp_json_int(class, "lost", sums.lost);
 		json_object_object_add(out, class_name[c], class);
 	}
-	add_int(out, "direct", shared ? (int64_t)shared->direct[kind] : 0);
-	add_int(out, "restarts", state->restarts);
+	lrp_json_int(out, "direct", shared ? (int64_t)shared->direct[kind] : 0);
+	lrp_json_int(out, "restarts", state->restarts);
 	for (uint32_t i = 0; i < state->ports && i < LRP_PROXY_PORTS; i++)
 		json_object_array_add(ports, json_object_new_int(state->port[i]));
 	json_object_object_add(out, "ports", ports);
@@ -105,12 +92,12 @@ struct json_object *lrp_core_proxies(struct lrp_core *core)
 		if (!lrp_core_device_live(state))
 			continue;
 		device = json_object_new_object();
-		add_text(device, "ifname", state->ifname);
-		add_text(device, "mode", state->mode == LRP_MODE_NATIVE ? "native" : "skb");
-		add_bool(device, "served", on && !core->proxies->refusal[i][0]);
+		lrp_json_text(device, "ifname", state->ifname);
+		lrp_json_text(device, "mode", state->mode == LRP_MODE_NATIVE ? "native" : "skb");
+		lrp_json_bool(device, "served", on && !core->proxies->refusal[i][0]);
 		if (on && core->proxies->refusal[i][0])
-			add_text(device, "refusal", core->proxies->refusal[i]);
-		add_bool(device, "steered", lrp_core_proxy_steered(state));
+			lrp_json_text(device, "refusal", core->proxies->refusal[i]);
+		lrp_json_bool(device, "steered", lrp_core_link_steered(state->ifname));
 		json_object_array_add(devices, device);
 	}
 	json_object_object_add(out, "proxies", proxies);

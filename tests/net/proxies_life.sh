@@ -3,7 +3,7 @@
 # proxies_life.sh - normal life with proxies on, by the tools that people use. Sourced by
 # test_proxies_native.sh and test_proxies_generic.sh.
 
-tools arping ping traceroute tracepath radvd udhcpd udhcpc tcpdump
+tools nft arping ping traceroute tracepath radvd udhcpd udhcpc tcpdump
 
 snmp() { # IP-family-file FIELD-NAME, of this namespace
 	nstat -asz "$1" 2>/dev/null | awk -v name="$1" '$1 == name { print $2 }'
@@ -76,12 +76,11 @@ life_forward()
 	out=$(blaster nstat -asz UdpNoPorts 2>/dev/null | awk '$1 == "UdpNoPorts" { print $2 }')
 	[ "${out:-0}" -ge 4 ] || fail "of 4 datagrams to a closed port ${out:-0} arrived"
 	# Filters see what is forwarded.
-	if command -v nft >/dev/null && nft add table inet proxies 2>/dev/null; then
-		nft add chain inet proxies forward '{ type filter hook forward priority 0; }'
-		nft add rule inet proxies forward ip daddr 198.18.2.2 drop
-		client ping -q -c 1 -W 0.5 198.18.2.2 >/dev/null && fail "netfilter does not see it"
-		nft delete table inet proxies
-	fi
+	nft 'table inet proxies {
+		chain forward { type filter hook forward priority 0; ip daddr 198.18.2.2 drop; }
+	}' || fail "nft"
+	client ping -q -c 1 -W 0.5 198.18.2.2 >/dev/null && fail "netfilter does not see it"
+	nft delete table inet proxies
 }
 
 # The gateway's other side is narrower; and somebody tells us that his is.

@@ -278,9 +278,8 @@ static void test_listener(void)
 /* NAT may send the packet elsewhere: everything passes. */
 static void test_nat(void)
 {
-	if (system("nft add table ip g 2>/dev/null && nft add chain ip g pre '{ type nat hook "
-		   "prerouting priority -100; }' 2>/dev/null"))
-		return; /* no nft here */
+	bed_sh("nft add table ip g && nft add chain ip g pre '{ type nat hook prerouting priority "
+	       "-100; }'");
 	expect(0, "everything passes: nftables", "lrp guard s0");
 	expect(0, "guard changed in native mode\n", "lrp guard s0 --port 4000-4999 --trust");
 	bed_sh("nft delete table ip g");
