@@ -85,13 +85,13 @@ static void udp_back(void)
 	close(peer);
 }
 
-static int onto_device(void)
+static int onto_device(uint16_t port)
 {
 	int fd, err;
 
 	if (!break_in())
 		return 1;
-	fd = bound(SOCK_DGRAM, HOST, 33200);
+	fd = bound(SOCK_DGRAM, HOST, port);
 	no_reuse(fd);
 	err = publish(fd);
 	CHECK(!err, "%s", strerror(-err));
@@ -101,22 +101,42 @@ static int onto_device(void)
 	return 0;
 }
 
-/* From the first datagram on. */
-static void udp_device(void)
+static int onto_device_first(void)
 {
-	struct sockaddr_in a = address(HOST, 33200);
+	return onto_device(33200);
+}
+
+static int onto_device_second(void)
+{
+	return onto_device(33201);
+}
+
+/* From the first datagram on. `where`: the address that the victim binds. */
+static void udp_device(const char *where, uint16_t port, int (*attacker)(void))
+{
+	struct sockaddr_in a = address(where, port);
 	int victim = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	int peer = peer_bound(SOCK_DGRAM, PEER_PORT);
-	pid_t pid = spawn(onto_device);
+	pid_t pid = spawn(attacker);
 
 	must(!setsockopt(victim, SOL_SOCKET, SO_BINDTODEVICE, "s0", 3) &&
 		     !bind(victim, (struct sockaddr *)&a, sizeof(a)),
 	     "victim's bind");
 	patience(victim, 2);
-	receives(victim, peer, 33200);
+	receives(victim, peer, port);
 	go_on(pid, true);
 	close(victim);
 	close(peer);
+}
+
+static void udp_device_address(void)
+{
+	udp_device(HOST, 33200, onto_device_first);
+}
+
+static void udp_device_wildcard(void)
+{
+	udp_device("0.0.0.0", 33201, onto_device_second);
 }
 
 /* The same user's sockets: SO_REUSEPORT groups are one user's. */
@@ -238,8 +258,11 @@ static void claim_race(void)
 int main(int argc, char **argv)
 {
 	static const struct attacker_test test[] = {
-		{"udp_back", udp_back},		  {"udp_device", udp_device},
-		{"udp_same_user", udp_same_user}, {"tcp_wander", tcp_wander},
+		{"udp_back", udp_back},
+		{"udp_device", udp_device_address},
+		{"udp_wildcard", udp_device_wildcard},
+		{"udp_same_user", udp_same_user},
+		{"tcp_wander", tcp_wander},
 		{"claim_race", claim_race},
 	};
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/sock_diag.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -146,21 +147,37 @@ static void test_words(void)
 	       "setpriv --reuid 65534 --clear-groups build/bin/lrp guard s0 --off");
 }
 
+/* What the kernel has dropped for the socket, by its own count. */
+static uint32_t kernel_dropped(int fd)
+{
+	uint32_t memory[SK_MEMINFO_VARS] = {0};
+	socklen_t size = sizeof(memory);
+
+	must(!getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &size), "SO_MEMINFO");
+	return memory[SK_MEMINFO_DROPS];
+}
+
 /* It drops while the queue is full, loses nothing that the queue has room for, and lets go. */
 static void test_live(void)
 {
 	int to = receiver(4001, false), from = sender(4001), kernel, guarded;
+	uint32_t shadow, live;
 
 	expect(0, "shadow", "lrp guard s0 --shadow");
 	flood(from, FLOOD);
+	shadow = kernel_dropped(to);
 	kernel = drain(to);
+	CHECK(shadow > FLOOD / 2, "the kernel dropped only %u in shadow mode", shadow);
 	CHECK(of_socket(4001, "dropped") == 0, "dropped in shadow mode");
 	CHECK(of_socket(4001, "condemned") > FLOOD / 2, "%ld", of_socket(4001, "condemned"));
 	CHECK(of_socket(4001, "confirmed") == of_socket(4001, "condemned"), "confirmed %ld of %ld",
 	      of_socket(4001, "confirmed"), of_socket(4001, "condemned"));
 	expect(0, "guard changed", "lrp guard s0");
 	flood(from, FLOOD);
+	live = kernel_dropped(to) - shadow;
 	guarded = drain(to);
+	/* One in 256, and those of one poll that came before the queue was full. */
+	CHECK(live < FLOOD / 20, "the kernel dropped %u behind the guard", live);
 	CHECK(guarded == kernel, "the queue held %d with the guard, %d without", guarded, kernel);
 	CHECK(of_socket(4001, "dropped") > FLOOD / 2, "%ld", of_socket(4001, "dropped"));
 	CHECK(of_socket(4001, "wrong") == 0, "wrong %ld", of_socket(4001, "wrong"));
